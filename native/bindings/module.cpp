@@ -1,0 +1,10 @@
+// The Python module cierzo._native.
+#include "bindings/bindings.h"
+
+NB_MODULE(_native, m) {
+    m.doc() = "Cierzo's CPU kernels and their runtime.";
+    cierzo::bind_cpu_features(m);
+    cierzo::bind_weights(m);
+    cierzo::bind_runtime(m);
+    cierzo::bind_sampling(m);
+}

@@ -1,0 +1,8 @@
+// Kernels for matrix products with packed weights.
+#pragma once
+
+namespace cierzo {
+
+struct LinearKernels {};
+
+}  // namespace cierzo

@@ -1,0 +1,1 @@
+"""Cierzo: Devstral Small on your own machine, behind the API you already use."""

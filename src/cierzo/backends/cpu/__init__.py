@@ -1,0 +1,1 @@
+"""The CPU: native kernels, a recorded step, a thread pool."""

@@ -1,0 +1,122 @@
+"""`Ops`: the few fused operations a device offers, and all that the forward pass knows of it.
+
+A backend may run each operation at once (CUDA) or record it and replay the whole step later in
+native code (CPU): the forward pass in `model/transformer.py` reads the same either way. The
+tokens, positions and block tables of the step belong to the backend, not to the operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cierzo.backends.batch import Batch
+from cierzo.backends.tensor import RawTensor
+
+A = TypeVar("A")  # an activation, [T, width], on the device
+W = TypeVar("W")  # a weight matrix (or several, row-stacked), on the device
+
+Logits = npt.NDArray[np.float32]  # [L, vocab_size]
+StepFunction = Callable[[Batch], Logits]
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Sizes of the attention heads and how positions turn them."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    inv_freq: npt.NDArray[np.float64]  # [head_dim / 2], rotary frequencies after any scaling
+    rope_scale: float  # factor on cos and sin (YaRN's attention factor; 1 otherwise)
+    rope_interleaved: bool  # pairs (2i, 2i+1) as in GGUF and Mistral files, or (i, i+d/2) as in HF
+
+
+@dataclass(frozen=True)
+class CacheShape:
+    """Sizes of the paged KV cache."""
+
+    num_layers: int
+    num_blocks: int
+    block_size: int  # positions in a block
+    dtype: str  # "f16" or "int8"
+
+
+class Ops(Protocol[A, W]):
+    """Operations of one device. Activations are float32 in value, whatever the device holds."""
+
+    def matrix(self, *parts: RawTensor) -> W:
+        """Lays out row-stacked matrices [rows_i, cols] (qkv, gate-up) as one weight."""
+        ...
+
+    def vector(self, raw: RawTensor) -> W:
+        """Lays out a float vector, such as a norm's weight."""
+        ...
+
+    def embed(self, table: W) -> A:
+        """The step's token embeddings: [T, hidden]."""
+        ...
+
+    def rms_norm(self, x: A, weight: W, eps: float) -> A:
+        """x / sqrt(mean(x^2) + eps) * weight, by row."""
+        ...
+
+    def linear(self, x: A, weight: W, residual: A | None = None) -> A:
+        """x @ weight.T (+ residual): [T, rows]."""
+        ...
+
+    def rope_and_store(self, qkv: A, layer: int) -> A:
+        """Turns q and k by position, stores k and v in the layer's cache, returns q."""
+        ...
+
+    def paged_attention(self, q: A, layer: int) -> A:
+        """Causal grouped-query attention over the layer's cache: [T, num_heads * head_dim]."""
+        ...
+
+    def gated_mlp(self, x: A, gate_up: W, down: W, residual: A) -> A:
+        """down(silu(gate(x)) * up(x)) + residual. `gate_up` stacks gate, then up."""
+        ...
+
+    def logits(self, x: A, norm: W, eps: float, lm_head: W) -> A:
+        """lm_head(rms_norm(x)) for the step's `logits_rows`: [L, vocab_size]."""
+        ...
+
+    def compile(self, forward: Callable[[], A]) -> StepFunction:
+        """Makes a step function of a forward pass. Its result is valid until the next step."""
+        ...
+
+
+class Backend(Protocol[A, W]):
+    """A device that can hold one model."""
+
+    name: str  # as shown to people, such as "cpu (avx512, 2 threads)"
+
+    def open(
+        self,
+        attention: AttentionShape,
+        cache: CacheShape,
+        *,
+        max_batch_tokens: int,
+        max_batch_sequences: int,
+        max_model_len: int,
+    ) -> Ops[A, W]:
+        """Allocates the cache and the step's buffers and returns the operations over them."""
+        ...
+
+
+def kv_bytes_per_block(attention: AttentionShape, num_layers: int, block_size: int, dtype: str) -> int:
+    """Bytes that one cache block takes over all layers.
+
+    16-bit: 2 bytes a number. int8: 1 byte a number and one float16 scale a head and position.
+    """
+    per_head = attention.head_dim * 2 if dtype == "f16" else attention.head_dim + 2
+    return 2 * num_layers * block_size * attention.num_kv_heads * per_head
+
+
+def stacked_rows(parts: Sequence[RawTensor]) -> int:
+    """Rows of several matrices laid on top of each other."""
+    return sum(part.shape[0] for part in parts)

@@ -1,0 +1,1 @@
+"""Sequences, scheduler, paged KV cache, sampler, and the engine process with its client."""

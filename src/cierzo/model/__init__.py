@@ -1,0 +1,1 @@
+"""Checkpoints and the transformer: config, readers, and the forward pass over `Ops`."""
