@@ -1,0 +1,1 @@
+"""Things several rooms' tests build on: small checkpoints in every layout, their tokenizers."""
