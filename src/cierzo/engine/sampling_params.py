@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+MAX_LOGPROBS = 20  # alternatives for each token
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -12,9 +16,9 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     tighter bounds of their protocol first.
     """
 
-    max_tokens: int = 16
+    max_tokens: int = 16  # 0 reads the prompt only, for its log-probabilities
     min_tokens: int = 0
-    temperature: float = 1.0  # 0 is greedy
+    temperature: float = 1.0  # 0 (or below 1e-5) is greedy
     top_p: float = 1.0
     top_k: int = 0  # 0 means all
     min_p: float = 0.0
@@ -28,3 +32,48 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     ignore_eos: bool = False
     logprobs: int | None = None  # alternatives wanted for each token; 0 means the chosen one only
     prompt_logprobs: int | None = None  # the same for each prompt token after the first
+
+
+def validate(params: SamplingParams, vocab_size: int) -> None:
+    """Raises ValueError, one line naming the parameter, for what the engine cannot honour."""
+    try:
+        msgspec.convert(msgspec.structs.asdict(params), SamplingParams)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    _whole("max_tokens", params.max_tokens, 0, 2**31 - 1)
+    _whole("min_tokens", params.min_tokens, 0, 2**31 - 1)
+    _whole("top_k", params.top_k, 0, 2**31 - 1)
+    _real("temperature", params.temperature, 0.0, 1e4)
+    _real("top_p", params.top_p, 0.0, 1.0, above=True)
+    _real("min_p", params.min_p, 0.0, 1.0)
+    _real("presence_penalty", params.presence_penalty, -100.0, 100.0)
+    _real("frequency_penalty", params.frequency_penalty, -100.0, 100.0)
+    _real("repetition_penalty", params.repetition_penalty, 0.0, 100.0, above=True)
+    if params.min_tokens > params.max_tokens:
+        raise ValueError(
+            f"min_tokens is {params.min_tokens}, more than max_tokens, {params.max_tokens}"
+        )
+    if params.seed is not None:
+        _whole("seed", params.seed, -(2**63), 2**64 - 1)
+    for name, wanted in (
+        ("logprobs", params.logprobs),
+        ("prompt_logprobs", params.prompt_logprobs),
+    ):
+        if wanted is not None:
+            _whole(name, wanted, 0, MAX_LOGPROBS)
+    for token, bias in params.logit_bias.items():
+        _whole("logit_bias: token id", token, 0, vocab_size - 1)
+        _real(f"logit_bias of token {token}", bias, -100.0, 100.0)
+    for token in params.stop_token_ids:
+        _whole("stop_token_ids: token id", token, 0, vocab_size - 1)
+
+
+def _whole(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, not {value}")
+
+
+def _real(name: str, value: float, low: float, high: float, *, above: bool = False) -> None:
+    if not math.isfinite(value) or not low <= value <= high or (above and value == low):
+        bound = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be {bound}, not {value}")
