@@ -1,8 +1,176 @@
-// Python bindings: sampling.
+// Python bindings: choosing tokens from rows of logits.
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
 #include "bindings/bindings.h"
+#include "runtime/cpu_features.h"
+#include "runtime/sampling_philox.h"
+#include "runtime/sampling_row.h"
+
+namespace nb = nanobind;
 
 namespace cierzo {
+namespace {
 
-void bind_sampling(nanobind::module_& m) { (void)m; }
+using Logits = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Tokens = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// A sequence's SamplingState, and the log-probabilities of its last token.
+struct BoundState {
+    SamplingState state;
+    TokenLogprobs logprobs;
+};
+
+nb::tuple listed(const std::vector<TokenProbability>& top) {
+    nb::list entries;
+    for (const TokenProbability& entry : top) {
+        entries.append(nb::make_tuple(entry.token, entry.logprob));
+    }
+    return nb::tuple(entries);
+}
+
+class BoundSampler {
+  public:
+    explicit BoundSampler(int vocab_size) : sampler_(active_kernels(), checked(vocab_size)) {}
+
+    // For states[i], chooses from row rows[i] and adds the token to the state.
+    nb::list choose(const Logits& logits, const std::vector<int>& rows, const nb::list& states) {
+        if (rows.size() != states.size()) throw std::invalid_argument("one row for each state");
+        for (const int row : rows) check_row(logits, row);
+        chosen_.clear();
+        for (const nb::handle state : states) chosen_.push_back(&nb::cast<BoundState&>(state));
+        tokens_.resize(rows.size());
+        {
+            const nb::gil_scoped_release release;
+            for (size_t i = 0; i < rows.size(); ++i) {
+                BoundState& bound = *chosen_[i];
+                tokens_[i] = sampler_.choose(row_of(logits, rows[i]), bound.state, &bound.logprobs);
+                if (tokens_[i] != kNoToken) bound.state.accept(tokens_[i]);
+            }
+        }
+        nb::list result;
+        for (const int32_t token : tokens_) result.append(token);
+        return result;
+    }
+
+    // (token, log-probability, alternatives) of tokens[i], judged by row first_row + i.
+    nb::list explain(const Logits& logits, int first_row, const Tokens& tokens, int num_top) {
+        const int count = static_cast<int>(tokens.shape(0));
+        std::vector<TokenLogprobs> found(count);
+        if (count > 0) {
+            check_row(logits, first_row);
+            check_row(logits, first_row + count - 1);
+        }
+        bool finite = true;
+        {
+            const nb::gil_scoped_release release;
+            for (int i = 0; i < count && finite; ++i) {
+                const int32_t token = tokens.data()[i];
+                if (token < 0 || token >= sampler_.vocab_size()) {
+                    throw std::invalid_argument("token id outside the vocabulary");
+                }
+                finite = sampler_.explain(row_of(logits, first_row + i), token, num_top, &found[i]);
+            }
+        }
+        nb::list result;
+        if (!finite) return result;
+        for (const TokenLogprobs& entry : found) {
+            result.append(
+                nb::make_tuple(entry.chosen.token, entry.chosen.logprob, listed(entry.top)));
+        }
+        return result;
+    }
+
+  private:
+    static int checked(int vocab_size) {
+        if (vocab_size < 1) throw std::invalid_argument("the vocabulary is empty");
+        return vocab_size;
+    }
+
+    void check_row(const Logits& logits, int row) const {
+        if (static_cast<int>(logits.shape(1)) != sampler_.vocab_size() || row < 0 ||
+            row >= static_cast<int>(logits.shape(0))) {
+            throw std::invalid_argument("row " + std::to_string(row) +
+                                        " is not one of the logits given");
+        }
+    }
+
+    const float* row_of(const Logits& logits, int row) const {
+        return logits.data() + static_cast<size_t>(row) * sampler_.vocab_size();
+    }
+
+    RowSampler sampler_;
+    std::vector<BoundState*> chosen_;
+    std::vector<int32_t> tokens_;
+};
+
+std::unique_ptr<BoundState> make_state(int vocab_size, const Tokens& prompt, float temperature,
+                                       float top_p, int top_k, float min_p, float presence_penalty,
+                                       float frequency_penalty, float repetition_penalty,
+                                       uint64_t seed, int min_tokens, int logprobs,
+                                       std::vector<std::pair<int32_t, float>> bias,
+                                       std::vector<int32_t> stop_ids) {
+    const auto check = [vocab_size](int32_t token) {
+        if (token < 0 || token >= vocab_size) {
+            throw std::invalid_argument("token id " + std::to_string(token) +
+                                        " is outside the vocabulary");
+        }
+    };
+    for (const auto& entry : bias) check(entry.first);
+    for (const int32_t token : stop_ids) check(token);
+    const int size = static_cast<int>(prompt.shape(0));
+    for (int i = 0; i < size; ++i) check(prompt.data()[i]);
+    SamplingOptions options{
+        temperature,        top_p, top_k,      min_p,    presence_penalty, frequency_penalty,
+        repetition_penalty, seed,  min_tokens, logprobs, std::move(bias),  std::move(stop_ids)};
+    return std::make_unique<BoundState>(
+        BoundState{SamplingState(std::move(options), prompt.data(), size), {}});
+}
+
+}  // namespace
+
+void bind_sampling(nb::module_& m) {
+    nb::class_<BoundState>(m, "SamplingState",
+                           "What choosing a sequence's next token depends on besides the logits.")
+        .def_prop_ro(
+            "logprobs",
+            [](const BoundState& self) {
+                return nb::make_tuple(self.logprobs.chosen.token, self.logprobs.chosen.logprob,
+                                      listed(self.logprobs.top));
+            },
+            "(token, log-probability, alternatives) of the last token chosen.")
+        .def_prop_ro("length", [](const BoundState& self) { return self.state.length(); });
+    using namespace nb::literals;
+    m.def("sampling_state", &make_state, "vocab_size"_a, "prompt"_a, nb::kw_only(), "temperature"_a,
+          "top_p"_a, "top_k"_a, "min_p"_a, "presence_penalty"_a, "frequency_penalty"_a,
+          "repetition_penalty"_a, "seed"_a, "min_tokens"_a, "logprobs"_a, "bias"_a, "stop_ids"_a);
+    nb::class_<BoundSampler>(m, "RowSampler", "Chooses tokens from rows of logits.")
+        .def(nb::init<int>(), "vocab_size"_a)
+        .def("choose", &BoundSampler::choose, "logits"_a, "rows"_a, "states"_a,
+             "One token for each state, from the row at the same place; -1 where the logits are "
+             "not finite or nothing is left to choose from.")
+        .def("explain", &BoundSampler::explain, "logits"_a, "first_row"_a, "tokens"_a, "num_top"_a,
+             "(token, log-probability, alternatives) of tokens[i] by row first_row + i; an empty "
+             "list where any logit is not finite.");
+    m.def(
+        "philox4x32",
+        [](const std::vector<uint32_t>& counter, const std::vector<uint32_t>& key) {
+            if (counter.size() != 4 || key.size() != 2) {
+                throw std::invalid_argument("a counter of 4 words and a key of 2");
+            }
+            const auto bits =
+                philox4x32({counter[0], counter[1], counter[2], counter[3]}, {key[0], key[1]});
+            return std::vector<uint32_t>(bits.begin(), bits.end());
+        },
+        "counter"_a, "key"_a, "Philox4x32-10 of a counter and a key.");
+    m.def("philox_uniform", &philox_uniform, "seed"_a, "position"_a,
+          "The number in [0, 1) that chooses the token at a position.");
+}
 
 }  // namespace cierzo

@@ -1,0 +1,80 @@
+"""One request as the engine sees it: its tokens, and how far they have been computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as AbstractSequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cierzo.engine.sampling_params import SamplingParams
+
+
+class Sequence:
+    """Tokens of a prompt and its answer, and the cache blocks that hold their keys and values.
+
+    `num_computed` tokens are in the cache. The model has yet to see the rest: one token while
+    decoding, the prompt at first, and all of it again after a preemption.
+    """
+
+    __slots__ = (
+        "blocks",
+        "last_token",
+        "max_len",
+        "num_computed",
+        "num_prompt",
+        "num_prompt_logprobs",
+        "num_tokens",
+        "params",
+        "request_id",
+        "stop_ids",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        request_id: str,
+        prompt: AbstractSequence[int] | npt.NDArray[np.int32],
+        params: SamplingParams,
+        *,
+        max_len: int,
+        eos_token_ids: frozenset[int] = frozenset(),
+    ) -> None:
+        """`max_len` bounds prompt and answer together, whatever `params.max_tokens` says."""
+        self.request_id = request_id
+        self.params = params
+        self.num_prompt = len(prompt)
+        self.max_len = min(max_len, self.num_prompt + params.max_tokens)
+        self.tokens: npt.NDArray[np.int32] = np.empty(self.max_len, dtype=np.int32)
+        self.tokens[: self.num_prompt] = prompt
+        self.num_tokens = self.num_prompt
+        self.last_token = int(prompt[-1])
+        self.num_computed = 0
+        self.num_prompt_logprobs = 0  # given out so far
+        self.blocks: list[int] = []  # in order of position; a new list after a preemption
+        eos = frozenset() if params.ignore_eos else eos_token_ids
+        self.stop_ids = eos | frozenset(params.stop_token_ids)
+
+    @property
+    def num_generated(self) -> int:
+        """Tokens of the answer so far."""
+        return self.num_tokens - self.num_prompt
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that the model has yet to see."""
+        return self.num_tokens - self.num_computed
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether some prompt token's log-probability is still owed."""
+        return (
+            self.params.prompt_logprobs is not None
+            and self.num_prompt_logprobs < self.num_prompt - 1
+        )
+
+    def append(self, token: int) -> None:
+        """Adds a token of the answer."""
+        self.tokens[self.num_tokens] = token
+        self.num_tokens += 1
+        self.last_token = token
