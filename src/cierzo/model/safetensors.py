@@ -130,6 +130,6 @@ def _check_overlaps(entries: Mapping[str, TensorEntry]) -> None:
     for start, length, name in in_order:
         if start < end:
             raise ModelError(
-                f"{entries[name].file.path}: tensors {last} and {name} overlap; fetch the file again"
+                f"{entries[name].file.path}: tensors {last} and {name} overlap; fetch it again"
             )
         end, last = start + length, name
