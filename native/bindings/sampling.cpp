@@ -4,7 +4,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -51,7 +50,7 @@ class BoundSampler {
             for (size_t i = 0; i < rows.size(); ++i) {
                 BoundState& bound = *chosen_[i];
                 tokens_[i] = sampler_.choose(row_of(logits, rows[i]), bound.state, &bound.logprobs);
-                if (tokens_[i] != kNoToken) bound.state.accept(tokens_[i]);
+                if (tokens_[i] >= 0) bound.state.accept(tokens_[i]);
             }
         }
         nb::list result;
@@ -110,12 +109,10 @@ class BoundSampler {
     std::vector<int32_t> tokens_;
 };
 
-std::unique_ptr<BoundState> make_state(int vocab_size, const Tokens& prompt, float temperature,
-                                       float top_p, int top_k, float min_p, float presence_penalty,
-                                       float frequency_penalty, float repetition_penalty,
-                                       uint64_t seed, int min_tokens, int logprobs,
-                                       std::vector<std::pair<int32_t, float>> bias,
-                                       std::vector<int32_t> stop_ids) {
+BoundState make_state(int vocab_size, const Tokens& prompt, float temperature, float top_p,
+                      int top_k, float min_p, float presence_penalty, float frequency_penalty,
+                      float repetition_penalty, uint64_t seed, int min_tokens, int logprobs,
+                      std::vector<std::pair<int32_t, float>> bias, std::vector<int32_t> stop_ids) {
     const auto check = [vocab_size](int32_t token) {
         if (token < 0 || token >= vocab_size) {
             throw std::invalid_argument("token id " + std::to_string(token) +
@@ -129,8 +126,7 @@ std::unique_ptr<BoundState> make_state(int vocab_size, const Tokens& prompt, flo
     SamplingOptions options{
         temperature,        top_p, top_k,      min_p,    presence_penalty, frequency_penalty,
         repetition_penalty, seed,  min_tokens, logprobs, std::move(bias),  std::move(stop_ids)};
-    return std::make_unique<BoundState>(
-        BoundState{SamplingState(std::move(options), prompt.data(), size), {}});
+    return {SamplingState(std::move(options), prompt.data(), size), {}};
 }
 
 }  // namespace
@@ -154,7 +150,7 @@ void bind_sampling(nb::module_& m) {
         .def(nb::init<int>(), "vocab_size"_a)
         .def("choose", &BoundSampler::choose, "logits"_a, "rows"_a, "states"_a,
              "One token for each state, from the row at the same place; -1 where the logits are "
-             "not finite or nothing is left to choose from.")
+             "not finite, -2 where nothing is left to choose from.")
         .def("explain", &BoundSampler::explain, "logits"_a, "first_row"_a, "tokens"_a, "num_top"_a,
              "(token, log-probability, alternatives) of tokens[i] by row first_row + i; an empty "
              "list where any logit is not finite.");

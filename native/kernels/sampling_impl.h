@@ -15,6 +15,7 @@ namespace sampling {
 
 inline constexpr int kWidth = 16;
 typedef float Floats __attribute__((vector_size(kWidth * sizeof(float))));
+typedef double Doubles __attribute__((vector_size(kWidth * sizeof(double))));
 typedef int32_t Ints __attribute__((vector_size(kWidth * sizeof(int32_t))));
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -125,31 +126,42 @@ inline void chunk_exp(const float* x, int n, float max, float inv_temperature, f
     }
 }
 
+// The bisections run these two up to thirty times, so they keep several sums going at once.
+inline constexpr int kStreams = 4;
+static_assert(kSampleChunk % (kStreams * kWidth) == 0);
+
 inline double mass_from(const float* w, int n, float threshold) {
-    double mass = 0.0;
-    for (int begin = 0; begin < n; begin += kSampleChunk) {
-        const int end = std::min(begin + kSampleChunk, n);
-        Floats total = {};
-        int i = begin;
-        for (; i + kWidth <= end; i += kWidth) {
-            const Floats v = load(w + i);
-            total += select(v >= threshold, v, Floats{});
+    Doubles mass = {};
+    int i = 0;
+    for (; i + kSampleChunk <= n; i += kSampleChunk) {
+        Floats total[kStreams] = {};
+        for (int k = 0; k < kSampleChunk; k += kStreams * kWidth) {
+            for (int stream = 0; stream < kStreams; ++stream) {
+                const Floats v = load(w + i + k + stream * kWidth);
+                total[stream] += select(v >= threshold, v, Floats{});
+            }
         }
-        if (i < end) {
-            const Floats v = load_part(w + i, end - i, 0.0f);
-            total += select(v >= threshold, v, Floats{});
-        }
-        mass += sum_lanes(total);
+        const Floats sum = (total[0] + total[1]) + (total[2] + total[3]);
+        mass += __builtin_convertvector(sum, Doubles);
     }
-    return mass;
+    double sum = 0.0;
+    for (int lane = 0; lane < kWidth; ++lane) sum += mass[lane];
+    for (; i < n; ++i) sum += w[i] >= threshold ? w[i] : 0.0f;
+    return sum;
 }
 
 inline int count_from(const float* x, int n, float threshold) {
-    Ints count = {};
+    Ints count[kStreams] = {};
     int i = 0;
-    for (; i + kWidth <= n; i += kWidth) count -= load(x + i) >= threshold;
+    for (; i + kStreams * kWidth <= n; i += kStreams * kWidth) {
+        for (int stream = 0; stream < kStreams; ++stream) {
+            count[stream] -= load(x + i + stream * kWidth) >= threshold;
+        }
+    }
     int found = 0;
-    for (int lane = 0; lane < kWidth; ++lane) found += count[lane];
+    for (const Ints& part : count) {
+        for (int lane = 0; lane < kWidth; ++lane) found += part[lane];
+    }
     for (; i < n; ++i) found += x[i] >= threshold;
     return found;
 }

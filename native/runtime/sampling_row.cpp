@@ -43,7 +43,7 @@ RowSampler::RowSampler(const Kernels& kernels, int vocab_size)
 int32_t RowSampler::choose(const float* logits, const SamplingState& state,
                            TokenLogprobs* logprobs) {
     const SamplingOptions& options = state.options();
-    if (!kernels_.chunk_max(logits, vocab_size_, max_.data())) return kNoToken;
+    if (!kernels_.chunk_max(logits, vocab_size_, max_.data())) return kNotFinite;
     double normaliser = 0.0;
     if (options.logprobs >= 0) {
         normaliser = log_sum_exp(logits);
@@ -55,7 +55,7 @@ int32_t RowSampler::choose(const float* logits, const SamplingState& state,
         state.modify(modified_.data());
         x = modified_.data();
         kernels_.chunk_max(x, vocab_size_, max_.data());
-        if (!std::isfinite(largest())) return kNoToken;
+        if (!std::isfinite(largest())) return kNothingLeft;
     }
     const int32_t token = draw(x, options, static_cast<uint64_t>(state.length()));
     if (options.logprobs >= 0) {

@@ -20,8 +20,9 @@ struct TokenLogprobs {
     std::vector<TokenProbability> top;
 };
 
-// Not a number, infinite, or nothing left to choose from: no token can be given.
-inline constexpr int32_t kNoToken = -1;
+// Given in place of a token.
+inline constexpr int32_t kNotFinite = -1;    // the logits are not all finite numbers
+inline constexpr int32_t kNothingLeft = -2;  // bias, bans and penalties leave nothing
 
 // Chooses tokens from rows of one width. Holds the scratch space, so one thread at a time.
 // The result depends on the row and the state alone.
@@ -34,8 +35,8 @@ class RowSampler {
     RowSampler(const Kernels& kernels, int vocab_size);
 
     int vocab_size() const { return vocab_size_; }
-    // The next token of the sequence, or kNoToken. Fills `logprobs` (from the logits as they are,
-    // before any change) if the state asks for them.
+    // The next token of the sequence, or one of the negative values above. Fills `logprobs` (from
+    // the logits as they are, before any change) if the state asks for them.
     int32_t choose(const float* logits, const SamplingState& state, TokenLogprobs* logprobs);
     // Log-probability of `token` and `num_top` alternatives. False if the logits are not finite.
     bool explain(const float* logits, int32_t token, int num_top, TokenLogprobs* logprobs);

@@ -1,0 +1,295 @@
+"""The engine: requests in, one step at a time, tokens out. Knows no sockets and no text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from collections.abc import Sequence as AbstractSequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from cierzo.backends.batch import Batch
+from cierzo.backends.ops import Logits
+from cierzo.engine.batch_builder import BatchBuilder
+from cierzo.engine.block_pool import BlockPool
+from cierzo.engine.errors import PromptTooLong, QueueFull
+from cierzo.engine.messages import EngineStats, FinishReason, StepOutput, TokenLogprobs
+from cierzo.engine.pacing import Pacer
+from cierzo.engine.sampler import NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
+from cierzo.engine.sampling_params import SamplingParams, validate
+from cierzo.engine.scheduler import Chunk, Scheduler
+from cierzo.engine.sequence import Sequence
+from cierzo.settings import EngineSettings
+
+Pieces: TypeAlias = tuple[TokenLogprobs, ...] | None
+
+_NOT_FINITE = (
+    "the model gave values that are not finite numbers for this request, so no token can be "
+    "chosen; the checkpoint may be damaged"
+)
+_NO_TOKEN = {
+    NOT_FINITE: _NOT_FINITE,
+    NOTHING_LEFT: "logit_bias, min_tokens and the penalties leave no token to choose from",
+}
+
+
+class VocabularySize(Protocol):
+    """The part of the model's config that the engine reads."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Logits in a row."""
+        ...
+
+
+class Runner(Protocol):
+    """What the engine asks of the model: `cierzo.model.runner.ModelRunner` has it."""
+
+    @property
+    def config(self) -> VocabularySize:
+        """The model's shape."""
+        ...
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the KV cache."""
+        ...
+
+    @property
+    def block_size(self) -> int:
+        """Positions in a block."""
+        ...
+
+    @property
+    def max_model_len(self) -> int:
+        """Positions that one sequence may have."""
+        ...
+
+    def run(self, batch: Batch) -> Logits:
+        """Computes a step; its logits are good until the next one."""
+        ...
+
+
+class Engine:
+    """Runs any number of requests over one model. Not for use by several threads at once."""
+
+    def __init__(
+        self, runner: Runner, eos_token_ids: Iterable[int], settings: EngineSettings
+    ) -> None:
+        self._runner = runner
+        self._eos = frozenset(eos_token_ids)
+        self._max_active = settings.max_batch_sequences + settings.max_queue
+        self._vocab_size = runner.config.vocab_size
+        # A sequence longer than the whole cache could never run.
+        self.max_model_len = min(runner.max_model_len, runner.num_blocks * runner.block_size)
+        self._pool = BlockPool(runner.num_blocks)
+        self._scheduler = Scheduler(
+            self._pool,
+            block_size=runner.block_size,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_sequences=settings.max_batch_sequences,
+        )
+        self._builder = BatchBuilder(
+            block_size=runner.block_size,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_sequences=settings.max_batch_sequences,
+            max_model_len=runner.max_model_len,
+        )
+        self._pacer = Pacer(settings.max_batch_tokens)
+        self._sampler = Sampler(self._vocab_size)
+        self._active: dict[str, tuple[Sequence, SamplerState]] = {}
+        self._requests = self._finished = self._aborted = self._failed = 0
+        self._prompt_tokens = self._computed_tokens = self._generated_tokens = 0
+        self._steps = 0
+        self._step_seconds = 0.0
+
+    def add(self, request_id: str, prompt: AbstractSequence[int], params: SamplingParams) -> None:
+        """Queues a request.
+
+        Raises PromptTooLong, QueueFull, or ValueError with one line on what is wrong.
+        """
+        if request_id in self._active:
+            raise ValueError(f"request id {request_id!r} is in use")
+        if len(prompt) == 0:
+            raise ValueError("the prompt has no tokens")
+        tokens = np.asarray(prompt, dtype=np.int32)
+        if tokens.min() < 0 or tokens.max() >= self._vocab_size:
+            raise ValueError(f"prompt token ids must be from 0 to {self._vocab_size - 1}")
+        validate(params, self._vocab_size)
+        if len(tokens) + min(params.max_tokens, 1) > self.max_model_len:
+            raise PromptTooLong(len(tokens), self.max_model_len)
+        if len(self._active) >= self._max_active:
+            raise QueueFull(len(self._scheduler.waiting), retry_after=1)
+        sequence = Sequence(
+            request_id, tokens, params, max_len=self.max_model_len, eos_token_ids=self._eos
+        )
+        state = SamplerState(
+            params, tokens, stop_ids=sequence.stop_ids, vocab_size=self._vocab_size
+        )
+        self._scheduler.add(sequence)
+        self._active[request_id] = (sequence, state)
+        self._requests += 1
+
+    def abort(self, request_id: str) -> bool:
+        """Drops a request at once; False if it is not there (any more)."""
+        active = self._active.pop(request_id, None)
+        if active is None:
+            return False
+        self._scheduler.remove(active[0])
+        self._aborted += 1
+        return True
+
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._active)
+
+    def step(self) -> list[StepOutput]:
+        """Computes one step; at most one output a request, none for the middle of a prompt."""
+        started = time.perf_counter()
+        running = self._scheduler.running
+        decoding = any(sequence.num_pending == 1 for sequence in running)
+        chunks = self._scheduler.schedule(self._pacer.prompt_budget(others_decode=decoding))
+        if not chunks:
+            return []
+        batch = self._builder.build(chunks)
+        outputs = self._take(chunks, self._runner.run(batch))
+        seconds = time.perf_counter() - started
+        self._pacer.observe(sum(c.count for c in chunks if c.count > 1), seconds)
+        self._computed_tokens += len(batch.token_ids)
+        self._steps += 1
+        self._step_seconds += seconds
+        return outputs
+
+    def stats(self) -> EngineStats:
+        """Gauges of now, and counters since the start."""
+        return EngineStats(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            free_blocks=self._pool.num_free,
+            num_blocks=self._pool.num_blocks,
+            requests=self._requests,
+            finished=self._finished,
+            aborted=self._aborted,
+            failed=self._failed,
+            prompt_tokens=self._prompt_tokens,
+            computed_tokens=self._computed_tokens,
+            generated_tokens=self._generated_tokens,
+            preemptions=self._scheduler.num_preemptions,
+            steps=self._steps,
+            step_seconds=self._step_seconds,
+        )
+
+    def _take(self, chunks: list[Chunk], logits: Logits) -> list[StepOutput]:
+        """Notes what is computed now, and gives each sequence what it wants of the logits."""
+        outputs: list[StepOutput] = []
+        due: list[tuple[Sequence, SamplerState, Pieces]] = []  # whose next token is to be chosen
+        rows: list[int] = []
+        row = 0
+        for chunk in chunks:
+            sequence = chunk.sequence
+            sequence.num_computed = chunk.end
+            first_row, row = row, row + chunk.num_logits
+            pieces: Pieces = None
+            if row > first_row and sequence.wants_prompt_logprobs:
+                pieces = self._explain(chunk, logits, first_row)
+                if pieces is None:
+                    outputs.append(self._fail(sequence, _NOT_FINITE))
+                    continue
+            if chunk.end < sequence.num_tokens:
+                if pieces:
+                    outputs.append(self._output(sequence, prompt_logprobs=pieces))
+                continue
+            if sequence.num_generated == 0:
+                self._prompt_tokens += sequence.num_prompt
+            if sequence.num_tokens == sequence.max_len:  # max_tokens is 0
+                outputs.append(self._finish(sequence, "length", prompt_logprobs=pieces))
+                continue
+            due.append((sequence, self._active[sequence.request_id][1], pieces))
+            rows.append(row - 1)
+        if rows:
+            tokens = self._sampler.choose(logits, rows, [state for _, state, _ in due])
+            for (sequence, state, pieces), token in zip(due, tokens, strict=True):
+                outputs.append(self._advance(sequence, state, token, pieces))
+        return outputs
+
+    def _explain(self, chunk: Chunk, logits: Logits, first_row: int) -> Pieces:
+        """Log-probabilities of the prompt tokens that follow the chunk's logits."""
+        sequence = chunk.sequence
+        begin = chunk.logits_from + 1
+        end = min(chunk.end + 1, sequence.num_prompt)
+        sequence.num_prompt_logprobs = end - 1
+        num_top = sequence.params.prompt_logprobs or 0
+        return self._sampler.explain(logits, first_row, sequence.tokens[begin:end], num_top)
+
+    def _advance(
+        self, sequence: Sequence, state: SamplerState, token: int, pieces: Pieces
+    ) -> StepOutput:
+        """Adds a token to a sequence, and ends it if that was its last."""
+        if token in _NO_TOKEN:
+            return self._fail(sequence, _NO_TOKEN[token])
+        sequence.append(token)
+        self._generated_tokens += 1
+        logprobs = None if sequence.params.logprobs is None else (state.logprobs,)
+        if token in sequence.stop_ids:
+            return self._finish(
+                sequence,
+                "stop",
+                token_ids=(token,),
+                logprobs=logprobs,
+                prompt_logprobs=pieces,
+                stop_token_id=token,
+            )
+        if sequence.num_tokens == sequence.max_len:
+            return self._finish(
+                sequence, "length", token_ids=(token,), logprobs=logprobs, prompt_logprobs=pieces
+            )
+        return self._output(sequence, token_ids=(token,), logprobs=logprobs, prompt_logprobs=pieces)
+
+    def _finish(
+        self,
+        sequence: Sequence,
+        reason: FinishReason,
+        *,
+        token_ids: tuple[int, ...] = (),
+        logprobs: Pieces = None,
+        prompt_logprobs: Pieces = None,
+        stop_token_id: int | None = None,
+        error: str | None = None,
+    ) -> StepOutput:
+        """Forgets a sequence; its last output."""
+        del self._active[sequence.request_id]
+        self._scheduler.remove(sequence)
+        if error is None:
+            self._finished += 1
+        else:
+            self._failed += 1
+        return StepOutput(
+            sequence.request_id,
+            token_ids,
+            logprobs,
+            prompt_logprobs,
+            reason,
+            stop_token_id,
+            sequence.num_prompt,
+            error=error,
+        )
+
+    def _fail(self, sequence: Sequence, error: str) -> StepOutput:
+        return self._finish(sequence, "error", error=error)
+
+    def _output(
+        self,
+        sequence: Sequence,
+        *,
+        token_ids: tuple[int, ...] = (),
+        logprobs: Pieces = None,
+        prompt_logprobs: Pieces = None,
+    ) -> StepOutput:
+        return StepOutput(
+            sequence.request_id,
+            token_ids,
+            logprobs,
+            prompt_logprobs,
+            num_prompt_tokens=sequence.num_prompt,
+        )

@@ -1,0 +1,92 @@
+"""Choosing tokens: the Python face of the native sampler (`native/runtime/sampling_row.h`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as AbstractSequence
+from secrets import randbits
+
+import numpy as np
+import numpy.typing as npt
+
+from cierzo import _native
+from cierzo.engine.messages import TokenLogprobs
+from cierzo.engine.sampling_params import SamplingParams
+
+# Given in place of a token.
+NOT_FINITE = -1  # the logits are not all finite numbers
+NOTHING_LEFT = -2  # bias, bans and penalties leave nothing to choose from
+
+
+class SamplerState:
+    """One sequence's parameters and the counts its penalties need; advanced by each token."""
+
+    __slots__ = ("native",)
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt: npt.NDArray[np.int32],
+        *,
+        stop_ids: frozenset[int],
+        vocab_size: int,
+    ) -> None:
+        """Raises ValueError for a token id outside the vocabulary."""
+        seed = randbits(64) if params.seed is None else params.seed
+        self.native = _native.sampling_state(
+            vocab_size,
+            prompt,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            top_k=params.top_k,
+            min_p=params.min_p,
+            presence_penalty=params.presence_penalty,
+            frequency_penalty=params.frequency_penalty,
+            repetition_penalty=params.repetition_penalty,
+            seed=seed % 2**64,
+            min_tokens=params.min_tokens,
+            logprobs=-1 if params.logprobs is None else params.logprobs,
+            bias=sorted(params.logit_bias.items()),
+            stop_ids=sorted(stop_ids),
+        )
+
+    @property
+    def logprobs(self) -> TokenLogprobs:
+        """Of the last token chosen; only if the parameters ask for them."""
+        return TokenLogprobs(*self.native.logprobs)
+
+
+class Sampler:
+    """Turns rows of logits into tokens. A row's result depends on that row and its state alone."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self._native = _native.RowSampler(vocab_size)
+
+    def choose(
+        self,
+        logits: npt.NDArray[np.float32],
+        rows: list[int],
+        states: AbstractSequence[SamplerState],
+    ) -> list[int]:
+        """One token for each state, from the row of `logits` [L, vocab] at the same place.
+
+        `NOT_FINITE` or `NOTHING_LEFT` where there is none to give. The interpreter lock is free
+        meanwhile.
+        """
+        tokens: list[int] = self._native.choose(logits, rows, [state.native for state in states])
+        return tokens
+
+    def explain(
+        self,
+        logits: npt.NDArray[np.float32],
+        first_row: int,
+        tokens: npt.NDArray[np.int32],
+        num_top: int,
+    ) -> tuple[TokenLogprobs, ...] | None:
+        """Log-probability of tokens[i] by row `first_row + i`, each with `num_top` alternatives.
+
+        None where the logits are not finite.
+        """
+        found = self._native.explain(logits, first_row, tokens, num_top)
+        if len(found) != len(tokens):
+            return None
+        return tuple(TokenLogprobs(*entry) for entry in found)
