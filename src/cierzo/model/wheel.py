@@ -135,9 +135,8 @@ def _pip() -> list[str]:
 def _environment(scratch: Path) -> dict[str, str]:
     """pip's environment: its partial files in `scratch`, its settings also under uv's names."""
     environment = dict(os.environ) | _uv_settings(os.environ)
-    # Settings that would make pip look elsewhere or install: ours are on the command line.
-    for name in ("PIP_DEST", "PIP_REQUIRE_VIRTUALENV", "PYTHONSAFEPATH"):
-        environment.pop(name, None)
+    # Nothing is installed, so this guard of people's own does not apply.
+    environment.pop("PIP_REQUIRE_VIRTUALENV", None)
     return environment | {"TMPDIR": str(scratch)}
 
 

@@ -1,0 +1,86 @@
+"""`ModelRunner`: a checkpoint on a device, ready to run steps."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from cierzo.backends.batch import Batch
+from cierzo.backends.ops import AttentionShape, Backend, CacheShape, Logits
+from cierzo.model.checkpoint import Checkpoint
+from cierzo.model.errors import ModelError
+from cierzo.model.rope import rotary_frequencies
+from cierzo.model.transformer import forward, load_weights
+
+A = TypeVar("A")
+W = TypeVar("W")
+
+
+class ModelRunner:
+    """Runs batches through a model. Not for several threads at once."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        backend: Backend[A, W],
+        *,
+        num_blocks: int,
+        block_size: int = 32,
+        kv_cache_dtype: str = "f16",
+        max_batch_tokens: int = 512,
+        max_batch_sequences: int = 64,
+        max_model_len: int = 0,
+        quantize: str | None = None,
+    ) -> None:
+        """Lays the weights out for the device; their file pages may leave memory as it goes.
+
+        `max_model_len` 0 means what the checkpoint says. Raises ModelError, naming the tensor,
+        for what the device cannot hold.
+        """
+        config = checkpoint.config
+        self.config = config
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+        self.max_model_len = max_model_len or config.max_position_embeddings
+        inv_freq, rope_scale = rotary_frequencies(config)
+        try:
+            ops = backend.open(
+                AttentionShape(
+                    num_heads=config.num_attention_heads,
+                    num_kv_heads=config.num_key_value_heads,
+                    head_dim=config.head_dim,
+                    inv_freq=inv_freq,
+                    rope_scale=rope_scale,
+                    rope_interleaved=config.rope_interleaved,
+                ),
+                CacheShape(config.num_hidden_layers, num_blocks, block_size, kv_cache_dtype),
+                max_batch_tokens=max_batch_tokens,
+                max_batch_sequences=max_batch_sequences,
+                max_model_len=self.max_model_len,
+            )
+            weights = load_weights(
+                ops,
+                checkpoint.tensors,
+                config,
+                quantize=quantize or "",
+                release=checkpoint.release,
+            )
+            self._step = ops.compile(lambda: forward(ops, weights, config), config.vocab_size)
+        except ValueError as error:
+            raise ModelError(f"{checkpoint.source}: {error}") from error
+        self._ops = ops
+        self.max_logits_rows = ops.max_logits_rows
+
+    def run(self, batch: Batch) -> Logits:
+        """One step: float32 [L, vocab_size], valid until the next.
+
+        At most `max_logits_rows` rows. Raises ValueError for a batch that does not hold together.
+        """
+        return self._step(batch)
+
+    def read_block(self, block: int) -> bytes:
+        """A cache block's contents over all layers, for `write_block` of a runner like this one."""
+        return self._ops.read_block(block)
+
+    def write_block(self, block: int, data: bytes) -> None:
+        """Fills a cache block with what `read_block` gave."""
+        self._ops.write_block(block, data)
