@@ -1,60 +1,317 @@
-"""Every setting and limit of Cierzo, each declared once: default, bounds, and what it is for."""
+"""Every setting and limit of Cierzo, each declared once: default, bounds, and what it is for.
+
+A value comes from the first of: a flag, a CIERZO_* variable, `cierzo.toml` in the working
+directory, `~/.config/cierzo/cierzo.toml`, the default below. The command line, `cierzo config show`
+and the documentation are made from these declarations.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T", int, float, str, tuple[str, ...])
+Value = int | float | str | tuple[str, ...]
+
+CONFIG_NAME = "cierzo.toml"
+CONFIG_BYTES = 1 << 20  # a configuration file larger than this is not one
+PREFIX = "CIERZO_"
+# Variables of Cierzo that are read where they are used, because they must hold before settings do.
+OTHER_VARIABLES = {
+    "CIERZO_CACHE": "folder for downloaded models (default: ~/.cache/cierzo)",
+    "CIERZO_ISA": "instruction set to use: portable, avx2, avxvnni or avx512 (default: the best)",
+}
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. Its text is one line: source, key, and what is allowed."""
+
+
+def _setting(
+    default: T,
+    text: str,
+    low: float,
+    high: float,
+    *,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
+) -> T:
+    """Declares a field. Bounds are of the value, or of the length of a text or list."""
+    return field(
+        default=default,
+        metadata={
+            "default": default,
+            "text": text,
+            "low": low,
+            "high": high,
+            "choices": choices,
+            "secret": secret,
+        },
+    )
 
 
 @dataclass(frozen=True)
 class EngineSettings:
     """What the engine process needs to know besides the model."""
 
-    threads: int = 0  # 0: one a physical core
-    max_model_len: int = 0  # 0: what the checkpoint says
-    kv_cache_dtype: str = "f16"  # or "int8"
-    kv_cache_memory_mb: int = 0  # 0: planned from what is free
-    block_size: int = 32
-    max_batch_tokens: int = 512
-    max_batch_sequences: int = 64
-    max_queue: int = 256
-    quantize: str = ""  # "", "w8", "w4": for float checkpoints, on load
+    threads: int = _setting(0, "worker threads; 0: one a physical core", 0, 1024)
+    max_model_len: int = _setting(
+        0, "longest context in tokens; 0: what the checkpoint says", 0, 16_777_216
+    )
+    kv_cache_dtype: str = _setting("f16", "KV cache numbers", 3, 4, choices=("f16", "int8"))
+    kv_cache_memory_mb: int = _setting(
+        0, "memory for the KV cache in MiB; 0: planned from what is free", 0, 16_777_216
+    )
+    max_batch_tokens: int = _setting(512, "tokens computed in one step", 1, 16_384)
+    max_batch_sequences: int = _setting(64, "requests computed in one step", 1, 1_024)
+    max_queue: int = _setting(256, "requests that may wait; more are told to retry", 1, 65_536)
+    quantize: str = _setting(
+        "", "quantise float weights on load; empty: keep them", 0, 2, choices=("", "w8", "w4")
+    )
 
 
 @dataclass(frozen=True)
 class ServerSettings:
     """Where the server listens and how it ends."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    api_keys: tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
-    grace_seconds: float = 30.0
-    watchdog_seconds: float = 20.0
+    host: str = _setting("127.0.0.1", "address to listen on", 1, 253)
+    port: int = _setting(8000, "port to listen on; 0: any that is free", 0, 65_535)
+    api_keys: tuple[str, ...] = _setting(
+        (), "keys that clients must send one of; none: no key is asked for", 0, 1_024, secret=True
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        ("localhost", "127.0.0.1", "::1"), "Host headers that are answered", 1, 256
+    )
+    grace_seconds: float = _setting(
+        30.0, "time that running requests have to finish at shutdown", 0, 3_600
+    )
+    watchdog_seconds: float = _setting(
+        20.0, "silence of the engine process after which it is restarted", 1, 3_600
+    )
 
 
 @dataclass(frozen=True)
 class Limits:
     """Upper bounds at the edge. A request beyond one is refused with a clear 4xx."""
 
-    header_bytes: int = 65_536
-    body_bytes: int = 33_554_432
-    request_seconds: float = 30.0  # to send head and body
-    json_depth: int = 64
-    messages: int = 4_096
-    tools: int = 128
-    stop_strings: int = 4
-    stop_string_chars: int = 256
-    logit_bias_entries: int = 1_024
-    top_logprobs: int = 20
-    choices: int = 8
-    prompts: int = 256
+    header_bytes: int = _setting(65_536, "request line and headers together", 1_024, 1_048_576)
+    body_bytes: int = _setting(33_554_432, "request body", 1_024, 1_073_741_824)
+    request_seconds: float = _setting(30.0, "time to send head and body", 1, 3_600)
+    json_depth: int = _setting(64, "nesting of a JSON body", 4, 512)
+    messages: int = _setting(4_096, "messages in a request", 1, 1_048_576)
+    tools: int = _setting(128, "tools in a request", 0, 4_096)
+    stop_strings: int = _setting(4, "stop strings in a request", 0, 256)
+    stop_string_chars: int = _setting(256, "length of a stop string", 1, 65_536)
+    logit_bias_entries: int = _setting(1_024, "tokens in logit_bias", 0, 131_072)
+    top_logprobs: int = _setting(20, "alternatives reported for each token", 0, 20)
+    choices: int = _setting(8, "choices (n) in a request", 1, 128)
+    prompts: int = _setting(256, "prompts in a completions request", 1, 65_536)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything `cierzo config show` prints."""
 
-    model: str = "smollm2-135m"
+    model: str = _setting("smollm2-135m", "short name, hub repository or local path", 1, 4_096)
     engine: EngineSettings = field(default_factory=EngineSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One declared setting: where it stands, what it may be, and how each source names it."""
+
+    section: str  # "" for the top level
+    name: str
+    default: Value
+    text: str
+    low: float
+    high: float
+    choices: tuple[str, ...]
+    secret: bool
+
+    @property
+    def key(self) -> str:
+        """Its name in `cierzo.toml` and in messages, such as `engine.threads`."""
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable. Limits say so; the other names are unique without a section."""
+        name = f"limits_{self.name}" if self.section == "limits" else self.name
+        return PREFIX + name.upper()
+
+    @property
+    def flag(self) -> str:
+        """Its command-line option."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, for people."""
+        if self.choices:
+            return "one of " + ", ".join(choice or '""' for choice in self.choices)
+        between = f"{self.low:g}" if self.low == self.high else f"{self.low:,g} to {self.high:,.0f}"
+        if isinstance(self.default, int):
+            return f"a whole number, {between}"
+        if isinstance(self.default, float):
+            return f"a number, {between}"
+        if isinstance(self.default, str):
+            return f"text of {between} characters"
+        return f"a list of {between} texts"
+
+    def parse(self, raw: object, source: str) -> Value:
+        """The value of `raw`, which is typed (from toml or a flag) or text (from a variable)."""
+        value = self._convert(raw)
+        if value is None or not self._fits(value):
+            shown = "the given value" if self.secret else repr(raw)[:80]
+            raise SettingsError(f"{source}: {self.key} must be {self.allowed}, not {shown}")
+        return value
+
+    def _convert(self, raw: object) -> Value | None:
+        """`raw` as this setting's type; None if it is not of it."""
+        if isinstance(self.default, tuple):
+            return _as_list(raw)
+        if isinstance(self.default, str):
+            return raw if isinstance(raw, str) else None
+        kind = type(self.default)
+        if isinstance(raw, str):
+            try:
+                return kind(raw)
+            except ValueError:
+                return None
+        if isinstance(raw, int) and not isinstance(raw, bool):
+            return raw
+        return raw if kind is float and isinstance(raw, float) else None
+
+    def _fits(self, value: Value) -> bool:
+        if self.choices:
+            return value in self.choices
+        size = value if isinstance(value, int | float) else len(value)
+        return self.low <= size <= self.high  # false for a NaN
+
+
+def _as_list(raw: object) -> tuple[str, ...] | None:
+    """A list of texts, which a variable or a flag writes with commas; None if it is not one."""
+    if isinstance(raw, str):
+        return tuple(part.strip() for part in raw.split(",") if part.strip())
+    if isinstance(raw, list | tuple) and all(isinstance(part, str) for part in raw):
+        return tuple(raw)
+    return None
+
+
+_SECTIONS: tuple[tuple[str, type], ...] = (
+    ("", Settings),
+    ("engine", EngineSettings),
+    ("server", ServerSettings),
+    ("limits", Limits),
+)
+
+
+def declared() -> tuple[Setting, ...]:
+    """All settings, in the order of their declaration."""
+    return tuple(
+        Setting(section=section, name=item.name, **item.metadata)
+        for section, owner in _SECTIONS
+        for item in dataclasses.fields(owner)
+        if item.metadata
+    )
+
+
+def config_files() -> tuple[Path, ...]:
+    """Where `cierzo.toml` is looked for, the more important first."""
+    return (Path.cwd() / CONFIG_NAME, Path.home() / ".config" / "cierzo" / CONFIG_NAME)
+
+
+def load_settings(
+    flags: Mapping[str, object],
+    *,
+    environment: Mapping[str, str] | None = None,
+    files: tuple[Path, ...] | None = None,
+) -> tuple[Settings, dict[str, str]]:
+    """Settings, and for each key where its value comes from.
+
+    `flags` maps a setting's key (`engine.threads`) or bare name (`threads`, except limits) to a
+    value; None means that the flag was not given. Raises SettingsError for what cannot be used.
+    """
+    known = declared()
+    by_flag = {s.key: s for s in known} | {s.name: s for s in known if s.section != "limits"}
+    values: dict[str, Value] = {s.key: s.default for s in known}
+    origins = {s.key: "default" for s in known}
+
+    for path in reversed(config_files() if files is None else files):
+        for setting, raw in _read_file(path, known):
+            values[setting.key] = setting.parse(raw, str(path))
+            origins[setting.key] = str(path)
+    for setting, raw in _read_environment(os.environ if environment is None else environment):
+        values[setting.key] = setting.parse(raw, setting.variable)
+        origins[setting.key] = setting.variable
+    for name, raw in flags.items():
+        if name not in by_flag:
+            raise SettingsError(f"there is no setting named {name!r}; see `cierzo config show`")
+        if raw is not None:
+            setting = by_flag[name]
+            values[setting.key] = setting.parse(raw, setting.flag)
+            origins[setting.key] = setting.flag
+    return _build(values), origins
+
+
+def _build(values: Mapping[str, Value]) -> Settings:
+    """Puts values, all of them checked, into their dataclasses."""
+    sections = {
+        section: owner(**{s.name: values[s.key] for s in declared() if s.section == section})
+        for section, owner in _SECTIONS
+        if section
+    }
+    return Settings(model=str(values["model"]), **sections)
+
+
+def _read_environment(environment: Mapping[str, str]) -> list[tuple[Setting, object]]:
+    by_variable = {s.variable: s for s in declared()}
+    found: list[tuple[Setting, object]] = []
+    for name, raw in environment.items():
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
+            continue
+        if name not in by_variable:
+            raise SettingsError(
+                f"{name}: there is no such variable; `cierzo config show` lists them all"
+            )
+        found.append((by_variable[name], raw))
+    return found
+
+
+def _read_file(path: Path, known: tuple[Setting, ...]) -> list[tuple[Setting, object]]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(CONFIG_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(text) > CONFIG_BYTES:
+        raise SettingsError(f"{path}: larger than {CONFIG_BYTES:,} bytes; this is no {CONFIG_NAME}")
+    try:
+        table = tomllib.loads(text.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+
+    sections = {section for section, _ in _SECTIONS if section}
+    flat: dict[str, object] = {}
+    for name, value in table.items():
+        if name in sections and isinstance(value, dict):
+            flat.update({f"{name}.{inner}": raw for inner, raw in value.items()})
+        else:
+            flat[name] = value
+    by_key = {s.key: s for s in known}
+    for key in flat:
+        if key not in by_key:
+            raise SettingsError(
+                f"{path}: there is no setting named {key}; `cierzo config show` lists them all"
+            )
+    return [(by_key[key], raw) for key, raw in flat.items()]
