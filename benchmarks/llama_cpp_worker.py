@@ -1,11 +1,12 @@
 """Runs inside the Python that has llama-cpp-python; knows nothing of Cierzo.
 
     python llama_cpp_worker.py speed  MODEL PROMPT_TOKENS OUTPUT_TOKENS THREADS
-    python llama_cpp_worker.py logits MODEL TOKENS.npy LOGITS.npy THREADS
+    python llama_cpp_worker.py logits MODEL TOKENS.npy FOLDER THREADS
 
 `speed` prints one JSON object (tokens a second; 0 for a part that was not asked for) and works as
 llama-bench does: a warm-up, ids that mean nothing, no sampling, decoding from an empty context
-when no prompt is asked for. `logits` reads ids [W, T] and writes float32 [W, T, V].
+when no prompt is asked for. `logits` reads ids [W, T] and writes FOLDER/logits-i.npy, float32
+[T, V], for each window i.
 """
 
 import json
@@ -35,17 +36,13 @@ def speed(model: str, prompt_tokens: int, output_tokens: int, threads: int) -> d
     }
 
 
-def logits(model: str, tokens_file: str, logits_file: str, threads: int) -> None:
+def logits(model: str, tokens_file: str, folder: str, threads: int) -> None:
     tokens = np.load(tokens_file)
     llama = _load(model, tokens.shape[1], threads, logits_all=True)
-    out = np.lib.format.open_memmap(
-        logits_file, mode="w+", dtype=np.float32, shape=(*tokens.shape, llama.n_vocab())
-    )
     for window, ids in enumerate(tokens.tolist()):
         llama.reset()
         llama.eval(ids)
-        out[window] = llama.scores[: len(ids)]
-    out.flush()
+        np.save(f"{folder}/logits-{window}.npy", llama.scores[: len(ids)])
 
 
 def _load(model: str, context: int, threads: int, *, logits_all: bool) -> Llama:

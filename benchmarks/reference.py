@@ -1,10 +1,11 @@
 """The float32 reference: transformers on the weights of a GGUF file, dequantised.
 
-Needs the `test` extra (torch, transformers). The result is an .npz with
-  tokens    int32   [W, T]     token ids, W windows of T tokens, half code and half prose
-  logprobs  float32 [W, T, V]  natural-log probabilities of the next token after each position
+Needs the `test` extra (torch, transformers). The result is a folder with
+  tokens.npy      int32   [W, T]  token ids, W windows of T tokens, half code and half prose
+  logprobs-i.npy  float32 [T, V]  window i: natural-log probabilities of the next token
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ def log_softmax(logits: Floats) -> Floats:
     """Return natural-log probabilities over the last axis, [..., V] to [..., V], in float32."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     total = np.exp(shifted, dtype=np.float64).sum(axis=-1, keepdims=True)
-    return (shifted - np.log(total)).astype(np.float32)
+    return np.asarray(shifted - np.log(total), dtype=np.float32)
 
 
 def make_reference(gguf: Path, target: Path, windows: int, window_length: int) -> None:
-    """Run transformers in float32 over the sample text and write `target`."""
+    """Run transformers in float32 over the sample text and write the folder `target`."""
     import torch
     from transformers import AutoTokenizer
 
@@ -49,13 +50,14 @@ def make_reference(gguf: Path, target: Path, windows: int, window_length: int) -
             *_windows(tokenizer.encode(prose_sample()), windows // 2, window_length),
         ]
     )
-    logprobs: list[Floats] = []
+    partial = target.with_name(target.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    np.save(partial / "tokens.npy", tokens)
     with torch.inference_mode():
-        for window in tokens:
+        for i, window in enumerate(tokens):
             logits = model(torch.from_numpy(window.astype(np.int64))[None]).logits[0]
-            logprobs.append(log_softmax(logits.float().numpy()))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(target, tokens=tokens, logprobs=np.stack(logprobs))
+            np.save(partial / f"logprobs-{i}.npy", log_softmax(logits.float().numpy()))
+    partial.rename(target)
 
 
 def _load_model(gguf: Path) -> Any:
@@ -79,7 +81,8 @@ def _load_model(gguf: Path) -> Any:
         state[_hugging_face_name(tensor.name)] = torch.from_numpy(weight)
     if tied:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    build: Callable[..., Any] = AutoModelForCausalLM.from_config
+    model = build(config, dtype=torch.float32)
     model.load_state_dict(state)
     return model.eval()
 

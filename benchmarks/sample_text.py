@@ -1,7 +1,7 @@
 """The text that quality is measured on: code and prose that every Python installation carries.
 
-Nothing is downloaded. Code is the source of standard-library modules, prose is the longer docstrings
-of others. Two Python versions give slightly different text, so results name the version.
+Nothing is downloaded. Code is the source of standard-library modules, prose is the longer
+docstrings of others. Two Python versions give slightly different text, so results name the version.
 """
 
 import ast
