@@ -20,11 +20,13 @@ def run_server(
     name: str,
     *,
     aliases: Sequence[str] = (),
+    tokenizer: Path | None = None,
     say: Callable[[str], None] = say_on_stderr,
 ) -> int:
     """Serves the checkpoint at `path` as `name` until a signal; returns the exit code.
 
-    `aliases` are other names that requests may use. `say` takes one line at a time: the address,
+    `aliases` are other names that requests may use; `tokenizer` is a tekken.json to use in place
+    of the checkpoint's own vocabulary (see `open_checkpoint`). `say` takes one line at a time: the address,
     the engine's memory plan, when it is ready, what goes wrong. The codes: 0 after SIGINT or
     SIGTERM, 1 when the address is taken, the model cannot be loaded or the engine is dead for
     good, 130 after a second signal.
