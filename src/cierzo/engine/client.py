@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+from uuid import uuid4
 
 import msgspec
+import numpy as np
 
-from cierzo.engine.messages import EngineInfo, EngineLaunch, EngineStats, StepOutput
-from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.connection import COMMAND, Connection
+from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
+from cierzo.engine.messages import (
+    Abort,
+    Add,
+    EngineInfo,
+    EngineLaunch,
+    EngineStats,
+    FromEngine,
+    LoadFailed,
+    Loading,
+    Outputs,
+    Ping,
+    Pong,
+    Ready,
+    Shutdown,
+    Start,
+    StepOutput,
+)
+from cierzo.engine.sampling_params import SamplingParams, validate
 
 EngineState: TypeAlias = Literal["loading", "ready", "restarting", "dead", "stopped"]
+
+_PING_SECONDS = 1.0
+_FIRST_BACKOFF_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 30.0
+_STABLE_SECONDS = 60.0  # an engine that ran so long is not the one that kept failing
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,12 +51,26 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     since: float  # time.time() when this state began
 
 
+class _Request:
+    """A request that has not finished."""
+
+    __slots__ = ("add", "begun", "items", "resent", "sent_after_ping")
+
+    def __init__(self, add: Add) -> None:
+        self.add = add
+        self.items: asyncio.Queue[StepOutput | EngineError] = asyncio.Queue()
+        self.begun = False  # it has had an output
+        self.resent = False
+        self.sent_after_ping = 0  # a later ping, once answered, means that the engine has it
+
+
 class EngineClient:
     """Starts the engine process, feeds it requests, and keeps it alive.
 
     Belongs to the event loop that `start` ran on. An engine that dies, or leaves pings unanswered
-    for `watchdog_seconds`, is killed and started again; requests that it had begun end with
-    `EngineError`. After `max_restarts` failed attempts in a row the state is "dead" for good.
+    for `watchdog_seconds`, is killed and started again. Requests that it had taken in end with
+    `EngineError`; those that it cannot have seen, and new ones, are given to its successor. After
+    `max_restarts` failures with no stable run between them the state is "dead" for good.
     """
 
     def __init__(
@@ -37,33 +80,55 @@ class EngineClient:
         watchdog_seconds: float = 20.0,
         load_seconds: float = 1800.0,
         max_restarts: int = 5,
+        command: Sequence[str] = COMMAND,
     ) -> None:
-        self.launch = launch
-        self.watchdog_seconds = watchdog_seconds
-        self.load_seconds = load_seconds
-        self.max_restarts = max_restarts
+        self._launch = launch
+        self._watchdog_seconds = watchdog_seconds
+        self._load_seconds = load_seconds
+        self._max_restarts = max_restarts
+        self._command = command
+        self._status = EngineStatus(state="loading", detail="not started", since=time.time())
+        self._info: EngineInfo | None = None
+        self._stats = EngineStats()
+        self._connection: Connection | None = None  # set while requests can be sent
+        self._requests: dict[str, _Request] = {}
+        self._finished_at: deque[float] = deque(maxlen=32)
+        self._ping = self._pong = 0
+        self._supervisor: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._idle = asyncio.Event()  # no request is left, or nobody waits for them any more
+        self._gone = asyncio.Event()  # "dead" or "stopped"
 
     async def start(self) -> None:
         """Starts the process and returns when it is ready.
 
         Raises EngineError with the engine's one line when it cannot load.
         """
-        raise NotImplementedError
+        self._set("loading", "starting the engine process")
+        try:
+            connection = await self._load()
+        except EngineError as error:
+            self._set("dead", str(error))
+            self._gone.set()
+            raise
+        self._supervisor = asyncio.create_task(self._supervise(connection))
 
     @property
     def status(self) -> EngineStatus:
         """How the engine is now."""
-        raise NotImplementedError
+        return self._status
 
     @property
     def info(self) -> EngineInfo:
         """What the engine is. Raises EngineError before it was ready for the first time."""
-        raise NotImplementedError
+        if self._info is None:
+            raise EngineError(f"the engine is not ready: {self._status.detail}")
+        return self._info
 
     @property
     def stats(self) -> EngineStats:
         """The last numbers heard from the engine, at most about a second old."""
-        raise NotImplementedError
+        return self._stats
 
     async def generate(
         self, prompt: Sequence[int], params: SamplingParams, *, request_id: str | None = None
@@ -76,12 +141,28 @@ class EngineClient:
         Raises QueueFull, PromptTooLong, ValueError (parameters out of bounds, one line), and
         EngineError when the engine dies, hangs, stops, or fails this request.
         """
-        raise NotImplementedError
-        yield StepOutput("")
+        request = self._admit(prompt, params, request_id or uuid4().hex)
+        request_id = request.add.request_id
+        try:
+            while True:
+                item = await request.items.get()
+                if isinstance(item, EngineError):
+                    raise item
+                if item.finish_reason == "error":
+                    raise EngineError(item.error or "the engine failed this request")
+                yield item
+                if item.finish_reason is not None:
+                    return
+        finally:
+            if self._requests.get(request_id) is request:  # not finished
+                self._forget(request_id)
+                if self._connection is not None:
+                    self._connection.send(Abort(request_id))
 
     async def wait_dead(self) -> str:
-        """Returns, with the reason, once the engine cannot be brought back."""
-        raise NotImplementedError
+        """Returns, with the reason, once the engine cannot be brought back (or was stopped)."""
+        await self._gone.wait()
+        return self._status.detail
 
     async def stop(self, grace: float) -> None:
         """Takes no new requests, lets running ones finish for `grace` seconds, then ends.
@@ -89,5 +170,203 @@ class EngineClient:
         What still runs then gets EngineError. The process is gone when this returns; calling
         it again, or cancelling it, ends the wait at once.
         """
-        raise NotImplementedError
-        await asyncio.sleep(0)
+        if self._stopping:
+            self._idle.set()
+            await self._gone.wait()
+            return
+        self._stopping = True
+        if not self._requests:
+            self._idle.set()
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), grace)
+        finally:
+            self._fail_all(EngineError("the server is stopping"))
+            if self._supervisor is not None:
+                self._supervisor.cancel()
+                await asyncio.wait([self._supervisor])
+            if self._status.state != "dead":
+                self._set("stopped", "the engine was stopped")
+            self._gone.set()
+
+    def _admit(self, prompt: Sequence[int], params: SamplingParams, request_id: str) -> _Request:
+        """Checks a request and sends it, or keeps it for an engine that is being restarted."""
+        info = self.info
+        if self._stopping or self._gone.is_set():
+            raise EngineError("the server is stopping" if self._stopping else self._status.detail)
+        if request_id in self._requests:
+            raise ValueError(f"request id {request_id!r} is in use")
+        validate(params, info.vocab_size)
+        tokens = np.asarray(prompt, dtype=np.int64)
+        if len(tokens) == 0:
+            raise ValueError("the prompt has no tokens")
+        if tokens.min() < 0 or tokens.max() >= info.vocab_size:
+            raise ValueError(f"prompt token ids must be from 0 to {info.vocab_size - 1}")
+        if len(tokens) + min(params.max_tokens, 1) > info.max_model_len:
+            raise PromptTooLong(len(tokens), info.max_model_len)
+        waiting = len(self._requests) - info.max_batch_sequences
+        if waiting >= self._launch.settings.max_queue:
+            raise QueueFull(waiting, self._retry_after())
+        request = _Request(Add(request_id, tokens.astype("<i4").tobytes(), params))
+        self._requests[request_id] = request
+        if self._connection is not None:
+            self._send(self._connection, request)
+        return request
+
+    def _retry_after(self) -> int:
+        """Seconds in which a request is likely to finish, from how often one did lately."""
+        times = self._finished_at
+        if len(times) < 2:
+            return 5
+        mean = (times[-1] - times[0]) / (len(times) - 1)
+        return min(60, max(1, math.ceil(mean)))
+
+    def _send(self, connection: Connection, request: _Request) -> None:
+        request.sent_after_ping = self._ping
+        connection.send(request.add)
+
+    def _forget(self, request_id: str) -> None:
+        del self._requests[request_id]
+        if not self._requests and self._stopping:
+            self._idle.set()
+
+    def _fail_all(self, error: EngineError) -> None:
+        for request_id, request in list(self._requests.items()):
+            request.items.put_nowait(error)
+            self._forget(request_id)
+
+    def _set(self, state: EngineState, detail: str) -> None:
+        self._status = EngineStatus(state=state, detail=detail, since=time.time())
+
+    def _receive(self, message: FromEngine) -> None:
+        if isinstance(message, Outputs):
+            self._stats = message.stats
+            for output in message.outputs:
+                request = self._requests.get(output.request_id)
+                if request is None:  # aborted while this was on its way
+                    continue
+                request.begun = True
+                request.items.put_nowait(output)
+                if output.finish_reason is not None:
+                    self._finished_at.append(time.monotonic())
+                    self._forget(output.request_id)
+        elif isinstance(message, Pong):
+            self._pong = message.serial
+            self._stats = message.stats
+
+    async def _load(self) -> Connection:
+        """Starts a process and waits until it is ready. Raises EngineError, leaving none behind."""
+        answer: asyncio.Future[EngineInfo] = asyncio.get_running_loop().create_future()
+
+        def receive(message: FromEngine) -> None:
+            if isinstance(message, Loading):
+                self._set(self._status.state, message.detail)
+            elif answer.done():
+                self._receive(message)
+            elif isinstance(message, Ready):
+                answer.set_result(message.info)
+            elif isinstance(message, LoadFailed):
+                answer.set_exception(EngineError(message.error))
+
+        connection = await Connection.open(receive, self._command)
+        closing = asyncio.create_task(connection.closed.wait())
+        events: set[asyncio.Future[Any]] = {answer, closing}
+        try:
+            connection.send(Start(self._launch))
+            await asyncio.wait(
+                events, timeout=self._load_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not answer.done():
+                why = f"the engine did not finish loading in {self._load_seconds:g} s"
+                if closing.done():
+                    how = await connection.end(kindly=True)
+                    why = f"the engine process ended while loading: {how}"
+                answer.set_exception(EngineError(why))
+            info = answer.result()
+        except BaseException:
+            await connection.end(kindly=False)
+            raise
+        finally:
+            closing.cancel()
+        self._info = info
+        self._stats = EngineStats(free_blocks=info.num_blocks, num_blocks=info.num_blocks)
+        self._ping = self._pong = 0
+        self._connection = connection
+        for request in self._requests.values():
+            self._send(connection, request)
+        self._set("ready", info.memory_plan)
+        return connection
+
+    async def _supervise(self, connection: Connection) -> None:
+        """Watches the engine, and replaces it when it fails, until it fails too often."""
+        failures = 0
+        while True:
+            began = time.monotonic()
+            reason = await self._watch(connection)
+            self._lose(reason)
+            failures = 1 if time.monotonic() - began > _STABLE_SECONDS else failures + 1
+            while True:
+                if failures > self._max_restarts:
+                    self._give_up(reason)
+                    return
+                self._set("restarting", reason)
+                if failures > 1:
+                    pause = _FIRST_BACKOFF_SECONDS * 2.0 ** (failures - 2)
+                    await asyncio.sleep(min(pause, _LONGEST_BACKOFF_SECONDS))
+                try:
+                    connection = await self._load()
+                    break
+                except EngineError as error:
+                    reason = f"restarting the engine failed: {error}"
+                    failures += 1
+
+    async def _watch(self, connection: Connection) -> str:
+        """Returns how the engine failed, once it has and is gone; ends it when cancelled."""
+        kindly = False
+        try:
+            return await self._until_it_fails(connection)
+        except asyncio.CancelledError:
+            connection.send(Shutdown())
+            kindly = True
+            raise
+        finally:
+            self._connection = None
+            await connection.end(kindly=kindly)
+
+    async def _until_it_fails(self, connection: Connection) -> str:
+        """Pings the engine, and returns what is wrong with it when something is.
+
+        Silence is counted in waits that this event loop itself got through, so that a loop or a
+        machine that stood still does not blame the engine.
+        """
+        interval = min(_PING_SECONDS, self._watchdog_seconds / 4)
+        silent = 0.0
+        while silent < self._watchdog_seconds:
+            if self._pong == self._ping:
+                silent = 0.0
+                self._ping += 1
+                connection.send(Ping(self._ping))
+            try:
+                await asyncio.wait_for(connection.closed.wait(), interval)
+            except TimeoutError:
+                silent += interval
+            else:
+                return f"the engine process died: {await connection.end(kindly=True)}"
+        return f"the engine hung: it did not answer for {self._watchdog_seconds:g} s"
+
+    def _lose(self, reason: str) -> None:
+        """Ends the requests that the failed engine had; keeps those that it cannot have seen."""
+        for request_id, request in list(self._requests.items()):
+            seen = request.begun or self._pong > request.sent_after_ping
+            if seen or request.resent:
+                request.items.put_nowait(
+                    EngineError(f"{reason}; it is being restarted, please send the request again")
+                )
+                self._forget(request_id)
+            request.resent = True
+
+    def _give_up(self, reason: str) -> None:
+        detail = f"the engine failed {self._max_restarts + 1} times; the last time, {reason}"
+        self._set("dead", detail)
+        self._fail_all(EngineError(detail))
+        self._gone.set()

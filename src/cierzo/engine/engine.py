@@ -66,6 +66,11 @@ class Runner(Protocol):
         """Positions that one sequence may have."""
         ...
 
+    @property
+    def max_logits_rows(self) -> int:
+        """Rows of logits that one step can give."""
+        ...
+
     def run(self, batch: Batch) -> Logits:
         """Computes a step; its logits are good until the next one."""
         ...
@@ -89,6 +94,7 @@ class Engine:
             block_size=runner.block_size,
             max_batch_tokens=settings.max_batch_tokens,
             max_batch_sequences=settings.max_batch_sequences,
+            max_logits_rows=runner.max_logits_rows,
         )
         self._builder = BatchBuilder(
             block_size=runner.block_size,

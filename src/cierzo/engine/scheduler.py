@@ -52,17 +52,19 @@ class Scheduler:
         block_size: int,
         max_batch_tokens: int,
         max_batch_sequences: int,
+        max_logits_rows: int,
     ) -> None:
-        """A step has at most `max_batch_tokens` tokens and `max_batch_sequences` rows of logits."""
-        if not 0 < max_batch_sequences <= max_batch_tokens:
+        """Bounds on a step: tokens, sequences, and rows of logits (at least one a sequence)."""
+        if not 0 < max_batch_sequences <= min(max_batch_tokens, max_logits_rows):
             raise ValueError(
-                f"max_batch_sequences ({max_batch_sequences}) must be from 1 to "
-                f"max_batch_tokens ({max_batch_tokens}): each running request needs a token a step"
+                f"max_batch_sequences ({max_batch_sequences}) must be from 1 to max_batch_tokens "
+                f"({max_batch_tokens}): each running request takes a token of a step"
             )
         self.pool = pool
         self.block_size = block_size
         self.max_batch_tokens = max_batch_tokens
         self.max_batch_sequences = max_batch_sequences
+        self.max_logits_rows = max_logits_rows
         self.running: list[Sequence] = []
         self.waiting: deque[Sequence] = deque()
         self.num_preemptions = 0
@@ -95,7 +97,7 @@ class Scheduler:
         """
         chunks = self._decodes()
         tokens = min(prompt_budget, self.max_batch_tokens - len(chunks))
-        rows = self.max_batch_sequences - len(chunks)
+        rows = self.max_logits_rows - len(chunks)
         for sequence in [s for s in self.running if s.num_pending > 1]:
             if tokens == 0 or rows == 0 or sequence not in self.running:  # just preempted
                 return chunks

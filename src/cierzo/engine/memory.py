@@ -1,0 +1,157 @@
+"""How much memory there is, and how it is shared out before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 2**30
+MIB = 2**20
+LARGEST_SHARE = 0.9  # of what is free, for a cache that is needed in any case
+USUAL_SHARE = 0.5  # of what is free, for a cache that is as large as it is useful
+PROCESS_BYTES = 150 * MIB  # interpreter, libraries, buffers of the operating system
+WEIGHTS_FACTOR = 1.05  # in memory against in the file, after repacking
+
+
+class MemoryPlanError(ValueError):
+    """The model, or one request of full length, does not fit. One line with the numbers."""
+
+
+@dataclass(frozen=True)
+class MemoryNeeds:
+    """What loading a model will take, and what of it can be chosen."""
+
+    weights_bytes: int  # as laid out in memory
+    scratch_bytes: int  # buffers of a step
+    block_bytes: int  # one cache block over all layers
+    block_size: int  # positions in it
+    context: int  # positions that the checkpoint was made for
+    max_sequences: int  # more of them than this never run at once
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What was decided."""
+
+    max_model_len: int
+    num_blocks: int
+    kv_cache_bytes: int
+    text: str  # one line for people
+
+
+def plan_memory(
+    needs: MemoryNeeds, *, available: int, max_model_len: int = 0, kv_cache_mb: int = 0
+) -> MemoryPlan:
+    """Sizes the KV cache. 0 stands for the checkpoint's context, and for a size chosen here.
+
+    The size chosen is what `max_sequences` requests of full length take, or half of the memory
+    that is free, whichever is less, but never less than one request takes. Pages of the cache
+    that are not used are not touched. Raises MemoryPlanError.
+    """
+    length = max_model_len or needs.context
+    if length > needs.context:
+        raise MemoryPlanError(
+            f"--max-model-len {length} is more than the context of the checkpoint; "
+            f"use {needs.context} or less"
+        )
+    taken = needs.weights_bytes + needs.scratch_bytes + PROCESS_BYTES
+    free = available - taken
+    if free <= 0:
+        raise MemoryPlanError(
+            f"the weights take {_gib(needs.weights_bytes)} of memory and a step "
+            f"{_gib(needs.scratch_bytes + PROCESS_BYTES)}, but only {_gib(available)} are free; "
+            "close other programs or choose a smaller model or quantisation"
+        )
+    one = -(-length // needs.block_size) * needs.block_bytes
+    largest = int(free * LARGEST_SHARE)
+    if kv_cache_mb:
+        size = kv_cache_mb * MIB
+        if size > largest:
+            raise MemoryPlanError(
+                f"--kv-cache-memory-mb {kv_cache_mb} does not fit: of {_gib(available)} free, "
+                f"weights and a step take {_gib(taken)}; use {largest // MIB} or less"
+            )
+        limit = f"--kv-cache-memory-mb allows {_gib(size)}"
+    else:
+        size = max(one, min(one * needs.max_sequences, int(free * USUAL_SHARE)))
+        limit = f"of {_gib(available)} free, weights and a step take {_gib(taken)}"
+    if one > min(size, largest):
+        fits = min(size, largest) // needs.block_bytes * needs.block_size
+        advice = (
+            f"use --max-model-len {fits} or less, or --kv-cache-dtype int8"
+            if fits
+            else "give it more memory"
+        )
+        raise MemoryPlanError(
+            f"the KV cache of one request of {length} tokens takes {_gib(one)}, but {limit}; "
+            + advice
+        )
+    num_blocks = size // needs.block_bytes
+    return MemoryPlan(
+        max_model_len=length,
+        num_blocks=num_blocks,
+        kv_cache_bytes=num_blocks * needs.block_bytes,
+        text=(
+            f"weights {_gib(needs.weights_bytes)}, KV cache up to "
+            f"{_gib(num_blocks * needs.block_bytes)} for {num_blocks * needs.block_size} tokens "
+            f"({length} a request), {_gib(available)} free before loading"
+        ),
+    )
+
+
+def available_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes this process may still take: what the machine has free, or its control group allows.
+
+    Page cache counts as free, in both: the kernel gives it up when asked.
+    """
+    available = 0
+    for line in (proc / "meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    for limit, usage in _group_limits(proc, cgroup):
+        available = min(available, max(0, limit - usage))
+    return available
+
+
+def _group_limits(proc: Path, cgroup: Path) -> list[tuple[int, int]]:
+    """(limit, bytes in use) of each control group that this process is in and that has a limit."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0":  # version 2
+            root, names = cgroup, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):  # version 1
+            root = cgroup / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = root / path.lstrip("/")
+        # A container may see its own group at the root of the tree, under a path from outside.
+        for group in [folder, *folder.parents]:
+            if group != root and root not in group.parents:
+                break
+            numbers = _group_numbers(group, *names)
+            if numbers is not None:
+                found.append(numbers)
+    return found
+
+
+def _group_numbers(group: Path, limit: str, usage: str, cache: str) -> tuple[int, int] | None:
+    try:
+        allowed = (group / limit).read_text().strip()
+        used = int((group / usage).read_text())
+        statistics = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return None
+    if allowed == "max":
+        return None
+    reclaimable = sum(int(line.split()[1]) for line in statistics if line.split()[0] == cache)
+    return int(allowed), used - reclaimable
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.2f} GiB"
