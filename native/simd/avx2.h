@@ -1,0 +1,186 @@
+// Sixteen lanes as two AVX2 registers; with AVX-VNNI the byte products are one instruction.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cierzo::CIERZO_ISA {
+
+struct F32 {
+    __m256 lo, hi;
+};
+struct I32 {
+    __m256i lo, hi;
+};
+struct Bytes {
+    __m256i lo, hi;
+};
+
+inline F32 zero_f32() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+inline F32 broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline F32 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, F32 a) {
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+inline F32 load_f16(const uint16_t* p) {
+    const __m128i* halves = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
+}
+inline void store_f16(uint16_t* p, F32 a) {
+    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    __m128i* halves = reinterpret_cast<__m128i*>(p);
+    _mm_storeu_si128(halves, _mm256_cvtps_ph(a.lo, nearest));
+    _mm_storeu_si128(halves + 1, _mm256_cvtps_ph(a.hi, nearest));
+}
+inline F32 load_bf16(const uint16_t* p) {
+    const __m128i* halves = reinterpret_cast<const __m128i*>(p);
+    const __m256i lo = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves));
+    const __m256i hi = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves + 1));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(lo, 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(hi, 16))};
+}
+inline F32 load_i8(const int8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
+}
+inline F32 load_u8(const uint8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)))};
+}
+
+inline F32 fma(F32 a, F32 b, F32 c) {
+    return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+inline F32 add(F32 a, F32 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+inline F32 sub(F32 a, F32 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+inline F32 mul(F32 a, F32 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+inline F32 div(F32 a, F32 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+inline F32 vmax(F32 a, F32 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+inline F32 vmin(F32 a, F32 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+inline F32 vabs(F32 a) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+// To the nearest integer, ties to even.
+inline F32 round_f32(F32 a) {
+    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    return {_mm256_round_ps(a.lo, nearest), _mm256_round_ps(a.hi, nearest)};
+}
+// a * 2^n for integral n in [-126, 127] and a normal result; n = -127 gives zero.
+inline F32 times_power_of_two(F32 a, F32 n) {
+    const auto power = [](__m256 x) {
+        const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+    };
+    return {_mm256_mul_ps(a.lo, power(n.lo)), _mm256_mul_ps(a.hi, power(n.hi))};
+}
+// a where x >= bound, else 0.
+inline F32 keep_where_at_least(F32 x, F32 bound, F32 a) {
+    return {_mm256_and_ps(_mm256_cmp_ps(x.lo, bound.lo, _CMP_GE_OQ), a.lo),
+            _mm256_and_ps(_mm256_cmp_ps(x.hi, bound.hi, _CMP_GE_OQ), a.hi)};
+}
+// a where x has its sign bit set, else b.
+inline F32 select_negative(F32 x, F32 a, F32 b) {
+    return {_mm256_blendv_ps(b.lo, a.lo, x.lo), _mm256_blendv_ps(b.hi, a.hi, x.hi)};
+}
+// The first n lanes of a (all for n >= 16), the others of b.
+inline F32 first_lanes(int n, F32 a, F32 b) {
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i lo = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes);
+    const __m256i hi = _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8), lanes);
+    return {_mm256_blendv_ps(b.lo, a.lo, _mm256_castsi256_ps(lo)),
+            _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(hi))};
+}
+inline float reduce_add(F32 a) {
+    const __m256 h = _mm256_add_ps(a.lo, a.hi);
+    const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
+}
+inline float reduce_max(F32 a) {
+    const __m256 h = _mm256_max_ps(a.lo, a.hi);
+    const __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
+}
+
+inline I32 zero_i32() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+inline I32 broadcast_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+inline F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+// To the nearest integer, ties to even.
+inline I32 round_to_i32(F32 a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
+inline I32 add(I32 a, I32 b) {
+    return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
+}
+inline int32_t reduce_add(I32 a) {
+    const __m256i h = _mm256_add_epi32(a.lo, a.hi);
+    __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1));
+    return _mm_cvtsi128_si32(q);
+}
+// Saturated to a signed byte.
+inline void store_i8(int8_t* p, I32 a) {
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.lo, a.hi), 0xd8);
+    const __m128i bytes =
+        _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+
+inline Bytes load_bytes(const uint8_t* p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+inline void store_bytes(uint8_t* p, Bytes a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), a.hi);
+}
+inline Bytes low_nibbles(Bytes a) {
+    const __m256i mask = _mm256_set1_epi8(0x0f);
+    return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
+}
+inline Bytes high_nibbles(Bytes a) {
+    const __m256i mask = _mm256_set1_epi8(0x0f);
+    return {_mm256_and_si256(_mm256_srli_epi16(a.lo, 4), mask),
+            _mm256_and_si256(_mm256_srli_epi16(a.hi, 4), mask)};
+}
+// ((a >> Shift) & mask) << Up, by byte: picks the high bits of 5- and 6-bit numbers.
+template <int Shift, int Up>
+inline Bytes pick_bits(Bytes a, uint8_t mask) {
+    const __m256i m = _mm256_set1_epi8(static_cast<char>(mask));
+    const auto pick = [&](__m256i x) {
+        return _mm256_slli_epi16(_mm256_and_si256(_mm256_srli_epi16(x, Shift), m), Up);
+    };
+    return {pick(a.lo), pick(a.hi)};
+}
+inline Bytes either(Bytes a, Bytes b) {
+    return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)};
+}
+
+#if defined(__AVXVNNI__)
+inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
+    return _mm256_dpbusd_avx_epi32(acc, w, x);
+}
+#else
+// vpmaddubsw saturates its 16-bit pairs once w passes 128; the top bit apart, each half fits.
+inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i low = _mm256_and_si256(w, _mm256_set1_epi8(0x7f));
+    const __m256i top = _mm256_and_si256(_mm256_srli_epi16(w, 7), _mm256_set1_epi8(1));
+    const __m256i low_sum = _mm256_madd_epi16(_mm256_maddubs_epi16(low, x), ones);
+    const __m256i top_sum =
+        _mm256_madd_epi16(_mm256_maddubs_epi16(top, x), _mm256_set1_epi16(128));
+    return _mm256_add_epi32(acc, _mm256_add_epi32(low_sum, top_sum));
+}
+#endif
+// acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
+inline I32 dot(I32 acc, Bytes w, I32 x) {
+    return {dot_register(acc.lo, w.lo, x.lo), dot_register(acc.hi, w.hi, x.hi)};
+}
+
+}  // namespace cierzo::CIERZO_ISA

@@ -1,0 +1,111 @@
+// Sixteen lanes as one AVX-512 register.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cierzo::CIERZO_ISA {
+
+struct F32 {
+    __m512 v;
+};
+struct I32 {
+    __m512i v;
+};
+struct Bytes {
+    __m512i v;
+};
+
+inline F32 zero_f32() { return {_mm512_setzero_ps()}; }
+inline F32 broadcast(float x) { return {_mm512_set1_ps(x)}; }
+inline F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, F32 a) { _mm512_storeu_ps(p, a.v); }
+inline F32 load_f16(const uint16_t* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+inline void store_f16(uint16_t* p, F32 a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline F32 load_bf16(const uint16_t* p) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
+}
+inline F32 load_i8(const int8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
+}
+inline F32 load_u8(const uint8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
+}
+
+inline F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline F32 add(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F32 sub(F32 a, F32 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F32 mul(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F32 div(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32 vmax(F32 a, F32 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F32 vmin(F32 a, F32 b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline F32 vabs(F32 a) { return {_mm512_abs_ps(a.v)}; }
+// To the nearest integer, ties to even.
+inline F32 round_f32(F32 a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+// a * 2^n for integral n in [-127, 127].
+inline F32 times_power_of_two(F32 a, F32 n) { return {_mm512_scalef_ps(a.v, n.v)}; }
+// a where x >= bound, else 0.
+inline F32 keep_where_at_least(F32 x, F32 bound, F32 a) {
+    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, bound.v, _CMP_GE_OQ), a.v)};
+}
+// a where x has its sign bit set, else b.
+inline F32 select_negative(F32 x, F32 a, F32 b) {
+    return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x.v)), b.v, a.v)};
+}
+// The first n lanes of a (all for n >= 16), the others of b.
+inline F32 first_lanes(int n, F32 a, F32 b) {
+    const __mmask16 mask = n >= 16 ? 0xffff : static_cast<__mmask16>((1u << n) - 1);
+    return {_mm512_mask_blend_ps(mask, b.v, a.v)};
+}
+inline float reduce_add(F32 a) {
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+    const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
+}
+inline float reduce_max(F32 a) { return _mm512_reduce_max_ps(a.v); }
+
+inline I32 zero_i32() { return {_mm512_setzero_si512()}; }
+inline I32 broadcast_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
+inline F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+// To the nearest integer, ties to even.
+inline I32 round_to_i32(F32 a) { return {_mm512_cvtps_epi32(a.v)}; }
+inline I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+inline int32_t reduce_add(I32 a) { return _mm512_reduce_add_epi32(a.v); }
+// Saturated to a signed byte.
+inline void store_i8(int8_t* p, I32 a) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a.v));
+}
+
+inline Bytes load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_bytes(uint8_t* p, Bytes a) { _mm512_storeu_si512(p, a.v); }
+inline Bytes low_nibbles(Bytes a) {
+    return {_mm512_and_si512(a.v, _mm512_set1_epi8(0x0f))};
+}
+inline Bytes high_nibbles(Bytes a) {
+    return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(0x0f))};
+}
+// ((a >> Shift) & mask) << Up, by byte: picks the high bits of 5- and 6-bit numbers.
+template <int Shift, int Up>
+inline Bytes pick_bits(Bytes a, uint8_t mask) {
+    const __m512i down = _mm512_srli_epi16(a.v, Shift);
+    const __m512i kept = _mm512_and_si512(down, _mm512_set1_epi8(static_cast<char>(mask)));
+    return {_mm512_slli_epi16(kept, Up)};
+}
+inline Bytes either(Bytes a, Bytes b) { return {_mm512_or_si512(a.v, b.v)}; }
+// acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
+inline I32 dot(I32 acc, Bytes w, I32 x) { return {_mm512_dpbusd_epi32(acc.v, w.v, x.v)}; }
+
+}  // namespace cierzo::CIERZO_ISA
