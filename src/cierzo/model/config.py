@@ -65,5 +65,5 @@ class ModelConfig:
             raise ModelError(f"{file}: head_dim is {self.head_dim}; rotary positions need it even")
         if not 0 < self.rms_norm_eps < 1:
             raise ModelError(f"{file}: rms_norm_eps is {self.rms_norm_eps}, not between 0 and 1")
-        if not (self.rope_theta > 0 and math.isfinite(self.rope_theta)):
-            raise ModelError(f"{file}: rope_theta is {self.rope_theta}, not a positive number")
+        if not (self.rope_theta > 1 and math.isfinite(self.rope_theta)):
+            raise ModelError(f"{file}: rope_theta is {self.rope_theta}, not a number above 1")

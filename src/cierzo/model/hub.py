@@ -20,7 +20,7 @@ from cierzo.model.huggingface import INDEX, is_hf_weights
 from cierzo.model.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
 REPO_ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}")
 _WORKERS = 4
@@ -186,7 +186,7 @@ def _literal(name: str) -> str:
 
 def _progress_class(repo: str, total: int, progress: Progress) -> type[tqdm]:
     """A tqdm class that shows nothing and adds all files' bytes up for `progress`."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     done = 0
     lock = threading.Lock()
@@ -198,7 +198,8 @@ def _progress_class(repo: str, total: int, progress: Progress) -> type[tqdm]:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
-            super().__init__(*args, **(kwargs | {"disable": True}))
+            # huggingface_hub leaves this one method of its class untyped.
+            super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> None:
             nonlocal done

@@ -100,4 +100,6 @@ def _normalised(kind: str, group: Fields, max_positions: int) -> Mapping[str, ob
     for key, value in result.items():
         if isinstance(value, float) and value <= 0:
             raise ModelError(f"{group.file}: {key} of the rope scaling is {value}, not positive")
+    if kind == "llama3" and group.number("high_freq_factor") <= group.number("low_freq_factor"):
+        raise ModelError(f"{group.file}: high_freq_factor is not above low_freq_factor")
     return result
