@@ -1,0 +1,56 @@
+"""Blocks are held and given back exactly; names follow content and what came before it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cierzo.engine.block_pool import NO_PARENT, BlockPool, block_name
+
+
+def tokens(*ids: int) -> np.ndarray:
+    return np.array(ids, dtype=np.int32)
+
+
+def test_every_block_can_be_taken_once() -> None:
+    pool = BlockPool(3)
+    assert sorted(pool.take() for _ in range(3)) == [0, 1, 2]
+    assert pool.num_free == 0
+    with pytest.raises(IndexError):
+        pool.take()
+
+
+def test_a_shared_block_is_free_only_when_all_have_let_go() -> None:
+    pool = BlockPool(2)
+    block = pool.take()
+    pool.share(block)
+    pool.release([block])
+    assert pool.num_free == 1
+    pool.release([block])
+    assert pool.num_free == 2
+
+
+def test_a_free_block_can_be_neither_shared_nor_released() -> None:
+    pool = BlockPool(1)
+    block = pool.take()
+    pool.release([block])
+    with pytest.raises(ValueError, match="free"):
+        pool.share(block)
+    with pytest.raises(ValueError, match="free"):
+        pool.release([block])
+
+
+def test_the_block_freed_last_is_taken_first() -> None:
+    pool = BlockPool(100)
+    first = pool.take()
+    pool.release([first])
+    assert pool.take() == first
+
+
+def test_a_name_tells_content_and_prefix_apart() -> None:
+    first = block_name(NO_PARENT, tokens(1, 2, 3))
+    assert block_name(NO_PARENT, tokens(1, 2, 3)) == first
+    assert block_name(NO_PARENT, tokens(1, 2, 4)) != first
+    assert block_name(first, tokens(1, 2, 3)) != first
+    other = block_name(NO_PARENT, tokens(9, 9, 9))
+    assert block_name(first, tokens(5)) != block_name(other, tokens(5))
