@@ -1,12 +1,37 @@
-"""The life of the server: socket, engine, tokenizer and HTTP app start together and end in order."""
+"""The life of the server: socket, engine, tokenizer and app start together and end in order."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cierzo.settings import Settings
+import uvicorn
+
+from cierzo.engine.client import EngineClient
+from cierzo.engine.errors import EngineError
+from cierzo.engine.messages import EngineLaunch
+from cierzo.model.checkpoint import open_checkpoint
+from cierzo.model.errors import ModelError
+from cierzo.settings import ServerSettings, Settings
+
+if TYPE_CHECKING:
+    from cierzo.api.service import Language, Service
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that they close it
+_FLUSH_SECONDS = 2  # for last answers to reach their clients, once the engine is done
+_SPARE_FILES = 64  # file descriptors that are not connections
+
+Say = Callable[[str], None]
 
 
 def say_on_stderr(line: str) -> None:
@@ -21,14 +46,205 @@ def run_server(
     *,
     aliases: Sequence[str] = (),
     tokenizer: Path | None = None,
-    say: Callable[[str], None] = say_on_stderr,
+    say: Say = say_on_stderr,
 ) -> int:
     """Serves the checkpoint at `path` as `name` until a signal; returns the exit code.
 
     `aliases` are other names that requests may use; `tokenizer` is a tekken.json to use in place
-    of the checkpoint's own vocabulary (see `open_checkpoint`). `say` takes one line at a time: the address,
-    the engine's memory plan, when it is ready, what goes wrong. The codes: 0 after SIGINT or
-    SIGTERM, 1 when the address is taken, the model cannot be loaded or the engine is dead for
-    good, 130 after a second signal.
+    of the checkpoint's own vocabulary (see `open_checkpoint`). `say` takes one line at a time:
+    the address, the engine's memory plan, when it is ready, what goes wrong. The codes: 0 after
+    SIGINT or SIGTERM, 1 when the address is taken, the model cannot be loaded or the engine is
+    dead for good, 130 after a second signal.
     """
-    raise NotImplementedError
+    try:
+        sockets = _bind(settings.server)
+    except OSError as error:
+        where = f"{settings.server.host}:{settings.server.port}"
+        say(f"cannot listen on {where}: {error.strerror or error}; choose another with --port")
+        return 1
+    code = asyncio.run(_Life(settings, path, tokenizer, (name, *aliases), say).run(sockets))
+    if code == 130:
+        # At once: a thread that still tokenizes would be waited for.
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+class _Life:
+    """One run of the server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        path: Path,
+        tokenizer: Path | None,
+        names: tuple[str, ...],
+        say: Say,
+    ) -> None:
+        self._settings = settings
+        self._path = path
+        self._tokenizer = tokenizer
+        self._names = names
+        self._say = say
+        self._signals = 0
+        self._signalled = asyncio.Event()
+        self._hurried = asyncio.Event()
+
+    async def run(self, sockets: list[socket.socket]) -> int:
+        """Starts everything, waits for a reason to end, ends everything."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal)
+        launch = EngineLaunch(
+            path=str(self._path),
+            tokenizer=str(self._tokenizer or ""),
+            settings=settings.engine,
+        )
+        client = EngineClient(launch, watchdog_seconds=settings.server.watchdog_seconds)
+        starting = asyncio.create_task(client.start())
+        await asyncio.sleep(0)  # the engine process is started before this one gets busy
+        service, server = await asyncio.to_thread(self._build, client)
+        serving = asyncio.create_task(server.serve(sockets))
+        for bound in sockets:
+            self._say(f"listening on {_url(bound)}")
+        code = await self._until_over(service, starting)
+        service.stopping = True
+        await self._wind_down(client, starting)
+        server.should_exit = True
+        server.force_exit = self._hurried.is_set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        service.pool.shutdown(wait=False, cancel_futures=True)
+        return 130 if self._hurried.is_set() else code
+
+    def _build(self, client: EngineClient) -> tuple[Service, _Server]:
+        """Imports the app, which takes as long as the engine takes to load, and makes it."""
+        from cierzo.api.app import create_app
+        from cierzo.api.metrics import Metrics
+        from cierzo.api.protocol import limited
+        from cierzo.api.service import Service
+
+        service = Service(self._settings, client, self._names, Metrics(client))
+        return service, _Server(
+            uvicorn.Config(
+                create_app(service),
+                http=limited(self._settings.limits, _max_connections()),
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                log_level=logging.ERROR,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=_FLUSH_SECONDS,
+            )
+        )
+
+    async def _until_over(self, service: Service, starting: asyncio.Task[None]) -> int:
+        """Returns the exit code once there is a reason to end."""
+        signalled = asyncio.create_task(self._signalled.wait())
+        ready = asyncio.create_task(self._until_ready(service, starting))
+        dead: asyncio.Task[str] | None = None
+        try:
+            await asyncio.wait((signalled, ready), return_when=asyncio.FIRST_COMPLETED)
+            if signalled.done():
+                return 0
+            failure = ready.result()
+            if failure is None:
+                self._say(f"{self._names[0]} is ready")
+                dead = asyncio.create_task(service.client.wait_dead())
+                await asyncio.wait((signalled, dead), return_when=asyncio.FIRST_COMPLETED)
+                if signalled.done():
+                    return 0
+                failure = dead.result()
+            self._say(failure)
+            return 1
+        finally:
+            for task in (signalled, ready, dead):
+                if task is not None:
+                    task.cancel()
+
+    async def _until_ready(self, service: Service, starting: asyncio.Task[None]) -> str | None:
+        """Loads the words while the engine loads the weights. Returns what went wrong."""
+        try:
+            service.language = await asyncio.to_thread(_load_language, self._path, self._tokenizer)
+            await starting
+        except (ModelError, EngineError) as error:
+            return str(error)
+        info = service.client.info
+        self._say(f"{info.backend}; {info.memory_plan}")
+        return None
+
+    async def _wind_down(self, client: EngineClient, starting: asyncio.Task[None]) -> None:
+        """Lets running requests finish, then ends the engine; at once after a second signal."""
+        starting.cancel()
+        await asyncio.wait((starting,))
+        stopping = asyncio.create_task(client.stop(self._settings.server.grace_seconds))
+        hurried = asyncio.create_task(self._hurried.wait())
+        await asyncio.wait((stopping, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not stopping.done():
+            await client.stop(0)
+        await stopping
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._say("ending once running requests are done; once more to end at once")
+            self._signalled.set()
+            return
+        self._hurried.set()
+        for number in _SIGNALS:  # a third one ends the process as if it had no handler
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which would end the process by the signal itself."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def _load_language(path: Path, tokenizer_path: Path | None) -> Language:
+    from cierzo.api.service import Language
+    from cierzo.chat.template import load_chat_template
+    from cierzo.chat.tokenizer import load_tokenizer
+
+    source = open_checkpoint(path, tokenizer=tokenizer_path).tokenizer
+    tokenizer = load_tokenizer(source)
+    longest = max(len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size))
+    return Language(tokenizer, load_chat_template(source, tokenizer), longest)
+
+
+def _bind(server: ServerSettings) -> list[socket.socket]:
+    """A listening socket for each address of the host; only the first one for port 0."""
+    found = socket.getaddrinfo(
+        server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in found if server.port else found[:1]:
+            sockets.append(socket.create_server(address[:2], family=family, backlog=1024))
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _max_connections() -> int:
+    """As many as there are file descriptors for, after asking for all that we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if most > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(most, soft) - _SPARE_FILES

@@ -1,0 +1,56 @@
+"""The HTTP app: its routes, and what it answers where there is none."""
+
+from __future__ import annotations
+
+import http
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from cierzo.api import chat_completions, completions, health, models, openapi
+from cierzo.api.errors import ApiError
+from cierzo.api.limits import Edge
+from cierzo.api.service import Service
+from cierzo.api.sse import error_response
+
+
+def create_app(service: Service) -> ASGIApp:
+    """The whole app, with the edge's limits around it.
+
+    Only the routes below exist. There are no pages of documentation (they would load scripts
+    from elsewhere), no redirects, and no CORS headers: pages of other sites cannot read answers.
+    """
+    app = FastAPI(
+        title="Cierzo",
+        summary="One language model, behind the API of OpenAI and OpenRouter",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for part in (chat_completions, completions, models, health):
+        app.include_router(part.router(service))
+    openapi.install(app)
+
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, error: ApiError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        where = f"{request.method} {request.url.path}"[:200]
+        if error.status_code == 404:
+            return error_response(ApiError(404, f"there is no {where}", code="no_such_route"))
+        words = http.HTTPStatus(error.status_code).phrase.lower()
+        response = error_response(ApiError(error.status_code, f"{where}: {words}"))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def defect(request: Request, error: Exception) -> Response:
+        message = "the server has made a mistake; its log says more"
+        return error_response(ApiError(500, message, kind="server_error", code="internal_error"))
+
+    settings = service.settings
+    return Edge(app, settings.limits, settings.server, service.metrics.mark_response)

@@ -1,0 +1,296 @@
+"""`POST /completions`: texts or tokens in, what follows out; also how evaluations read scores."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import UNSET, UnsetType
+from starlette.responses import Response
+
+from cierzo.api import generation
+from cierzo.api.errors import bad_request, stream_error
+from cierzo.api.generation import Delta, Job, Tally
+from cierzo.api.openapi import documented
+from cierzo.api.schemas import common
+from cierzo.api.schemas.completions import (
+    Completion,
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionRequest,
+    Prompt,
+    check_completion_request,
+    prompts_of,
+)
+from cierzo.api.schemas.decode import decode_request
+from cierzo.api.service import Language, Service, new_id
+from cierzo.api.sse import DONE, Answer, EventStream, event, json_response
+from cierzo.chat.tokenizer import Tokenizer
+from cierzo.engine.messages import TokenLogprobs
+from cierzo.engine.sampling_params import SamplingParams
+
+PARAM = "prompt"
+_DECODER = msgspec.json.Decoder(CompletionRequest)
+DEFAULT_MAX_TOKENS = 16  # OpenAI's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked request, ready to run. For each job, `echoes` has what goes before its text."""
+
+    request: CompletionRequest
+    jobs: tuple[Job, ...]
+    echoes: tuple[str, ...]
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+    tokenizer: Tokenizer
+    usage_in_stream: bool
+
+    def completion(
+        self, choices: list[CompletionChoice], usage: common.Usage | UnsetType = UNSET
+    ) -> Completion:
+        """The answer, or one event of it."""
+        return Completion(
+            id=self.id,
+            created=self.created,
+            model=self.model,
+            system_fingerprint=self.fingerprint,
+            choices=choices,
+            usage=usage,
+        )
+
+
+def router(service: Service) -> APIRouter:
+    """The route, under the paths of OpenAI and of OpenRouter."""
+    routes = APIRouter(tags=["completions"])
+
+    async def completions(request: Request) -> Response:
+        """Goes on with one or several texts, given as text or as token ids.
+
+        With `stream`, the answer comes as server-sent events and ends with `[DONE]`.
+        """
+        path = request.url.path
+        body = await request.body()
+        language = service.ready()
+        plan = await service.in_thread(lambda: _prepare(service, language, body, path))
+        headers = {"x-generation-id": plan.id}
+        if plan.request.stream:
+            head = {"id": plan.id, "object": "text_completion", "created": plan.created}
+            head |= {"model": plan.model, "system_fingerprint": plan.fingerprint}
+            return EventStream(
+                _events(service, plan), lambda error: stream_error(error, head), headers
+            )
+        return Answer(lambda: _answer(service, plan, headers))
+
+    docs = documented(CompletionRequest, Completion, Completion)
+    for path in ("/v1/completions", "/api/v1/completions"):
+        routes.add_api_route(path, completions, methods=["POST"], **docs)
+    return routes
+
+
+def _prepare(service: Service, language: Language, body: bytes, path: str) -> Plan:
+    """Everything that can be checked before the first token. Runs in a thread."""
+    limits = service.settings.limits
+    request = decode_request(body, _DECODER, limits.json_depth)
+    service.check_model(request.model, path)
+    check_completion_request(request, limits)
+    choices = common.check_choices(request.n, limits)
+    wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+    params = SamplingParams(
+        max_tokens=wanted,
+        temperature=common.given(request.temperature, 1.0),
+        top_p=common.given(request.top_p, 1.0),
+        top_k=common.given(request.top_k, 0),
+        min_p=common.given(request.min_p, 0.0),
+        presence_penalty=common.given(request.presence_penalty, 0.0),
+        frequency_penalty=common.given(request.frequency_penalty, 0.0),
+        repetition_penalty=common.given(request.repetition_penalty, 1.0),
+        logit_bias=request.logit_bias or {},
+        seed=request.seed,
+        stop=common.stop_strings(request.stop, limits),
+        logprobs=request.logprobs,
+        prompt_logprobs=request.logprobs if request.echo else None,
+    )
+    generation.check_params(params, service)
+    now = int(time.time())
+    name = new_id(now)
+    jobs: list[Job] = []
+    echoes: list[str] = []
+    for index, prompt in enumerate(prompts_of(request, limits)):
+        ids = _token_ids(prompt, language, service)
+        generation.check_context(len(ids), wanted, service, PARAM)
+        jobs += generation.jobs_for(ids, params, choices, f"{name}-{index}")
+        text = ""
+        if request.echo:
+            text = prompt if isinstance(prompt, str) else _text(language.tokenizer, ids)
+        echoes += [text] * choices
+    return Plan(
+        request=request,
+        jobs=tuple(jobs),
+        echoes=tuple(echoes),
+        id=name,
+        created=now,
+        model=service.names[0],
+        fingerprint=service.fingerprint,
+        tokenizer=language.tokenizer,
+        usage_in_stream=common.usage_in_stream(request.stream_options, path),
+    )
+
+
+def _token_ids(prompt: Prompt, language: Language, service: Service) -> Sequence[int]:
+    if isinstance(prompt, str):
+        generation.check_text_size(len(prompt), language, service, PARAM)
+        tokenizer = language.tokenizer
+        ids: Sequence[int] = tokenizer.encode(prompt, add_bos=tokenizer.adds_bos)
+    else:
+        ids = prompt
+        size = service.client.info.vocab_size
+        if ids and max(ids) >= size:
+            raise bad_request(f"prompt: token ids must be from 0 to {size - 1}", PARAM)
+    if not ids:
+        raise bad_request("prompt: must have at least one token", PARAM)
+    return ids
+
+
+def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    return tokenizer.decode(ids, skip_special=False)
+
+
+class _Choice:
+    """One choice as it comes: its echo, its text, and OpenAI's older table of log-probabilities."""
+
+    def __init__(self, plan: Plan, index: int) -> None:
+        self._plan = plan
+        self._job = plan.jobs[index]
+        self._echo = plan.echoes[index]
+        self._scored = plan.request.logprobs is not None
+        self._echoed = not plan.request.echo
+        self._prompt_scores: list[TokenLogprobs] = []
+        self._length = len(self._echo)  # characters so far
+        self._table = _Table()
+
+    def take(self, delta: Delta) -> tuple[str, CompletionLogprobs | None]:
+        """The text that a delta brings, and the rows of the tokens in it. Both may be empty."""
+        self._prompt_scores += delta.prompt_scores
+        text = ""
+        if not self._echoed and (delta.text or delta.tokens or delta.finish_reason):
+            self._echoed = True
+            text = self._echo
+            if self._scored:
+                self._add_prompt()
+        for token in delta.tokens:
+            name = token_name(token.token.bytes)
+            self._add(name, token.scores, len(self._echo) + token.token.offset)
+        self._length += len(delta.text)
+        if delta.stop_token is not None:
+            stop = delta.stop_token
+            data = self._plan.tokenizer.token_bytes(stop.token.token_id)
+            self._add(token_name(data), stop.scores, self._length)
+        return text + delta.text, self._table.take() if self._scored else None
+
+    def _add_prompt(self) -> None:
+        """The prompt's tokens. Those that are not in its text, such as BOS, take no room in it."""
+        tokenizer = self._plan.tokenizer
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        at = 0
+        for index, token_id in enumerate(self._job.prompt):
+            data = tokenizer.token_bytes(token_id)
+            name = token_name(data)
+            if index == 0:
+                self._table.add(name, None, None, at)
+            else:
+                self._add(name, self._prompt_scores[index - 1], at)
+            if not tokenizer.is_special(token_id) or self._echo.startswith(name, at):
+                at += len(decoder.decode(data))
+
+    def _add(self, name: str, scores: TokenLogprobs, at: int) -> None:
+        """One token and the alternatives to it; the token itself is always among them."""
+        top = {name: scores.logprob}
+        for token_id, logprob in scores.top:
+            other = token_name(self._plan.tokenizer.token_bytes(token_id))
+            top[other] = max(logprob, top.get(other, logprob))
+        self._table.add(name, scores.logprob, top, at)
+
+
+class _Table:
+    """Rows of `CompletionLogprobs`."""
+
+    def __init__(self) -> None:
+        self._empty()
+
+    def add(self, name: str, logprob: float | None, top: dict[str, float] | None, at: int) -> None:
+        """One row."""
+        self._names.append(name)
+        self._logprobs.append(logprob)
+        self._tops.append(top)
+        self._offsets.append(at)
+
+    def take(self) -> CompletionLogprobs:
+        """The rows since the last time."""
+        rows = CompletionLogprobs(self._names, self._logprobs, self._tops, self._offsets)
+        self._empty()
+        return rows
+
+    def _empty(self) -> None:
+        self._names: list[str] = []
+        self._logprobs: list[float | None] = []
+        self._tops: list[dict[str, float] | None] = []
+        self._offsets: list[int] = []
+
+
+def token_name(data: bytes) -> str:
+    """A token as a text; OpenAI's spelling for one that is a part of a character."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+
+async def _answer(service: Service, plan: Plan, headers: dict[str, str]) -> Response:
+    tally = Tally()
+    choices = [_Choice(plan, index) for index in range(len(plan.jobs))]
+    done = [CompletionChoice(index, "") for index in range(len(plan.jobs))]
+    async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
+        async for index, delta in deltas:
+            text, logprobs = choices[index].take(delta)
+            before = done[index]
+            done[index] = CompletionChoice(
+                index,
+                before.text + text,
+                joined(before.logprobs, logprobs),
+                delta.finish_reason,
+            )
+    return json_response(plan.completion(done, tally.usage()), headers)
+
+
+def joined(
+    before: CompletionLogprobs | None, after: CompletionLogprobs | None
+) -> CompletionLogprobs | None:
+    """Two tables as one. The first is extended in place, so that many steps cost linear time."""
+    if before is None or after is None:
+        return after
+    before.tokens.extend(after.tokens)
+    before.token_logprobs.extend(after.token_logprobs)
+    before.top_logprobs.extend(after.top_logprobs)
+    before.text_offset.extend(after.text_offset)
+    return before
+
+
+async def _events(service: Service, plan: Plan) -> AsyncGenerator[bytes, None]:
+    tally = Tally()
+    choices = [_Choice(plan, index) for index in range(len(plan.jobs))]
+    async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
+        async for index, delta in deltas:
+            text, logprobs = choices[index].take(delta)
+            if text or delta.finish_reason or (logprobs and logprobs.tokens):
+                choice = CompletionChoice(index, text, logprobs, delta.finish_reason)
+                yield event(plan.completion([choice]))
+    last = event(plan.completion([], tally.usage())) if plan.usage_in_stream else b""
+    yield last + DONE

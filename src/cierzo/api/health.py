@@ -1,0 +1,42 @@
+"""`GET /health` and `GET /metrics`: how the server is, for people and for machines."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from cierzo.api.openapi import documented
+from cierzo.api.schemas.models import Health
+from cierzo.api.service import Service
+from cierzo.api.sse import json_response
+
+
+def health_of(service: Service) -> Health:
+    """The state of the server: that of its engine, unless the server itself is behind or ending."""
+    status = service.client.status
+    state, detail = status.state, status.detail
+    if service.stopping or state == "stopped":
+        return Health("stopping", "the server is shutting down", status.since, service.names[0])
+    if state == "ready" and service.language is None:
+        return Health("loading", "reading the tokenizer", status.since, service.names[0])
+    return Health(state, detail, status.since, service.names[0])
+
+
+def router(service: Service) -> APIRouter:
+    """The two routes. They need no key, and tell nothing about anyone's requests."""
+    routes = APIRouter(tags=["operation"])
+
+    async def health() -> Response:
+        """200 when requests are answered; 503 with the state when not."""
+        told = health_of(service)
+        response = json_response(told)
+        response.status_code = 200 if told.status == "ready" else 503
+        return response
+
+    async def metrics() -> Response:
+        """Prometheus' text format."""
+        return Response(service.metrics.render(), media_type=service.metrics.content_type)
+
+    routes.add_api_route("/health", health, methods=["GET"], **documented(None, Health))
+    routes.add_api_route("/metrics", metrics, methods=["GET"], response_class=Response)
+    return routes

@@ -1,0 +1,100 @@
+"""What `/metrics` tells Prometheus: the engine's gauges, and times as clients see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from cierzo.engine.client import EngineClient
+
+Outcome: TypeAlias = Literal["stop", "length", "cancelled", "refused", "error"]
+
+_TO_FIRST = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)  # seconds
+_BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)  # seconds
+
+
+class Metrics:
+    """The server's own registry. `mark_*` cost about a microsecond each."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, client: EngineClient) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_EngineCollector(client))
+        requests = Counter(
+            "cierzo_requests",
+            "Answers (choices) by how they ended.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        outcomes: tuple[Outcome, ...] = ("stop", "length", "cancelled", "refused", "error")
+        self._outcomes = {name: requests.labels(name) for name in outcomes}
+        self._responses = Counter(
+            "cierzo_http_responses", "HTTP answers by status.", ("status",), registry=self._registry
+        )
+        self.to_first_token = Histogram(
+            "cierzo_time_to_first_token_seconds",
+            "From a checked request to its first token.",
+            buckets=_TO_FIRST,
+            registry=self._registry,
+        )
+        self.between_tokens = Histogram(
+            "cierzo_inter_token_seconds",
+            "From one token of an answer to the next.",
+            buckets=_BETWEEN,
+            registry=self._registry,
+        )
+
+    def mark_outcome(self, outcome: Outcome) -> None:
+        """One answer has ended."""
+        self._outcomes[outcome].inc()
+
+    def mark_response(self, status: int) -> None:
+        """One HTTP answer has begun."""
+        self._responses.labels(str(status)).inc()
+
+    def render(self) -> bytes:
+        """All of it, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _EngineCollector(Collector):
+    """Reads the engine's numbers when they are asked for."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+
+    def collect(self) -> Iterable[Metric]:
+        stats = self._client.stats
+        gauges: dict[str, tuple[str, float]] = {
+            "cierzo_requests_running": ("Requests in the current batch.", stats.running),
+            "cierzo_requests_waiting": ("Requests accepted and not in the batch.", stats.waiting),
+            "cierzo_cache_blocks_used": (
+                "Blocks of the KV cache in use.",
+                stats.num_blocks - stats.free_blocks,
+            ),
+            "cierzo_cache_blocks_total": ("Blocks of the KV cache.", stats.num_blocks),
+            "cierzo_engine_ready": (
+                "1 when the engine takes requests.",
+                int(self._client.status.state == "ready"),
+            ),
+        }
+        counters: dict[str, tuple[str, float]] = {
+            "cierzo_prompt_tokens": ("Tokens of prompts read.", stats.prompt_tokens),
+            "cierzo_computed_tokens": ("Tokens through the model.", stats.computed_tokens),
+            "cierzo_generated_tokens": ("Tokens generated.", stats.generated_tokens),
+            "cierzo_cached_tokens": ("Prompt tokens found in the cache.", stats.cached_tokens),
+            "cierzo_preemptions": ("Requests that gave their blocks up.", stats.preemptions),
+            "cierzo_engine_steps": ("Steps of the engine.", stats.steps),
+            "cierzo_engine_step_seconds": ("Time spent in steps.", stats.step_seconds),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(name, text, value=value)
+        for name, (text, value) in counters.items():
+            yield CounterMetricFamily(name, text, value=value)

@@ -1,0 +1,2 @@
+"""What clients send and receive, field by field. msgspec reads, checks and writes it, and says
+which field is wrong; the app's OpenAPI is made from the same classes."""

@@ -1,0 +1,94 @@
+"""What every route needs: the engine's client, the model's words and names, the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cierzo.api.errors import ApiError, unavailable
+from cierzo.api.metrics import Metrics
+from cierzo.chat.template import ChatTemplate
+from cierzo.chat.tokenizer import Tokenizer
+from cierzo.engine.client import EngineClient
+from cierzo.engine.errors import EngineError
+from cierzo.settings import Settings
+
+T = TypeVar("T")
+
+_THREADS = 2  # for tokenizing and templates; both mostly wait for native code
+_LETTERS = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Language:
+    """How the model reads and writes."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    max_token_bytes: int  # of the longest token: bounds the text that can fit the context
+
+
+@dataclass
+class Service:
+    """The state behind the app, one for each server."""
+
+    settings: Settings
+    client: EngineClient
+    names: tuple[str, ...]  # of the model, the one that answers carry first
+    metrics: Metrics
+    language: Language | None = None  # None while it is being loaded
+    stopping: bool = False
+    created: int = field(default_factory=lambda: int(time.time()))
+    pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="text")
+    )
+
+    def ready(self) -> Language:
+        """Raises ApiError 503 unless a request can be taken now, or in a moment."""
+        status = self.client.status
+        if self.stopping or status.state == "stopped":
+            raise unavailable("the server is shutting down", "shutting_down")
+        if status.state == "dead":
+            raise unavailable(f"the engine is dead: {status.detail}", "engine_dead", None)
+        if self.language is None or status.state == "loading":
+            raise unavailable("the model is still being loaded; see /health", "loading")
+        return self.language
+
+    def check_model(self, name: str | None, path: str) -> None:
+        """Raises ApiError, each path as its owner does, for a model that is not served here."""
+        if name is None or name in self.names:
+            return
+        served = ", ".join(self.names)
+        shown = name[:200]
+        if path.startswith("/api/"):
+            message = f"{shown} is not a valid model ID; this server has {served}"
+            raise ApiError(400, message, param="model", code="model_not_found")
+        message = f"The model `{shown}` does not exist; this server has {served}"
+        raise ApiError(404, message, param="model", code="model_not_found")
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the build, the weights and the device: what the same seed gives the same on."""
+        from cierzo import __version__
+
+        try:
+            info = self.client.info
+        except EngineError:
+            return f"cierzo-{__version__}"
+        device = info.backend.partition(",")[0].replace(" ", "").replace("(", "-").strip(")")
+        return f"cierzo-{__version__}-{info.fingerprint}-{device}"
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Runs slow work off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+
+
+def new_id(now: int) -> str:
+    """An id for an answer, in OpenRouter's form."""
+    return f"gen-{now}-" + "".join(secrets.choice(_LETTERS) for _ in range(20))
