@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as AbstractSequence
 from typing import Protocol, TypeAlias
 
@@ -85,7 +85,7 @@ class Engine:
         self._runner = runner
         self._eos = frozenset(eos_token_ids)
         self._max_active = settings.max_batch_sequences + settings.max_queue
-        self._vocab_size = runner.config.vocab_size
+        self.vocab_size = runner.config.vocab_size
         # A sequence longer than the whole cache could never run.
         self.max_model_len = min(runner.max_model_len, runner.num_blocks * runner.block_size)
         self._pool = BlockPool(runner.num_blocks)
@@ -103,8 +103,10 @@ class Engine:
             max_model_len=runner.max_model_len,
         )
         self._pacer = Pacer(settings.max_batch_tokens)
-        self._sampler = Sampler(self._vocab_size)
+        self._sampler = Sampler(self.vocab_size)
         self._active: dict[str, tuple[Sequence, SamplerState]] = {}
+        # Shown each step's batch and logits before they are used: for measuring quality.
+        self.observer: Callable[[Batch, Logits], None] | None = None
         self._requests = self._finished = self._aborted = self._failed = 0
         self._prompt_tokens = self._computed_tokens = self._generated_tokens = 0
         self._steps = 0
@@ -120,9 +122,9 @@ class Engine:
         if len(prompt) == 0:
             raise ValueError("the prompt has no tokens")
         tokens = np.asarray(prompt, dtype=np.int32)
-        if tokens.min() < 0 or tokens.max() >= self._vocab_size:
-            raise ValueError(f"prompt token ids must be from 0 to {self._vocab_size - 1}")
-        validate(params, self._vocab_size)
+        if tokens.min() < 0 or tokens.max() >= self.vocab_size:
+            raise ValueError(f"prompt token ids must be from 0 to {self.vocab_size - 1}")
+        validate(params, self.vocab_size)
         if len(tokens) + min(params.max_tokens, 1) > self.max_model_len:
             raise PromptTooLong(len(tokens), self.max_model_len)
         if len(self._active) >= self._max_active:
@@ -131,7 +133,7 @@ class Engine:
             request_id, tokens, params, max_len=self.max_model_len, eos_token_ids=self._eos
         )
         state = SamplerState(
-            params, tokens, stop_ids=sequence.stop_ids, vocab_size=self._vocab_size
+            params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size
         )
         self._scheduler.add(sequence)
         self._active[request_id] = (sequence, state)
@@ -159,7 +161,10 @@ class Engine:
         if not chunks:
             return []
         batch = self._builder.build(chunks)
-        outputs = self._take(chunks, self._runner.run(batch))
+        logits = self._runner.run(batch)
+        if self.observer is not None:
+            self.observer(batch, logits)
+        outputs = self._take(chunks, logits)
         seconds = time.perf_counter() - started
         self._pacer.observe(sum(c.count for c in chunks if c.count > 1), seconds)
         self._computed_tokens += len(batch.token_ids)
