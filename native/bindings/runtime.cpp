@@ -1,8 +1,198 @@
-// Python bindings: runtime.
+// Python bindings: thread pool, KV cache, recorded programs.
 #include "bindings/bindings.h"
+#include "bindings/weights.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "runtime/kv_cache.h"
+#include "runtime/program.h"
+#include "runtime/thread_pool.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
 
 namespace cierzo {
+namespace {
 
-void bind_runtime(nanobind::module_& m) { (void)m; }
+template <int Dimensions>
+using Int32Array = nb::ndarray<const int32_t, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+using Float32Vector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Float64Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using ConstBytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Logits = nb::ndarray<nb::numpy, const float, nb::ndim<2>, nb::c_contig>;
+
+template <typename Array>
+auto span_of(const Array& array) {
+    return std::span<const typename Array::Scalar>(array.data(), array.size());
+}
+
+std::vector<float> to_vector(const Float32Vector& array) {
+    return {array.data(), array.data() + array.size()};
+}
+
+BatchView view(const Int32Array<1>& token_ids, const Int32Array<1>& positions,
+               const Int32Array<1>& query_start, const Int32Array<1>& context_len,
+               const Int32Array<2>& block_tables, const Int32Array<1>& logits_rows) {
+    if (block_tables.shape(0) != context_len.shape(0)) {
+        throw std::invalid_argument("batch: block_tables needs a row a sequence");
+    }
+    return {span_of(token_ids),   span_of(positions),    span_of(query_start),
+            span_of(context_len), span_of(block_tables), span_of(logits_rows)};
+}
+
+CacheType cache_type(const std::string& name) {
+    if (name == "f16") return CacheType::F16;
+    if (name == "int8") return CacheType::I8;
+    throw std::invalid_argument("a KV cache holds f16 or int8, not " + name);
+}
+
+void check_block(const KvCache& cache, int block, size_t bytes) {
+    if (block < 0 || block >= cache.shape().blocks) {
+        throw std::invalid_argument("the cache has no block " + std::to_string(block));
+    }
+    if (bytes != cache.block_bytes()) {
+        throw std::invalid_argument("a block takes " + std::to_string(cache.block_bytes()) +
+                                    " bytes, not " + std::to_string(bytes));
+    }
+}
+
+void bind_cache(nb::module_& m) {
+    nb::class_<KvCache>(m, "KvCache")
+        .def(
+            "__init__",
+            [](KvCache* self, int layers, int blocks, int kv_heads, int head_dim,
+               const std::string& dtype) {
+                new (self) KvCache({layers, blocks, kv_heads, head_dim, cache_type(dtype)});
+            },
+            "layers"_a, "blocks"_a, "kv_heads"_a, "head_dim"_a, "dtype"_a)
+        .def_prop_ro("block_bytes", &KvCache::block_bytes)
+        .def(
+            "read_block",
+            [](const KvCache& cache, int block, const Bytes& out) {
+                check_block(cache, block, out.size());
+                cache.read_block(block, out.data());
+            },
+            "block"_a, "out"_a, "Copies a block's bytes, over all layers, to `out`.")
+        .def(
+            "write_block",
+            [](KvCache& cache, int block, const ConstBytes& data) {
+                check_block(cache, block, data.size());
+                cache.write_block(block, data.data());
+            },
+            "block"_a, "data"_a, "Fills a block with bytes that `read_block` gave.");
+}
+
+Matrix matrix_of(const std::vector<const PackedWeight*>& parts) {
+    if (parts.empty()) throw std::invalid_argument("a matrix needs at least one part");
+    Matrix matrix;
+    for (const PackedWeight* part : parts) {
+        if (part->view().cols != parts.front()->view().cols) {
+            throw std::invalid_argument("row-stacked matrices must have the same columns");
+        }
+        matrix.parts.push_back(&part->view());
+    }
+    return matrix;
+}
+
+}  // namespace
+
+void bind_runtime(nb::module_& m) {
+    nb::class_<ThreadPool>(m, "ThreadPool")
+        .def(nb::init<int>(), "threads"_a)
+        .def_prop_ro("threads", &ThreadPool::threads)
+        .def_prop_ro("active_threads", &ThreadPool::active_threads,
+                     "Threads in use now: fewer while another process has a core.");
+    bind_cache(m);
+    nb::class_<Activation>(m, "Activation").def_ro("width", &Activation::width);
+
+    // A program refers to weights that it does not own: the caller keeps them alive.
+    constexpr auto handle = nb::rv_policy::reference_internal;
+    nb::class_<Program>(m, "Program")
+        .def(
+            "__init__",
+            [](Program* self, std::shared_ptr<ThreadPool> pool, std::shared_ptr<KvCache> cache,
+               int num_heads, int num_kv_heads, int head_dim, const Float64Vector& inv_freq,
+               double rope_scale, bool rope_interleaved, int max_batch_tokens,
+               int max_batch_sequences, int max_model_len, int max_logits_rows) {
+                new (self) Program(
+                    std::move(pool), std::move(cache),
+                    AttentionSizes{num_heads,
+                                   num_kv_heads,
+                                   head_dim,
+                                   {inv_freq.data(), inv_freq.data() + inv_freq.size()},
+                                   rope_scale,
+                                   rope_interleaved},
+                    {max_batch_tokens, max_batch_sequences, max_model_len, max_logits_rows});
+            },
+            "pool"_a, "cache"_a, nb::kw_only(), "num_heads"_a, "num_kv_heads"_a, "head_dim"_a,
+            "inv_freq"_a, "rope_scale"_a, "rope_interleaved"_a, "max_batch_tokens"_a,
+            "max_batch_sequences"_a, "max_model_len"_a, "max_logits_rows"_a)
+        .def(
+            "embed", [](Program& p, const PackedWeight& table) { return p.embed(table.view()); },
+            "table"_a, handle)
+        .def(
+            "rms_norm",
+            [](Program& p, Activation* x, const Float32Vector& weight, float eps) {
+                return p.rms_norm(x, to_vector(weight), eps);
+            },
+            "x"_a, "weight"_a, "eps"_a, handle)
+        .def(
+            "linear",
+            [](Program& p, Activation* x, const std::vector<const PackedWeight*>& weight,
+               Activation* residual) { return p.linear(x, matrix_of(weight), residual); },
+            "x"_a, "weight"_a, "residual"_a.none(), handle)
+        .def("rope_and_store", &Program::rope_and_store, "qkv"_a, "layer"_a, handle)
+        .def("paged_attention", &Program::paged_attention, "q"_a, "layer"_a, handle)
+        .def(
+            "gated_mlp",
+            [](Program& p, Activation* x, const PackedWeight& gate, const PackedWeight& up,
+               const std::vector<const PackedWeight*>& down, Activation* residual) {
+                return p.gated_mlp(x, gate.view(), up.view(), matrix_of(down), residual);
+            },
+            "x"_a, "gate"_a, "up"_a, "down"_a, "residual"_a, handle)
+        .def(
+            "logits",
+            [](Program& p, Activation* x, const Float32Vector& norm, float eps,
+               const std::vector<const PackedWeight*>& lm_head) {
+                return p.logits(x, to_vector(norm), eps, matrix_of(lm_head));
+            },
+            "x"_a, "norm"_a, "eps"_a, "lm_head"_a, handle)
+        .def("compile", &Program::compile, "logits"_a)
+        .def(
+            "run",
+            [](nb::handle_t<Program> self, const Int32Array<1>& token_ids,
+               const Int32Array<1>& positions, const Int32Array<1>& query_start,
+               const Int32Array<1>& context_len, const Int32Array<2>& block_tables,
+               const Int32Array<1>& logits_rows) {
+                Program& p = nb::cast<Program&>(self);
+                const BatchView batch =
+                    view(token_ids, positions, query_start, context_len, block_tables, logits_rows);
+                {
+                    nb::gil_scoped_release release;
+                    p.run(batch);
+                }
+                return Logits(p.logits_data(),
+                              {logits_rows.size(), static_cast<size_t>(p.vocab_size())}, self);
+            },
+            "token_ids"_a, "positions"_a, "query_start"_a, "context_len"_a, "block_tables"_a,
+            "logits_rows"_a,
+            "Runs one step. The logits [L, vocab] are a view that the next step overwrites.")
+        .def(
+            "profile",
+            [](Program& p, const Int32Array<1>& token_ids, const Int32Array<1>& positions,
+               const Int32Array<1>& query_start, const Int32Array<1>& context_len,
+               const Int32Array<2>& block_tables, const Int32Array<1>& logits_rows) {
+                return p.profile(view(token_ids, positions, query_start, context_len, block_tables,
+                                      logits_rows));
+            },
+            "token_ids"_a, "positions"_a, "query_start"_a, "context_len"_a, "block_tables"_a,
+            "logits_rows"_a, "Runs one step, one operation at a time: [(name, seconds)] in order.")
+        .def_prop_ro("activation_bytes", &Program::activation_bytes);
+}
 
 }  // namespace cierzo

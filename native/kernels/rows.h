@@ -1,8 +1,18 @@
-// Kernels for work on single rows: norms, rotary embedding, quantisation.
+// Kernels for work on single rows: norms, rotary embedding.
 #pragma once
+
+#include <cstdint>
 
 namespace cierzo {
 
-struct RowKernels {};
+struct RowKernels {
+    // out = x / sqrt(mean(x^2) + eps) * weight; `cols` is a multiple of 16.
+    void (*rms_norm)(const float* x, const float* weight, float eps, int cols, float* out);
+    // Turns the pairs of one head in place: (i, i + d/2), or (2i, 2i + 1) when interleaved.
+    // cos_sin holds d/2 cosines, then d/2 sines.
+    void (*rotate)(float* head, const float* cos_sin, int head_dim, bool interleaved);
+    // out = x * factor.
+    void (*scale)(const float* x, float factor, int cols, float* out);
+};
 
 }  // namespace cierzo

@@ -1,10 +1,59 @@
-// Kernels for work on single rows: norms, rotary embedding, quantisation, for the instruction set being compiled.
+// Kernels for work on single rows, for the instruction set being compiled.
 #pragma once
 
+#include <cmath>
+
+#include "kernels/linear.h"
 #include "kernels/rows.h"
+#include "simd/simd.h"
 
 namespace cierzo::CIERZO_ISA {
+namespace rows {
 
-inline RowKernels row_kernels() { return {}; }
+inline void rms_norm(const float* x, const float* weight, float eps, int cols, float* out) {
+    // Two chains, taken in turn: lane-wise sums first, then one tree over the lanes.
+    F32 even = zero_f32();
+    F32 odd = zero_f32();
+    int i = 0;
+    for (; i + 2 * kLanes <= cols; i += 2 * kLanes) {
+        const F32 a = load(x + i);
+        const F32 b = load(x + i + kLanes);
+        even = fma(a, a, even);
+        odd = fma(b, b, odd);
+    }
+    if (i < cols) {
+        const F32 a = load(x + i);
+        even = fma(a, a, even);
+    }
+    const float mean = reduce_add(add(even, odd)) / static_cast<float>(cols);
+    const F32 factor = broadcast(1.0f / std::sqrt(mean + eps));
+    for (i = 0; i < cols; i += kLanes) {
+        store(out + i, mul(mul(load(x + i), factor), load(weight + i)));
+    }
+}
+
+inline void rotate(float* head, const float* cos_sin, int head_dim, bool interleaved) {
+    const int pairs = head_dim / 2;
+    const float* cosine = cos_sin;
+    const float* sine = cos_sin + pairs;
+    const int step = interleaved ? 2 : 1;
+    const int other = interleaved ? 1 : pairs;
+    for (int i = 0; i < pairs; ++i) {
+        float* first = head + i * step;
+        const float a = first[0];
+        const float b = first[other];
+        first[0] = a * cosine[i] - b * sine[i];
+        first[other] = b * cosine[i] + a * sine[i];
+    }
+}
+
+inline void scale(const float* x, float factor, int cols, float* out) {
+    const F32 by = broadcast(factor);
+    for (int i = 0; i < cols; i += kLanes) store(out + i, mul(load(x + i), by));
+}
+
+}  // namespace rows
+
+inline RowKernels row_kernels() { return {rows::rms_norm, rows::rotate, rows::scale}; }
 
 }  // namespace cierzo::CIERZO_ISA

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kMicrosecond = 1'000;
 constexpr int64_t kMillisecond = 1'000'000;
-constexpr int64_t kIdleSpin = 100 * kMicrosecond;  // between steps, before sleeping
+constexpr int64_t kIdleSpin = 100 * kMicrosecond;   // between steps, before sleeping
 constexpr int64_t kYieldAfter = 30 * kMicrosecond;  // within a step, before giving way
 constexpr int64_t kLate = 300 * kMicrosecond;       // beyond what the waiter itself worked
 constexpr int64_t kLateWindow = 50 * kMillisecond;  // two late chunks within it are a pattern
@@ -36,11 +36,7 @@ inline void relax() {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads)
-    : threads_(threads),
-      active_(threads),
-      late_at_(-kLateWindow),
-      probe_at_(0),
-      probe_end_(0) {
+    : threads_(threads), active_(threads), late_at_(-kLateWindow), probe_at_(0), probe_end_(0) {
     if (threads < 1 || threads > 1024) {
         throw std::invalid_argument("threads must be between 1 and 1024");
     }
@@ -165,8 +161,7 @@ void ThreadPool::open_next(uint64_t ticket) {
 }
 
 // All chunks are claimed; others still work on theirs, for about as long as we did at most.
-void ThreadPool::wait_for_next_phase(uint64_t ticket, int thread, int64_t start,
-                                     int64_t own_work) {
+void ThreadPool::wait_for_next_phase(uint64_t ticket, int thread, int64_t start, int64_t own_work) {
     bool reported = false;
     for (int spin = 1; wanted(thread) && ticket_.load(std::memory_order_relaxed) >> kFieldBits ==
                                              ticket >> kFieldBits;

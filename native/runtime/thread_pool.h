@@ -1,7 +1,7 @@
 // Threads that walk a list of tasks together, chunk by chunk.
 //
-// All of a step's hand-over goes through one 64-bit ticket: the number of the open phase (a phase is
-// one task of one step) above a count of claimed chunks. A thread claims a chunk with one
+// All of a step's hand-over goes through one 64-bit ticket: the number of the open phase (a phase
+// is one task of one step) above a count of claimed chunks. A thread claims a chunk with one
 // fetch_add; whoever completes the last chunk of a phase opens the next one with one store. Nobody
 // waits for threads to arrive, only for chunks to be done, so a thread that lost its core holds up
 // nothing but the chunk in its hands, and on return it finds the current phase in the ticket.

@@ -1,0 +1,64 @@
+// How a step's attention is cut into units of work.
+#include "runtime/attention_plan.h"
+
+#include <algorithm>
+
+#include "kernels/attention.h"
+
+namespace cierzo {
+namespace {
+
+constexpr int kUnitsPerThread = 4;
+
+int splits_of(int positions) { return (positions + kSplitPositions - 1) / kSplitPositions; }
+
+}  // namespace
+
+void AttentionPlanner::plan(const BatchView& batch, AttentionPlan& plan) const {
+    plan.blocks.clear();
+    plan.units.clear();
+    // As many tokens a block as the kernel takes, unless that leaves threads without work.
+    int tokens_per_block = std::max(1, kMaxTileRows / group);
+    while (tokens_per_block > 4 &&
+           batch.tokens() / tokens_per_block * kv_heads < kUnitsPerThread * threads) {
+        tokens_per_block /= 2;
+    }
+
+    int64_t work = 0;  // token-splits over all blocks
+    for (int s = 0; s < batch.sequences(); ++s) {
+        const int begin = batch.query_start[s];
+        for (int end = batch.query_start[s + 1]; end > begin;) {
+            const int first = std::max(begin, end - tokens_per_block);
+            const int splits = splits_of(batch.positions[end - 1] + 1);
+            plan.blocks.push_back({s, first, end - first, splits, -1});
+            work += int64_t{splits} * (end - first);
+            end = first;
+        }
+    }
+    std::stable_sort(plan.blocks.begin(), plan.blocks.end(),
+                     [](const AttentionBlock& a, const AttentionBlock& b) {
+                         return a.splits * a.tokens > b.splits * b.tokens;
+                     });
+
+    // A block whose work would keep one thread busy while the others are done is cut by splits.
+    const int64_t fair = work * kv_heads / (int64_t{kUnitsPerThread} * threads);
+    int partials = 0;
+    for (int b = 0; b < static_cast<int>(plan.blocks.size()); ++b) {
+        AttentionBlock& block = plan.blocks[b];
+        const int size = block.splits * block.tokens;
+        const bool cut =
+            threads > 1 && block.splits > 1 && size > fair && partials + size <= max_partials;
+        if (cut) {
+            block.first_partial = partials;
+            partials += size;
+        }
+        for (int kv_head = 0; kv_head < kv_heads; ++kv_head) {
+            if (!cut) plan.units.push_back({b, kv_head, -1});
+            for (int split = 0; cut && split < block.splits; ++split) {
+                plan.units.push_back({b, kv_head, split});
+            }
+        }
+    }
+}
+
+}  // namespace cierzo

@@ -1,0 +1,43 @@
+// How a step's attention is cut into units of work, the same for every layer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "runtime/batch.h"
+
+namespace cierzo {
+
+// Consecutive tokens of one sequence that one kernel call handles for one KV head.
+struct AttentionBlock {
+    int sequence;
+    int first_token;  // row of the step
+    int tokens;
+    int splits;         // of 256 positions that its last token sees
+    int first_partial;  // where its partial states lie, in tokens x splits; -1: one thread does all
+};
+
+// All splits of a block for one KV head, or one of them.
+struct AttentionUnit {
+    int block;
+    int kv_head;
+    int split;  // -1: all of them
+};
+
+struct AttentionPlan {
+    std::vector<AttentionBlock> blocks;
+    std::vector<AttentionUnit> units;  // large ones first
+};
+
+struct AttentionPlanner {
+    int kv_heads;
+    int group;  // query heads a KV head
+    int threads;
+    int max_partials;  // token-splits that the partial states have room for, a KV head
+
+    // Fills `plan` (reusing its memory). Long contexts of few tokens are spread over threads.
+    void plan(const BatchView& batch, AttentionPlan& plan) const;
+};
+
+}  // namespace cierzo

@@ -1,0 +1,41 @@
+// The paged KV cache: blocks of 32 positions, each holding one (layer, KV head) after the other.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention.h"
+#include "runtime/page_buffer.h"
+
+namespace cierzo {
+
+struct KvCacheShape {
+    int layers;
+    int blocks;
+    int kv_heads;
+    int head_dim;  // a multiple of 16
+    CacheType type;
+};
+
+class KvCache {
+  public:
+    // Address space for all blocks; memory is taken when a block is first written.
+    explicit KvCache(const KvCacheShape& shape);
+
+    const KvCacheShape& shape() const { return shape_; }
+    HeadCache head(int layer, int kv_head) const;
+
+    // Bytes of one block over all layers, and its export and import (layer by layer).
+    size_t block_bytes() const;
+    void read_block(int block, uint8_t* out) const;
+    void write_block(int block, const uint8_t* in);
+
+  private:
+    uint8_t* at(int layer, int block) const;
+
+    KvCacheShape shape_;
+    size_t head_bytes_;         // K and V of one head in one block
+    size_t layer_block_bytes_;  // of all heads
+    PageBuffer memory_;
+};
+
+}  // namespace cierzo

@@ -1,0 +1,34 @@
+// Memory straight from the kernel: zeroed, page-aligned, committed page by page when first touched.
+#include "runtime/page_buffer.h"
+
+#include <sys/mman.h>
+
+#include <new>
+#include <utility>
+
+namespace cierzo {
+
+PageBuffer::PageBuffer(size_t bytes, bool huge_pages) : bytes_(bytes) {
+    if (bytes == 0) return;
+    void* found = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (found == MAP_FAILED) throw std::bad_alloc();
+    // Advice: where the system has no huge pages, small ones serve.
+    madvise(found, bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    data_ = static_cast<uint8_t*>(found);
+}
+
+PageBuffer::~PageBuffer() {
+    if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+PageBuffer::PageBuffer(PageBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+}
+
+}  // namespace cierzo
