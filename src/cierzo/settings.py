@@ -224,6 +224,13 @@ def declared() -> tuple[Setting, ...]:
     )
 
 
+def value_of(settings: Settings, key: str) -> Value:
+    """The value of the setting of that key."""
+    section, _, name = key.rpartition(".")
+    value: Value = getattr(getattr(settings, section) if section else settings, name)
+    return value
+
+
 def config_files() -> tuple[Path, ...]:
     """Where `cierzo.toml` is looked for, the more important first."""
     return (Path.cwd() / CONFIG_NAME, Path.home() / ".config" / "cierzo" / CONFIG_NAME)

@@ -1,0 +1,119 @@
+"""`cierzo bench`: how fast a model runs on this machine."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cierzo.cli.options import model_argument, takes_settings
+from cierzo.cli.output import download_progress
+from cierzo.settings import Settings
+
+if TYPE_CHECKING:
+    from cierzo.engine.engine import Engine
+
+app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
+
+
+@app.callback()
+def _group() -> None:
+    """Measure speed and memory on this machine."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One request, alone on the engine. Speeds in tokens a second."""
+
+    ttft_ms: float  # from the request to its first token
+    prefill_tps: float  # prompt tokens over that time
+    decode_tps: float  # tokens after the first over the time from the first to the last
+
+
+@app.command("latency")
+@takes_settings("engine.*")
+def latency(
+    settings: Settings,
+    *,
+    model: Annotated[str, model_argument()],
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens in the prompt.")] = 512,
+    output_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 128,
+    repeat: Annotated[int, typer.Option(min=1, help="Measured runs; medians are shown.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure one request alone: random prompt, greedy, no end before the last token.
+
+    The engine runs in this process, so peak_rss_mb (10^6 bytes) is that of the process that
+    holds the model. One run to warm up is not counted. load_s is from the file to ready.
+    """
+    from cierzo.llm import open_engine
+    from cierzo.model.registry import resolve
+
+    with download_progress() as progress:
+        found = resolve(settings.model, progress)
+    began = time.perf_counter()
+    engine, info = open_engine(found.path, settings.engine, found.tokenizer)
+    load_seconds = time.perf_counter() - began
+    measure(engine, prompt_tokens, output_tokens, seed=0)
+    runs = [measure(engine, prompt_tokens, output_tokens, seed=i + 1) for i in range(repeat)]
+    result: dict[str, object] = {
+        "model": found.name,
+        "backend": info.backend,
+        "prompt_tokens": prompt_tokens,
+        "output_tokens": output_tokens,
+        "prefill_tps": round(statistics.median(run.prefill_tps for run in runs), 2),
+        "decode_tps": round(statistics.median(run.decode_tps for run in runs), 2),
+        "ttft_ms": round(statistics.median(run.ttft_ms for run in runs), 2),
+        "peak_rss_mb": round(peak_rss_bytes() / 1e6, 1),
+        "load_s": round(load_seconds, 3),
+    }
+    if as_json:
+        typer.echo(json.dumps(result | {"runs": [asdict(run) for run in runs]}, indent=2))
+        return
+    for name, value in result.items():
+        typer.echo(f"{name:14} {value}")
+
+
+def measure(engine: Engine, prompt_tokens: int, output_tokens: int, *, seed: int) -> Latency:
+    """Runs one request whose prompt follows from `seed`, so that no run finds another's cache."""
+    import numpy as np
+
+    from cierzo.engine.sampling_params import SamplingParams
+
+    vocab_size = engine.vocab_size
+    prompt = np.random.default_rng(seed).integers(0, vocab_size, prompt_tokens).tolist()
+    params = SamplingParams(max_tokens=output_tokens, temperature=0.0, ignore_eos=True)
+    times: list[float] = []
+    began = time.perf_counter()
+    engine.add(f"bench-{seed}", prompt, params)
+    while engine.has_work():
+        for output in engine.step():
+            times.extend([time.perf_counter()] * len(output.token_ids))
+    first = times[0] - began
+    rest = times[-1] - times[0]
+    return Latency(
+        ttft_ms=first * 1e3,
+        prefill_tps=prompt_tokens / first,
+        decode_tps=(len(times) - 1) / rest if rest else 0.0,
+    )
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has held, pages of mapped files included.
+
+    Linux: VmHWM, which begins anew with the program; ru_maxrss counts the parent's too.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # no /proc here
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

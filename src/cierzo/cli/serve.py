@@ -1,0 +1,38 @@
+"""`cierzo serve`: the HTTP server and its engine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cierzo.cli.options import model_argument, takes_settings
+from cierzo.cli.output import download_progress, note
+from cierzo.settings import Settings
+
+
+@takes_settings("engine.*", "server.*")
+def serve(
+    settings: Settings,
+    model: Annotated[str | None, model_argument()] = None,
+) -> None:
+    """Serve a model over HTTP until Ctrl-C or SIGTERM.
+
+    Without MODEL: the one that CIERZO_MODEL or cierzo.toml names, or the small default.
+    """
+    from cierzo.model.registry import resolve
+
+    with download_progress() as progress:
+        found = resolve(settings.model, progress)
+
+    from cierzo.api.server import run_server
+
+    code = run_server(
+        settings,
+        found.path,
+        found.name,
+        aliases=found.entry.aliases,
+        tokenizer=found.tokenizer,
+        say=note,
+    )
+    raise typer.Exit(code)
