@@ -1,7 +1,4 @@
 // Kernels that read a whole row of logits, for the instruction set being compiled.
-//
-// Written over the compiler's own 16-lane vectors and plain multiplies and adds, so that the
-// results are the same on every instruction set.
 #pragma once
 
 #include <algorithm>
@@ -9,181 +6,117 @@
 #include <limits>
 
 #include "kernels/sampling.h"
+#include "simd/simd.h"
 
 namespace cierzo::CIERZO_ISA {
 namespace sampling {
 
 inline constexpr int kWidth = 16;
-typedef float Floats __attribute__((vector_size(kWidth * sizeof(float))));
-typedef double Doubles __attribute__((vector_size(kWidth * sizeof(double))));
-typedef int32_t Ints __attribute__((vector_size(kWidth * sizeof(int32_t))));
+inline constexpr int kStreams = 4;  // sums kept going at once, to hide the latency of adding
+inline constexpr float kLog2E = 1.44269504088896341f;
+inline constexpr float kLowest = -std::numeric_limits<float>::infinity();
+static_assert(kSampleChunk % (kStreams * kWidth) == 0);
 
-inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-inline Floats load(const float* x) {
-    Floats v;
-    std::memcpy(&v, x, sizeof v);
-    return v;
-}
-
-inline void store(float* x, Floats v) { std::memcpy(x, &v, sizeof v); }
-
-// The first `n` lanes from memory, the rest `fill`.
-inline Floats load_part(const float* x, int n, float fill) {
-    Floats v = fill - Floats{};
-    std::memcpy(&v, x, static_cast<size_t>(n) * sizeof(float));
-    return v;
-}
-
-inline Floats select(Ints mask, Floats yes, Floats no) {
-    return reinterpret_cast<Floats>((reinterpret_cast<Ints>(yes) & mask) |
-                                    (reinterpret_cast<Ints>(no) & ~mask));
-}
-
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-
-// Lanes in halves: a fixed tree.
-template <typename Combine>
-inline float reduce(Floats v, Combine combine) {
-    float lanes[kWidth];
-    store(lanes, v);
-    for (int half = kWidth / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; ++i) lanes[i] = combine(lanes[i], lanes[i + half]);
+// Calls vector(i, v) for the values from `begin` to `end`, sixteen at a time; the last `v` is
+// filled up with `fill`.
+template <typename Vector>
+inline void each_vector(const float* x, int begin, int end, float fill, Vector vector) {
+    int i = begin;
+    for (; i + kWidth <= end; i += kWidth) vector(i, load(x + i));
+    if (i < end) {
+        float rest[kWidth];
+        std::fill_n(rest, kWidth, fill);
+        std::memcpy(rest, x + i, static_cast<size_t>(end - i) * sizeof(float));
+        vector(i, load(rest));
     }
-    return lanes[0];
 }
 
-inline float sum_lanes(Floats v) {
-    return reduce(v, [](float a, float b) { return a + b; });
-}
-
-inline float max_lanes(Floats v) {
-    return reduce(v, [](float a, float b) { return a > b ? a : b; });
-}
-
-// e^y for y <= 0, to about 2 units in the last place; 0 below e^-85. The polynomial and the split
-// of ln 2 are those of expf in S. Moshier's Cephes library.
-inline Floats exp_not_positive(Floats y) {
-    const Ints in_range = y > -85.0f;
-    y = select(in_range, y, Floats{});
-    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    const Floats shifted = y * 1.44269504088896341f + magic;
-    const Floats n = shifted - magic;
-    const Floats r = y - n * 0.693359375f - n * -2.12194440e-4f;
-    Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
-    // The integer sits in the low bits of `shifted`; move it into the exponent.
-    const Ints exponent = reinterpret_cast<Ints>(shifted) << 23;
-    const Floats e = reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + exponent);
-    return select(in_range, e, Floats{});
+// Stores the lanes of v that lie before `end`.
+inline void store_until(float* w, int i, int end, F32 v) {
+    if (i + kWidth <= end) return store(w + i, v);
+    float rest[kWidth];
+    store(rest, v);
+    std::memcpy(w + i, rest, static_cast<size_t>(end - i) * sizeof(float));
 }
 
 inline bool chunk_max(const float* x, int n, float* max) {
-    Floats finite = {};  // stays 0 while everything is finite: 0 * inf and 0 * nan are nan
+    F32 finite = zero_f32();  // stays 0 while all is finite: 0 * inf and 0 * nan are nan
     for (int begin = 0; begin < n; begin += kSampleChunk) {
-        const int end = std::min(begin + kSampleChunk, n);
-        Floats most = -kInfinity - Floats{};
-        int i = begin;
-        for (; i + kWidth <= end; i += kWidth) {
-            const Floats v = load(x + i);
-            most = larger(v, most);
-            finite += v * 0.0f;
-        }
-        if (i < end) {
-            most = larger(load_part(x + i, end - i, -kInfinity), most);
-            finite += load_part(x + i, end - i, 0.0f) * 0.0f;
-        }
-        max[begin / kSampleChunk] = max_lanes(most);
+        F32 most = broadcast(kLowest);
+        each_vector(x, begin, std::min(begin + kSampleChunk, n), x[begin], [&](int, F32 v) {
+            most = vmax(v, most);
+            finite = fma(v, zero_f32(), finite);
+        });
+        max[begin / kSampleChunk] = reduce_max(most);
     }
-    return sum_lanes(finite) == 0.0f;
+    return reduce_add(finite) == 0.0f;
 }
 
 inline void chunk_exp(const float* x, int n, float max, float inv_temperature, float floor,
                       float* w, float* sum) {
-    const auto weigh = [&](Floats v) {
-        const Floats e = exp_not_positive((v - max) * inv_temperature);
-        return select(e >= floor, e, Floats{});
-    };
+    const F32 scale = broadcast(inv_temperature * kLog2E);
+    const F32 origin = broadcast(max);
+    const F32 least = broadcast(floor);
     for (int begin = 0; begin < n; begin += kSampleChunk) {
         const int end = std::min(begin + kSampleChunk, n);
-        Floats total = {};
-        int i = begin;
-        for (; i + kWidth <= end; i += kWidth) {
-            const Floats e = weigh(load(x + i));
-            total += e;
-            if (w != nullptr) store(w + i, e);
-        }
-        if (i < end) {
-            const Floats e = weigh(load_part(x + i, end - i, -kInfinity));
-            total += e;
-            if (w != nullptr) std::memcpy(w + i, &e, static_cast<size_t>(end - i) * sizeof(float));
-        }
-        sum[begin / kSampleChunk] = sum_lanes(total);
+        F32 total = zero_f32();
+        each_vector(x, begin, end, kLowest, [&](int i, F32 v) {
+            const F32 e = exp2_nonpositive(mul(sub(v, origin), scale));
+            const F32 kept = keep_where_at_least(e, least, e);
+            total = add(total, kept);
+            if (w != nullptr) store_until(w, i, end, kept);
+        });
+        sum[begin / kSampleChunk] = reduce_add(total);
     }
 }
 
-// The bisections run these two up to thirty times, so they keep several sums going at once.
-inline constexpr int kStreams = 4;
-static_assert(kSampleChunk % (kStreams * kWidth) == 0);
-
 inline double mass_from(const float* w, int n, float threshold) {
-    Doubles mass = {};
-    int i = 0;
-    for (; i + kSampleChunk <= n; i += kSampleChunk) {
-        Floats total[kStreams] = {};
-        for (int k = 0; k < kSampleChunk; k += kStreams * kWidth) {
+    const F32 bound = broadcast(threshold);
+    double mass = 0.0;
+    int begin = 0;
+    for (; begin + kSampleChunk <= n; begin += kSampleChunk) {
+        F32 total[kStreams] = {zero_f32(), zero_f32(), zero_f32(), zero_f32()};
+        for (int i = begin; i < begin + kSampleChunk; i += kStreams * kWidth) {
             for (int stream = 0; stream < kStreams; ++stream) {
-                const Floats v = load(w + i + k + stream * kWidth);
-                total[stream] += select(v >= threshold, v, Floats{});
+                const F32 v = load(w + i + stream * kWidth);
+                total[stream] = add(total[stream], keep_where_at_least(v, bound, v));
             }
         }
-        const Floats sum = (total[0] + total[1]) + (total[2] + total[3]);
-        mass += __builtin_convertvector(sum, Doubles);
+        mass += reduce_add(add(add(total[0], total[1]), add(total[2], total[3])));
     }
-    double sum = 0.0;
-    for (int lane = 0; lane < kWidth; ++lane) sum += mass[lane];
-    for (; i < n; ++i) sum += w[i] >= threshold ? w[i] : 0.0f;
-    return sum;
+    F32 total = zero_f32();
+    each_vector(w, begin, n, 0.0f,
+                [&](int, F32 v) { total = add(total, keep_where_at_least(v, bound, v)); });
+    return mass + reduce_add(total);
 }
 
 inline int count_from(const float* x, int n, float threshold) {
-    Ints count[kStreams] = {};
+    const F32 bound = broadcast(threshold);
+    const F32 one = broadcast(1.0f);
+    F32 count[kStreams] = {zero_f32(), zero_f32(), zero_f32(), zero_f32()};
     int i = 0;
     for (; i + kStreams * kWidth <= n; i += kStreams * kWidth) {
         for (int stream = 0; stream < kStreams; ++stream) {
-            count[stream] -= load(x + i + stream * kWidth) >= threshold;
+            const F32 v = load(x + i + stream * kWidth);
+            count[stream] = add(count[stream], keep_where_at_least(v, bound, one));
         }
     }
-    int found = 0;
-    for (const Ints& part : count) {
-        for (int lane = 0; lane < kWidth; ++lane) found += part[lane];
-    }
-    for (; i < n; ++i) found += x[i] >= threshold;
-    return found;
+    each_vector(x, i, n, kLowest,
+                [&](int, F32 v) { count[0] = add(count[0], keep_where_at_least(v, bound, one)); });
+    return static_cast<int>(reduce_add(add(add(count[0], count[1]), add(count[2], count[3]))));
 }
 
 inline void keep_from(float* w, int n, float threshold, float* sum) {
+    const F32 bound = broadcast(threshold);
     for (int begin = 0; begin < n; begin += kSampleChunk) {
         const int end = std::min(begin + kSampleChunk, n);
-        Floats total = {};
-        int i = begin;
-        for (; i + kWidth <= end; i += kWidth) {
-            Floats v = load(w + i);
-            v = select(v >= threshold, v, Floats{});
-            total += v;
-            store(w + i, v);
-        }
-        if (i < end) {
-            Floats v = load_part(w + i, end - i, 0.0f);
-            v = select(v >= threshold, v, Floats{});
-            total += v;
-            std::memcpy(w + i, &v, static_cast<size_t>(end - i) * sizeof(float));
-        }
-        sum[begin / kSampleChunk] = sum_lanes(total);
+        F32 total = zero_f32();
+        each_vector(w, begin, end, 0.0f, [&](int i, F32 v) {
+            const F32 kept = keep_where_at_least(v, bound, v);
+            total = add(total, kept);
+            store_until(w, i, end, kept);
+        });
+        sum[begin / kSampleChunk] = reduce_add(total);
     }
 }
 
@@ -191,13 +124,16 @@ inline int gather_from(const float* x, int n, const float* max, float bound, int
                        int32_t* indices) {
     int found = 0;
     for (int begin = 0; begin < n; begin += kSampleChunk) {
-        if (!(max[begin / kSampleChunk] >= bound)) continue;
+        const float most = max[begin / kSampleChunk];
+        if (most < bound || (most == bound && max_equal <= 0)) continue;
         const int end = std::min(begin + kSampleChunk, n);
-        for (int i = begin; i < end; ++i) {
-            if (x[i] < bound) continue;
-            if (x[i] == bound && --max_equal < 0) continue;
-            indices[found++] = i;
-        }
+        each_vector(x, begin, end, kLowest, [&](int first, F32 v) {
+            if (reduce_max(v) < bound) return;
+            for (int i = first; i < std::min(first + kWidth, end); ++i) {
+                if (x[i] < bound || (x[i] == bound && --max_equal < 0)) continue;
+                indices[found++] = i;
+            }
+        });
     }
     return found;
 }

@@ -7,7 +7,6 @@
 #include <functional>
 #include <limits>
 #include <numeric>
-#include <utility>
 
 #include "runtime/sampling_philox.h"
 
@@ -142,11 +141,12 @@ int32_t RowSampler::draw(const float* x, const SamplingOptions& options, uint64_
     kernels_.chunk_exp(x, vocab_size_, largest(), inverse, options.min_p, weights_.data(),
                        sum_.data());
     if (options.top_p < 1.0f) {
-        const double kept = total() * static_cast<double>(options.top_p);
+        const double share = options.top_p;
         gather_top(x, std::min<int>(kNucleusGuess, static_cast<int>(max_.size())));
         for (Candidate& candidate : candidates_) candidate.value = weights_[candidate.token];
-        if (const size_t prefix = listed_prefix(kept)) return draw_listed(prefix, uniform);
-        keep_mass(kept);
+        if (const size_t prefix = listed_prefix(total() * share))
+            return draw_listed(prefix, uniform);
+        keep_share(share);
     }
     return draw_weighted(uniform);
 }
@@ -197,34 +197,45 @@ int32_t RowSampler::draw_listed(size_t prefix, double uniform) const {
     return candidates_[last].token;
 }
 
-// Sets weights_ to 0 outside the shortest prefix that holds `mass`.
-void RowSampler::keep_mass(double mass) {
-    int32_t low = 1;  // weights are not negative: their bits are in their order
-    int32_t high = std::bit_cast<int32_t>(1.0f) + 1;
-    double above = 0.0;  // from `high` on
+// Sets weights_ to 0 outside the shortest prefix that holds `share` of the mass. The candidates,
+// the first tokens of that prefix, hold less.
+void RowSampler::keep_share(double share) {
+    const double mass = total() * share;
+    // Weights are not negative, so their bits are in their order. The prefix ends at or after the
+    // last candidate, and tokens that cannot hold the rest even together may be left out.
+    const double spare = (total() - mass) / vocab_size_;
+    int32_t low = std::max(1, std::bit_cast<int32_t>(static_cast<float>(spare * 0.5)));
+    int32_t high = std::max(low, std::bit_cast<int32_t>(candidates_.back().value)) + 1;
     while (high - low > 1) {
         const int32_t key = middle(low, high);
-        const double found =
-            kernels_.mass_from(weights_.data(), vocab_size_, std::bit_cast<float>(key));
-        if (found >= mass) {
+        if (kernels_.mass_from(weights_.data(), vocab_size_, std::bit_cast<float>(key)) >= mass) {
             low = key;
         } else {
             high = key;
-            above = found;
         }
     }
     const float least = std::bit_cast<float>(low);
+    const float more = std::bit_cast<float>(low + 1);
+    const double above = kernels_.mass_from(weights_.data(), vocab_size_, more);
+    const int ties = kernels_.count_from(weights_.data(), vocab_size_, least) -
+                     kernels_.count_from(weights_.data(), vocab_size_, more);
     kernels_.keep_from(weights_.data(), vocab_size_, least, sum_.data());
-    // Of the tokens with the least weight that is kept, the first few are enough.
-    double wanted = std::max(1.0, std::ceil((mass - above) / static_cast<double>(least)));
+    const double wanted = std::max(1.0, std::ceil((mass - above) / static_cast<double>(least)));
+    if (wanted < ties) drop_ties(least, static_cast<int>(wanted));
+}
+
+// Keeps only the first `wanted` of the tokens that have the least weight.
+void RowSampler::drop_ties(float least, int wanted) {
     for (size_t chunk = 0; chunk < sum_.size(); ++chunk) {
         float* begin = weights_.data() + chunk * kSampleChunk;
         float* end = std::min(begin + kSampleChunk, weights_.data() + vocab_size_);
-        float dropped = 0.0f;
+        bool dropped = false;
         for (float* weight = begin; weight != end; ++weight) {
-            if (*weight == least && --wanted < 0.0) dropped += std::exchange(*weight, 0.0f);
+            if (*weight != least || --wanted >= 0) continue;
+            *weight = 0.0f;
+            dropped = true;
         }
-        if (dropped > 0.0f) sum_[chunk] = std::accumulate(begin, end, 0.0f);
+        if (dropped) sum_[chunk] = std::accumulate(begin, end, 0.0f);
     }
 }
 

@@ -60,7 +60,8 @@ class RowSampler {
     // These work on candidates_, or on weights_ with their sums by chunk in sum_.
     size_t listed_prefix(double mass) const;
     int32_t draw_listed(size_t prefix, double uniform) const;
-    void keep_mass(double mass);
+    void keep_share(double share);
+    void drop_ties(float least, int wanted);
     int32_t draw_weighted(double uniform) const;
     double total() const;
 
