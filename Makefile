@@ -1,57 +1,114 @@
 # Every target does all the set-up it needs: environment, dependencies, native build, model.
-PYTHON ?= python3
+#
+#   make serve                                the server, with the small default model
+#   make test                                 all tests
+#   make test TORCH_INDEX=URL                 torch, which only tests need, from another index:
+#                                             https://download.pytorch.org/whl/cpu has one without
+#                                             CUDA, gigabytes smaller than the package index's
+#   make serve PYTHON=/usr/bin/python3.12     with that Python (3.11, 3.12 or 3.13)
+#   make serve MODEL=devstral-small:q4_k_m    another model
+#
+# Files in .venv whose names begin with a dot say what is done; each is made anew when what it
+# depends on changes, and only then.
+
 VENV := .venv
 BIN := $(VENV)/bin
-NATIVE_SOURCES := $(shell find native -type f) CMakeLists.txt pyproject.toml
-# A quiet pip that builds what must be built with the tools the environment already has.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# One at a time in the environment: two terminals may run make at once.
 LOCKED := flock $(VENV)/.lock
+PIP_INSTALL := $(LOCKED) $(PIP) install --quiet
+# Building in the environment itself keeps what is compiled for the next time.
+INSTALL_CIERZO := $(PIP_INSTALL) --no-build-isolation
+BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=3.1" "cmake>=3.24" ninja
+NATIVE_SOURCES := CMakeLists.txt $(shell find native -type f)
+CODE := src tests benchmarks
+CXX_FILES = $(shell find native benchmarks -name '*.h' -o -name '*.cpp')
+
+# The first of these that Cierzo runs on; evaluated only where an environment is made.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) and print("$(name)")' 2>/dev/null)))
+# What CMake looks for first; make's own default is g++, which need not be there.
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
+MODEL ?=
+TORCH_INDEX ?=
 
 .PHONY: serve test test-fast lint format bench docs setup native clean
 
 serve: $(VENV)/.native
-	$(BIN)/cierzo serve
+	$(BIN)/cierzo serve $(MODEL)
 
 test: $(VENV)/.test
+	$(BIN)/cierzo pull smollm2-135m
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/.test
+	$(BIN)/cierzo pull smollm2-135m
 	$(BIN)/python -m pytest -m "not slow"
 
-lint: $(VENV)/.lint
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+lint: $(VENV)/.test $(VENV)/.lint
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(shell find native -name '*.h' -o -name '*.cpp')
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
 format: $(VENV)/.lint
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/clang-format -i $(shell find native -name '*.h' -o -name '*.cpp')
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/clang-format -i $(CXX_FILES)
 
 bench: $(VENV)/.native
 	$(BIN)/python -m benchmarks.compare
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
 
 setup: $(VENV)/.test $(VENV)/.lint
 
 native: $(VENV)/.native
 
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build site
+
+# What cannot be installed here is asked for in one line, before anything is.
+define FAIL
+{ echo "error: $(1)" >&2; exit 1; }
+endef
 
 $(VENV)/.created:
+	@test -n "$(PYTHON)" \
+	  || $(call FAIL,Cierzo needs Python 3.11 to 3.13; install one or name it: make PYTHON=/path/to/python3)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	  || $(call FAIL,$(PYTHON) is not Python 3.11 to 3.13)
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || $(call FAIL,$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv)
+	@test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" \
+	  || $(call FAIL,$(PYTHON) has no headers; on Debian and Ubuntu: apt install python3-dev)
+	@command -v $(CXX) >/dev/null \
+	  || $(call FAIL,there is no C++ compiler ($(CXX)); on Debian and Ubuntu: apt install g++)
+	@printf '#include <bit>\n#if !defined(__clang__) && __GNUC__ < 11\n#error\n#endif\n' \
+	  | $(CXX) -std=c++20 -fsyntax-only -x c++ - 2>/dev/null \
+	  || $(call FAIL,$(CXX) is too old; GCC 11 or Clang 14 or a later one is needed; name it: make CXX=g++-12)
+	@command -v flock >/dev/null \
+	  || $(call FAIL,there is no flock command; it is in the package util-linux)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet "scikit-build-core>=1.1" "nanobind>=3.1" "cmake>=3.24" ninja
+	$(PIP) install --quiet $(BUILD_TOOLS)
 	touch $@
 
-$(VENV)/.native: $(VENV)/.created $(NATIVE_SOURCES)
-	$(LOCKED) $(PIP) install --quiet --no-build-isolation --editable .
+$(VENV)/.native: $(VENV)/.created pyproject.toml $(NATIVE_SOURCES)
+	$(INSTALL_CIERZO) --editable .
 	touch $@
 
+# pip does not build again what is there: only the extra's packages are new.
 $(VENV)/.test: $(VENV)/.native
-	$(LOCKED) $(PIP) install --quiet --no-build-isolation --editable ".[test]"
+	$(INSTALL_CIERZO) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable ".[test]"
 	touch $@
 
-$(VENV)/.lint: $(VENV)/.created pyproject.toml
-	$(LOCKED) $(PIP) install --quiet "ruff>=0.14" "mypy>=1.18" "clang-format>=20"
+$(VENV)/.lint: $(VENV)/.native
+	$(INSTALL_CIERZO) --editable ".[lint]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.native
+	$(INSTALL_CIERZO) --editable ".[docs]"
 	touch $@
