@@ -49,8 +49,14 @@ class CacheShape:
 class Ops(Protocol[A, W]):
     """Operations of one device. Activations are float32 in value, whatever the device holds."""
 
-    def matrix(self, *parts: RawTensor) -> W:
-        """Lays out row-stacked matrices [rows_i, cols] (qkv, gate-up) as one weight."""
+    max_logits_rows: int  # that a step may ask for; bounded, since a row has vocab_size floats
+
+    def matrix(self, *parts: RawTensor, quantize: str = "") -> W:
+        """Lays out row-stacked matrices [rows_i, cols] (qkv, gate-up) as one weight.
+
+        `quantize` ("w8", "w4") makes float matrices smaller. Raises ValueError naming the tensor
+        when the device cannot hold it.
+        """
         ...
 
     def vector(self, raw: RawTensor) -> W:
@@ -86,7 +92,18 @@ class Ops(Protocol[A, W]):
         ...
 
     def compile(self, forward: Callable[[], A]) -> StepFunction:
-        """Makes a step function of a forward pass. Its result is valid until the next step."""
+        """Makes a step function of a forward pass. Its result is valid until the next step.
+
+        The function raises ValueError for a batch that does not hold together.
+        """
+        ...
+
+    def read_block(self, block: int) -> bytes:
+        """A cache block's contents over all layers, in the device's own form."""
+        ...
+
+    def write_block(self, block: int, data: bytes) -> None:
+        """Fills a cache block with what `read_block` gave for the same model and cache type."""
         ...
 
 
@@ -108,7 +125,9 @@ class Backend(Protocol[A, W]):
         ...
 
 
-def kv_bytes_per_block(attention: AttentionShape, num_layers: int, block_size: int, dtype: str) -> int:
+def kv_bytes_per_block(
+    attention: AttentionShape, num_layers: int, block_size: int, dtype: str
+) -> int:
     """Bytes that one cache block takes over all layers.
 
     16-bit: 2 bytes a number. int8: 1 byte a number and one float16 scale a head and position.

@@ -64,11 +64,12 @@ class ModelRunner:
                 quantize=quantize or "",
                 release=checkpoint.release,
             )
-            self._step = ops.compile(lambda: forward(ops, weights, config), config.vocab_size)
+            self._step = ops.compile(lambda: forward(ops, weights, config))
         except ValueError as error:
             raise ModelError(f"{checkpoint.source}: {error}") from error
-        self._ops = ops
         self.max_logits_rows = ops.max_logits_rows
+        self.read_block = ops.read_block
+        self.write_block = ops.write_block
 
     def run(self, batch: Batch) -> Logits:
         """One step: float32 [L, vocab_size], valid until the next.
@@ -76,11 +77,3 @@ class ModelRunner:
         At most `max_logits_rows` rows. Raises ValueError for a batch that does not hold together.
         """
         return self._step(batch)
-
-    def read_block(self, block: int) -> bytes:
-        """A cache block's contents over all layers, for `write_block` of a runner like this one."""
-        return self._ops.read_block(block)
-
-    def write_block(self, block: int, data: bytes) -> None:
-        """Fills a cache block with what `read_block` gave."""
-        self._ops.write_block(block, data)
