@@ -118,20 +118,20 @@ void bind_runtime(nb::module_& m) {
             [](Program* self, std::shared_ptr<ThreadPool> pool, std::shared_ptr<KvCache> cache,
                int num_heads, int num_kv_heads, int head_dim, const Float64Vector& inv_freq,
                double rope_scale, bool rope_interleaved, int max_batch_tokens,
-               int max_batch_sequences, int max_model_len, int max_logits_rows) {
-                new (self) Program(
-                    std::move(pool), std::move(cache),
-                    AttentionSizes{num_heads,
-                                   num_kv_heads,
-                                   head_dim,
-                                   {inv_freq.data(), inv_freq.data() + inv_freq.size()},
-                                   rope_scale,
-                                   rope_interleaved},
-                    {max_batch_tokens, max_batch_sequences, max_model_len, max_logits_rows});
+               int max_batch_sequences, int max_model_len) {
+                new (self)
+                    Program(std::move(pool), std::move(cache),
+                            AttentionSizes{num_heads,
+                                           num_kv_heads,
+                                           head_dim,
+                                           {inv_freq.data(), inv_freq.data() + inv_freq.size()},
+                                           rope_scale,
+                                           rope_interleaved},
+                            {max_batch_tokens, max_batch_sequences, max_model_len});
             },
             "pool"_a, "cache"_a, nb::kw_only(), "num_heads"_a, "num_kv_heads"_a, "head_dim"_a,
             "inv_freq"_a, "rope_scale"_a, "rope_interleaved"_a, "max_batch_tokens"_a,
-            "max_batch_sequences"_a, "max_model_len"_a, "max_logits_rows"_a)
+            "max_batch_sequences"_a, "max_model_len"_a)
         .def(
             "embed", [](Program& p, const PackedWeight& table) { return p.embed(table.view()); },
             "table"_a, handle)
@@ -192,6 +192,7 @@ void bind_runtime(nb::module_& m) {
             },
             "token_ids"_a, "positions"_a, "query_start"_a, "context_len"_a, "block_tables"_a,
             "logits_rows"_a, "Runs one step, one operation at a time: [(name, seconds)] in order.")
+        .def_prop_ro("max_logits_rows", &Program::max_logits_rows)
         .def_prop_ro("activation_bytes", &Program::activation_bytes);
 }
 

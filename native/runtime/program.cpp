@@ -12,6 +12,7 @@ namespace {
 
 // Room for partial attention states, in floats: 32 MB, committed when contexts get long.
 constexpr size_t kPartialFloats = size_t{8} << 20;
+constexpr int64_t kLogitsFloats = int64_t{16} << 20;  // 64 MB, committed row by row
 
 void require(bool holds, const std::string& what) {
     if (!holds) throw std::invalid_argument(what);
@@ -32,9 +33,9 @@ const AttentionSizes& checked(const AttentionSizes& sizes, const KvCache& cache)
 }
 
 const ProgramLimits& checked(const ProgramLimits& limits) {
-    require(limits.max_batch_tokens > 0 && limits.max_batch_sequences > 0 &&
-                limits.max_model_len > 0 && limits.max_logits_rows > 0,
-            "a program's limits must be positive");
+    require(
+        limits.max_batch_tokens > 0 && limits.max_batch_sequences > 0 && limits.max_model_len > 0,
+        "a program's limits must be positive");
     return limits;
 }
 
@@ -165,7 +166,10 @@ Activation* Program::logits(Activation* x, std::vector<float> norm, float eps,
     must_record();
     require(static_cast<int>(norm.size()) == x->width, "a norm's weight must be as wide as x");
     reads_float(x);
-    Activation* rows = activations_.add(x->width, limits_.max_logits_rows, next_operation());
+    max_logits_rows_ = static_cast<int>(std::clamp<int64_t>(
+        kLogitsFloats / lm_head.rows(),
+        std::min(limits_.max_batch_sequences, limits_.max_batch_tokens), limits_.max_batch_tokens));
+    Activation* rows = activations_.add(x->width, max_logits_rows_, next_operation());
     rows->producer_quantizes = true;
     record<NormOperation>(true, x, std::move(norm), eps, rows);
     Activation* out = product(rows, lm_head, nullptr, true);
@@ -173,7 +177,7 @@ Activation* Program::logits(Activation* x, std::vector<float> norm, float eps,
     out->as_float = false;
     vocab_size_ = out->width;
     logits_memory_ =
-        PageBuffer(sizeof(float) * limits_.max_logits_rows * out->width, /*huge_pages=*/false);
+        PageBuffer(sizeof(float) * max_logits_rows_ * out->width, /*huge_pages=*/false);
     out->data = logits_memory_.as<float>();
     out->stride = out->width;
     return out;
@@ -204,7 +208,7 @@ void Program::compile(const Activation* logits) {
 void Program::prepare(const BatchView& batch) {
     if (!compiled_) throw std::logic_error("compile the program before running it");
     validate(batch, {limits_.max_batch_tokens, limits_.max_batch_sequences, limits_.max_model_len,
-                     limits_.max_logits_rows, embedding_rows_, cache_->shape().blocks});
+                     max_logits_rows_, embedding_rows_, cache_->shape().blocks});
     step_.batch = batch;
     for (int s = 0; s < batch.sequences(); ++s) {
         std::fill(step_.sequence_of.begin() + batch.query_start[s],

@@ -17,7 +17,6 @@ struct ProgramLimits {
     int max_batch_tokens;
     int max_batch_sequences;
     int max_model_len;
-    int max_logits_rows;
 };
 
 class Program {
@@ -41,6 +40,9 @@ class Program {
     void run(const BatchView& batch);
     const float* logits_data() const { return logits_memory_.as<float>(); }
     int vocab_size() const { return vocab_size_; }
+    // Rows of logits that a step may ask for: so many that they take a bounded amount of memory,
+    // but one a sequence in any case. 0 until `logits` is recorded.
+    int max_logits_rows() const { return max_logits_rows_; }
     // The same, one operation at a time: seconds by name of operation.
     std::vector<std::pair<std::string, double>> profile(const BatchView& batch);
 
@@ -73,6 +75,7 @@ class Program {
     PageBuffer scratch_;
     PageBuffer logits_memory_;
     int vocab_size_ = 0;
+    int max_logits_rows_ = 0;
     int embedding_rows_ = 0;
     bool compiled_ = false;
 };
