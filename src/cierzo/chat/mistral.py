@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from mistral_common.exceptions import MistralCommonException
@@ -72,6 +74,8 @@ class MistralTemplate:
         turns = check_roles(messages)
         is_open = ends_open(turns, continue_last)
         turns = pair_tool_results([m for m in turns if m.role != "assistant" or not m.is_empty()])
+        if self._version == TokenizerVersion.v3:
+            turns = _calls_alone(turns)
         available = [_tool(index, tool) for index, tool in enumerate(tools or ())]
         if available and all(m.role != "user" for m in turns):
             # The format writes tools at a user message, so there has to be one.
@@ -101,13 +105,21 @@ class MistralTemplate:
             )
             for call in message.tool_calls
         ]
-        if calls and self._version == TokenizerVersion.v3:
-            content = (
-                ""  # v3 has no place for words beside calls; Mistral's own template drops them
-            )
         return mistral.AssistantMessage(
             content=content or None, tool_calls=calls or None, prefix=is_open
         )
+
+
+def _calls_alone(turns: Sequence[Message]) -> list[Message]:
+    """Assistant turns without words beside calls: v3 cannot hold them, and Mistral's Jinja template
+    of that version drops them too. Messages in a row are one turn."""
+    alone: list[Message] = []
+    for role, group in groupby(turns, key=lambda message: message.role):
+        messages = list(group)
+        if role == "assistant" and any(m.tool_calls for m in messages):
+            messages = [replace(m, content=None) for m in messages if m.tool_calls]
+        alone += messages
+    return alone
 
 
 def _content(message: Message) -> Any:
@@ -118,8 +130,15 @@ def _content(message: Message) -> Any:
 
 
 def _tool(index: int, tool: Mapping[str, Any]) -> Tool:
+    # As in OpenAI's API, null is absent, and a function without parameters takes none.
+    given = {key: value for key, value in tool.items() if value is not None}
+    function = given.get("function")
+    if isinstance(function, Mapping):
+        given["function"] = {"parameters": {"type": "object", "properties": {}}} | {
+            key: value for key, value in function.items() if value is not None
+        }
     try:
-        found = Tool.model_validate(dict(tool))
+        found = Tool.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
