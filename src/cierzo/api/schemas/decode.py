@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 # A whole string, or a bracket outside of one. A string that never ends matches nothing.
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
-_AT = re.compile(r"(.*?)(?: - at (?:key in )?`\$\.?(.*)`)?", re.DOTALL)
+_AT = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$\.?(.*)`)?", re.DOTALL)
 _PART_TYPE = re.compile(r".*\.content\[(\d+|\.\.\.)\]\.type")
 _ROLE = re.compile(r"messages\[(\d+|\.\.\.)\]\.role")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)

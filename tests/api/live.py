@@ -1,0 +1,145 @@
+"""A server of the tests' own: a process with its engine process, on a small random model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60.0
+EOS = 2  # of the small model's vocabulary
+NO_END = {str(EOS): -100, "0": -100}  # logit_bias that keeps an answer going
+HELLO = [{"role": "user", "content": "Hello there"}]
+
+
+@dataclass
+class Live:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    url: str
+    lines: list[str] = field(default_factory=list)  # what it said, complete once it has ended
+    reader: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, **options)
+
+    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        with self.client() as client:
+            return client.post(path, json=body, **options)
+
+    def chat(self, **fields: Any) -> httpx.Response:
+        return self.post("/v1/chat/completions", {"messages": HELLO, **fields})
+
+    def health(self) -> tuple[int, str]:
+        with self.client() as client:
+            response = client.get("/health")
+        return response.status_code, response.json()["status"]
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(httpx.ConnectError):
+            return self.health() == (200, "ready")
+        raise AssertionError(self.lines)
+
+    def metrics(self) -> dict[str, float]:
+        """Samples by name and labels, as written."""
+        with self.client() as client:
+            text = client.get("/metrics").text
+        samples = (line.rpartition(" ") for line in text.splitlines() if line[:1] != "#")
+        return {name: float(value) for name, _, value in samples}
+
+    def until(self, what: str, found: Any, seconds: float = 30.0) -> None:
+        """Waits until `found()` is true; fails with what is awaited and the server's words."""
+        end = time.monotonic() + seconds
+        while not found():
+            assert time.monotonic() < end, f"not {what} after {seconds} s: {self.lines}"
+            time.sleep(0.02)
+
+    def until_idle(self) -> None:
+        """Waits until no request runs and no block is in use."""
+
+        def idle() -> bool:
+            now = self.metrics()
+            return now["cierzo_requests_running"] == now["cierzo_cache_blocks_used"] == 0
+
+        self.until("idle", idle)
+
+    def engine_pid(self) -> int:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        (pid,) = children.split()
+        return int(pid)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 30.0) -> int:
+        """Its exit code."""
+        code = self.process.wait(seconds)
+        if self.reader is not None:
+            self.reader.join()
+        return code
+
+
+@contextmanager
+def start(model: Path, *, wait_ready: bool = True, **settings: Any) -> Iterator[Live]:
+    """A server on any free port. Settings by key, with `__` for the dot."""
+    flags = {"server.port": 0, "engine.threads": 1, "engine.kv_cache_memory_mb": 64}
+    flags |= {key.replace("__", "."): value for key, value in settings.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.api.serve", str(model), json.dumps(flags)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    live = Live(process, "")
+    addressed = threading.Event()
+
+    def read() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            live.lines.append(line.rstrip())
+            if match := re.fullmatch(r"listening on (http://\S+)\n", line):
+                live.url = match[1]
+                addressed.set()
+        addressed.set()
+
+    live.reader = threading.Thread(target=read, daemon=True)
+    live.reader.start()
+    try:
+        assert addressed.wait(START_SECONDS)
+        if wait_ready:
+            assert live.url, live.lines
+            live.until("ready", live.is_ready, START_SECONDS)
+        yield live
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        live.reader.join()
+        assert process.stderr is not None
+        process.stderr.close()

@@ -1,0 +1,14 @@
+"""Runs the real server for tests: `python -m tests.api.serve PATH '{"server.port": 0, ...}'`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from cierzo.api.server import run_server
+from cierzo.settings import load_settings
+
+if __name__ == "__main__":
+    settings, _ = load_settings(json.loads(sys.argv[2]), environment={}, files=())
+    sys.exit(run_server(settings, Path(sys.argv[1]), "tiny", aliases=("author/tiny",)))

@@ -1,0 +1,196 @@
+"""Requests that cannot be answered get a 4xx that says why, from a server that goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.live import HELLO, Live
+
+USER = {"role": "user", "content": "a"}
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+
+
+def refused(server: Live, path: str, body: dict[str, Any], status: int = 400) -> dict[str, Any]:
+    """The error object."""
+    for prefix in ("", "/api"):
+        for stream in (False, True):
+            response = server.post(prefix + path, {**body, "stream": stream})
+            assert response.status_code == status, response.text
+            assert response.headers["content-type"] == "application/json"
+            error: dict[str, Any] = response.json()["error"]
+            assert set(error) == {"message", "type", "param", "code"}
+            assert error["message"]
+            assert "\n" not in error["message"]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [USER] * 5000}, "messages"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"stop": ["a", ""]}, "stop[1]"),
+        ({"stop": "x" * 1000}, "stop"),
+        ({"n": 1000}, "n"),
+        ({"logit_bias": {str(i): 1 for i in range(2000)}}, "logit_bias"),
+        ({"logit_bias": {"100000": 1}}, "logit_bias"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"transforms": ["middle-out"]}, "transforms"),
+        ({"models": ["other"]}, "models"),
+        ({"store": True}, "store"),
+        ({"top_a": 0.5}, "top_a"),
+        ({"max_tokens": 32_768}, "messages"),
+        (
+            {"messages": [{"role": "assistant", "function_call": {}, "audio": 1}]},
+            "messages[0].audio",
+        ),
+    ],
+)
+def test_chat_names_the_field(server: Live, fields: dict[str, Any], param: str) -> None:
+    error = refused(server, CHAT, {"messages": HELLO, **fields})
+    assert error["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [[]]}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt"),
+        ({"prompt": [1, -1]}, "prompt[1]"),
+        ({"prompt": [1, 100_000]}, "prompt"),
+        ({"prompt": [True]}, "prompt[0]"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": ["a"] * 300}, "prompt"),
+        ({"logprobs": 6}, "logprobs"),
+        ({"logprobs": True}, "logprobs"),
+        ({"best_of": 3}, "best_of"),
+        ({"suffix": "end"}, "suffix"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"messages": HELLO}, "messages"),
+    ],
+)
+def test_completions_name_the_field(server: Live, fields: dict[str, Any], param: str) -> None:
+    error = refused(server, COMPLETIONS, {"prompt": "a", **fields})
+    assert error["param"] == param
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
+        {"response_format": {"type": "text"}, "modalities": ["text"], "reasoning": {}},
+        {"temperature": None, "top_p": None, "stop": None, "seed": None, "n": None, "tools": None},
+        {"user": "u", "metadata": {"a": "b"}, "session_id": "s", "prompt_cache_key": "k"},
+        {"prediction": {"type": "content", "content": "a"}, "usage": {"include": True}},
+        {"provider": {}, "models": [], "transforms": [], "plugins": [], "route": "fallback"},
+        {"stop": [], "logit_bias": {}, "stream_options": {"include_usage": True}},
+    ],
+)
+def test_what_asks_for_nothing_is_accepted(server: Live, fields: dict[str, Any]) -> None:
+    response = server.chat(max_tokens=1, **fields)
+    assert response.status_code == 200, response.text
+
+
+def test_a_prompt_that_is_too_long(server: Live) -> None:
+    text = "one two three " * 12_000
+    for path, body, param in (
+        (CHAT, {"messages": [{"role": "user", "content": text}]}, "messages"),
+        (COMPLETIONS, {"prompt": text}, "prompt"),
+        (COMPLETIONS, {"prompt": [5] * 32_769}, "prompt"),
+        (COMPLETIONS, {"prompt": [5] * 32_768, "max_tokens": 1}, "prompt"),
+    ):
+        error = refused(server, path, body)
+        assert error["code"] == "context_length_exceeded"
+        assert error["param"] == param
+        assert "maximum context length is 32768 tokens. However, " in error["message"]
+        assert f"Please reduce the length of the {param} or completion." in error["message"]
+
+
+def test_a_text_far_too_long_is_refused_unread(server: Live) -> None:
+    """30 MB would take a minute to tokenize."""
+    error = refused(server, CHAT, {"messages": [{"role": "user", "content": "ab" * 15_000_000}]})
+    assert error["code"] == "context_length_exceeded"
+
+
+def test_an_unknown_model_is_answered_as_each_owner_does(server: Live) -> None:
+    openai = server.post("/v1/chat/completions", {"model": "gpt-9", "messages": HELLO})
+    assert (openai.status_code, openai.json()["error"]["code"]) == (404, "model_not_found")
+    assert "gpt-9" in openai.text
+    assert "tiny" in openai.text
+    openrouter = server.post("/api/v1/chat/completions", {"model": "gpt-9", "messages": HELLO})
+    assert openrouter.status_code == 400
+    assert "gpt-9 is not a valid model ID" in openrouter.json()["error"]["message"]
+
+
+def test_every_name_of_the_model_is_accepted_and_answered_with_the_first(server: Live) -> None:
+    for name in ("tiny", "author/tiny"):
+        assert server.chat(model=name, max_tokens=1).json()["model"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/docs", 404),
+        ("GET", "/redoc", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/models", 405),
+        ("OPTIONS", "/v1/chat/completions", 405),
+        ("POST", "/v1/embeddings", 404),
+        ("GET", "/v1/models/", 404),
+        ("GET", "/v1/models/other", 404),
+        ("GET", "/health/", 404),
+        ("GET", "/%00", 404),
+        ("GET", "/v1/models/%ff", 404),
+        ("BREW", "/coffee", 400),
+    ],
+)
+def test_only_open_routes_answer(server: Live, method: str, path: str, status: int) -> None:
+    with server.client() as client:
+        response = client.request(method, path)
+    assert response.status_code == status
+    assert response.json()["error"]["message"]
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+def test_only_json_is_taken(server: Live) -> None:
+    """What a page of another site can post without asking is refused."""
+    with server.client() as client:
+        for media in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+            response = client.post(CHAT, content=b"{}", headers={"content-type": media})
+            assert response.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:1234", 200),
+        ("127.0.0.1:80", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("evil.example:127.0.0.1", 403),
+        ("", 403),
+    ],
+)
+def test_only_our_own_host_is_answered(server: Live, host: str, status: int) -> None:
+    with server.client() as client:
+        response = client.get("/v1/models", headers={"host": host})
+    assert response.status_code == status
+    if status == 403:
+        assert "allowed_hosts" in response.json()["error"]["message"]

@@ -1,0 +1,158 @@
+"""Bodies that are not what they should be, and the one line that says so."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cierzo.api.errors import ApiError
+from cierzo.api.schemas.chat import ChatRequest
+from cierzo.api.schemas.completions import CompletionRequest
+from cierzo.api.schemas.decode import check_depth, decode_request
+
+CHAT = msgspec.json.Decoder(ChatRequest)
+COMPLETION = msgspec.json.Decoder(CompletionRequest)
+MESSAGES = '"messages": [{"role": "user", "content": "a"}]'
+
+
+def refused(body: str | bytes, decoder: msgspec.json.Decoder[object] = CHAT) -> ApiError:
+    data = body if isinstance(body, bytes) else body.encode()
+    with pytest.raises(ApiError) as caught:
+        decode_request(data, decoder, 64)
+    assert caught.value.status == 400
+    assert "\n" not in caught.value.detail.message
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [
+        ('"temperature": "1"', "temperature"),
+        ('"temperature": true', "temperature"),
+        ('"temperature": 2.5', "temperature"),
+        ('"temperature": 1e999', "temperature"),
+        ('"top_p": 0', "top_p"),
+        ('"max_tokens": 1.5', "max_tokens"),
+        ('"max_tokens": 0', "max_tokens"),
+        ('"max_tokens": 99999999999999999999', "max_tokens"),
+        ('"n": true', "n"),
+        ('"seed": 9223372036854775808', "seed"),
+        ('"seed": ' + "9" * 5000, "seed"),
+        ('"stop": 3', "stop"),
+        ('"stop": ["a", 1]', "stop[1]"),
+        ('"logit_bias": {"5": 101}', "logit_bias[...]"),
+        ('"logit_bias": {"five": 1}', "logit_bias"),
+        ('"stream": "yes"', "stream"),
+        ('"stream_options": {"usage": true}', "stream_options.usage"),
+        ('"frobnicate": 1', "frobnicate"),
+        ('"metadata": {"a": 1}', "metadata[...]"),
+    ],
+)
+def test_the_field_at_fault_is_named(field: str, param: str) -> None:
+    error = refused(f"{{{MESSAGES}, {field}}}")
+    assert error.detail.param == param
+    assert error.detail.message.startswith(param)
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ("[]", "messages"),
+        ('"hello"', "messages"),
+        ('["hello"]', "messages[0]"),
+        ('[{"content": "a"}]', "messages[0].role"),
+        ('[{"role": "user"}]', "messages[0].content"),
+        ('[{"role": "user", "content": null}]', "messages[0].content"),
+        ('[{"role": "user", "content": 5}]', "messages[0].content"),
+        ('[{"role": "user", "content": [{"type": "text"}]}]', "messages[0].content[0].text"),
+        ('[{"role": "user", "content": "a", "when": 1}]', "messages[0].when"),
+    ],
+)
+def test_the_part_of_a_message_at_fault_is_named(messages: str, param: str) -> None:
+    assert refused(f'{{"messages": {messages}}}').detail.param == param
+
+
+def test_an_unknown_role_lists_the_known_ones() -> None:
+    error = refused('{"messages": [{"role": "wizard", "content": "a"}]}')
+    assert "'wizard'" in error.detail.message
+    assert "system, developer, user, assistant, tool" in error.detail.message
+
+
+def test_an_image_is_refused_by_name() -> None:
+    part = '{"type": "image_url", "image_url": {"url": "http://example.org/a.png"}}'
+    error = refused(f'{{"messages": [{{"role": "user", "content": [{part}]}}]}}')
+    assert "'image_url'" in error.detail.message
+    assert "'text' only" in error.detail.message
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "no body"),
+        (b"{", "line 1, column"),
+        (b'{"messages": [}', "line 1, column 15"),
+        (f"{{{MESSAGES}, \n 'a': 1}}".encode(), "line 2, column 2"),
+        (f'{{{MESSAGES}, "temperature": NaN}}'.encode(), "NaN is not a JSON number"),
+        (f'{{{MESSAGES}, "temperature": -Infinity}}'.encode(), "-Infinity is not a JSON number"),
+        (b'{"messages": [{"role": "user", "content": "\xff"}]}', "not UTF-8 at byte 43"),
+        (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "surrogate"),
+        (b'{"messages": [{"role": "user", "content": "\\udc00\\ud800"}]}', "surrogate"),
+        (b"[1]", "expected object"),
+        (b"null", "expected object"),
+        (f"{{{MESSAGES}}} {{}}".encode(), "line 1, column"),
+    ],
+)
+def test_what_is_not_json_is_explained(body: bytes, words: str) -> None:
+    assert words in refused(body).detail.message
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_deep_nesting_is_refused_before_it_is_parsed(opening: str) -> None:
+    error = refused(f'{{{MESSAGES}, "tools": {opening * 1_000_000}')
+    assert "nested deeper than 64" in error.detail.message
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet='[]{}"\\a\u00e9\n', max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=20,
+)
+
+
+def depth_of(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max((depth_of(inner) for inner in value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max((depth_of(inner) for inner in value), default=0)
+    return 0
+
+
+@given(json_values, st.booleans())
+def test_depth_is_counted_outside_of_strings_only(value: object, ascii_only: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    depth = depth_of(value)
+    check_depth(body, depth)
+    if depth:
+        with pytest.raises(ApiError):
+            check_depth(body, depth - 1)
+
+
+def status_of(body: bytes, decoder: msgspec.json.Decoder[object]) -> int:
+    try:
+        decode_request(body, decoder, 8)
+    except ApiError as error:
+        return error.status
+    return 200
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_do_worse_than_a_400(data: bytes) -> None:
+    for body in (data, f"{{{MESSAGES}, ".encode() + data, b'{"prompt": ' + data + b"}"):
+        for decoder in (CHAT, COMPLETION):
+            assert status_of(body, decoder) in (200, 400)
