@@ -9,6 +9,7 @@ hits all alike; the results are medians and the ratios within each round.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ class Outcome:
     part: str
     prefill_ops: float
     decode_bytes: float
+    load_average: float  # of the machine, over the minute before: what else it was doing
     files: dict[str, str] = field(default_factory=dict)
     commands: dict[str, str] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
@@ -45,7 +47,8 @@ def compare(
 ) -> Outcome:
     """Measure one row. `files` are the quantisations to choose from, the given one first."""
     cost = work(files[0])
-    outcome = Outcome(row.key, row.title, row.part, cost.prefill_ops, cost.decode_bytes)
+    busy = os.getloadavg()[0]
+    outcome = Outcome(row.key, row.title, row.part, cost.prefill_ops, cost.decode_bytes, busy)
     playing: list[tuple[Contestant, Path]] = []
     for one in who:
         try:

@@ -69,7 +69,7 @@ class Cierzo:
         sizes = ["--prompt-tokens", str(max(1, prompt)), "--output-tokens", str(max(1, output))]
         program = str(Path(sys.executable).with_name("cierzo"))
         command = [program, "bench", "latency", str(model), *sizes]
-        return [*command, "--threads", str(threads), "--json", *self.extra]
+        return [*command, "--threads", str(threads), "--repeat", "1", "--json", *self.extra]
 
     def read(self, printed: str) -> Speed:
         return _read_json(printed)
@@ -114,7 +114,7 @@ class LlamaBench:
 
 
 def _read_json(printed: str) -> Speed:
-    values = json.loads(printed.strip().splitlines()[-1])
+    values = json.loads(printed[printed.index("{") :])
     extra = {
         key: float(value)
         for key, value in values.items()

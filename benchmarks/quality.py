@@ -67,6 +67,15 @@ def surprise(logprobs: Floats, ids: Tokens) -> Floats:
     return -np.take_along_axis(logprobs[:-1], following, axis=1)[:, 0]
 
 
+def cierzo_logits(model: Path, tokens: Tokens, threads: int) -> Iterator[Floats]:
+    """Yield our logits, [T, V] a window, computed as the server computes a prompt."""
+    from cierzo import LLM
+
+    with LLM(str(model), threads=threads, max_model_len=tokens.shape[1] + 1) as llm:
+        for window in tokens:
+            yield llm.logits(window.tolist())
+
+
 def llama_cpp_logits(python: str, model: Path, tokens: Tokens, threads: int) -> Iterator[Floats]:
     """Yield llama.cpp's logits, [T, V] a window, from the Python that has llama-cpp-python."""
     with tempfile.TemporaryDirectory() as folder:
@@ -106,9 +115,7 @@ def main() -> None:
     reference = load_reference(kept)
     engines: dict[str, Iterator[Floats]] = {}
     if not a.without_cierzo:
-        from benchmarks.prompt_logits import prompt_logits
-
-        engines["cierzo"] = prompt_logits(a.model, reference.tokens, a.threads)
+        engines["cierzo"] = cierzo_logits(a.model, reference.tokens, a.threads)
     if a.llama_cpp_python:
         engines["llama-cpp-python"] = llama_cpp_logits(
             a.llama_cpp_python, a.model, reference.tokens, a.threads

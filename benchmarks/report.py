@@ -29,9 +29,9 @@ def write_report(folder: Path, target: Path) -> None:
 
 
 _INTRODUCTION = """Written by `python -m benchmarks.report`; do not edit. How to measure again
-stands in [README.md](README.md). Speeds are medians over rounds in tokens a second, with the lowest and
-highest; in a round everyone runs once, in turn. Ratios are medians of the ratio within a round:
-machines are noisy, so a claim is a ratio, never a figure."""
+stands in [README.md](README.md). Speeds are medians over rounds in tokens a second, with the
+lowest and highest; in a round everyone runs once, in turn. Ratios are medians of the ratio within
+a round: machines are noisy, so a claim is a ratio, never a figure."""
 
 
 def _load(path: Path) -> Any:
@@ -100,7 +100,8 @@ def _row(row: Json, machine: Json) -> str:
     header = ["", "file", "tokens/s (lowest to highest)", "cierzo is", bound]
     if row["idle"]:
         header.append("of its idle speed")
-    parts = [f"### {row['title']}", f"{row['date']}, {_rounds(row)} rounds.", _table(header, lines)]
+    about = f"{row['date']}, {_rounds(row)} rounds, load average before {row['load_average']:.1f}."
+    parts = [f"### {row['title']}", about, _table(header, lines)]
     parts += [f"- {name} did not run: {reason}" for name, reason in row["failures"].items()]
     extra = row["extra"].get(OURS)
     if extra:
