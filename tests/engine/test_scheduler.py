@@ -168,6 +168,7 @@ ARRIVALS = st.lists(
     rows=st.integers(4, 12),
 )
 def test_invariants(
+    *,
     arrivals: list[Arrival],
     pauses: list[int],
     aborts: set[int],
