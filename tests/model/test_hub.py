@@ -6,10 +6,12 @@ of its own, as a user's would.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,20 +66,32 @@ class Machine:
             "NO_PROXY": "127.0.0.1",
         }
 
-    def resolve(self, name: str, *, refresh: bool = False, **environment: str) -> Answer:
-        command = [sys.executable, "-c", _CODE, name, *(["refresh"] if refresh else [])]
-        done = subprocess.run(
-            command,
+    def blobs(self, repo: str) -> Path:
+        """Where huggingface_hub keeps the files of a repository."""
+        folder = f"models--{repo.replace('/', '--')}"
+        return Path(self.environment["HF_HOME"]) / "hub" / folder / "blobs"
+
+    def start(
+        self, name: str, *, refresh: bool = False, **environment: str
+    ) -> subprocess.Popen[str]:
+        """A process that resolves `name` and prints what came of it."""
+        return subprocess.Popen(
+            [sys.executable, "-c", _CODE, name, *(["refresh"] if refresh else [])],
             env=self.environment | environment,
             cwd=self.environment["HF_HOME"],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        assert done.returncode == 0, done.stderr
-        answer = json.loads(done.stdout)
+
+    def resolve(self, name: str, *, refresh: bool = False, **environment: str) -> Answer:
+        process = self.start(name, refresh=refresh, **environment)
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        answer = json.loads(output)
         if "path" in answer:
             answer["path"] = Path(answer["path"])
+            answer["told"] = [tuple(told) for told in answer["told"]]
         return Answer(**answer)
 
 
@@ -132,7 +146,7 @@ def test_a_repository_is_fetched_without_what_is_not_needed(hub: Hub, machine: M
     assert open_checkpoint(answer.path).format == "safetensors"
     assert answer.told
     total = sum(len(hub.repos[REPO][name]) for name in NEEDED)
-    assert answer.told[-1] == [REPO, total, total]
+    assert answer.told[-1] == (REPO, total, total)
 
 
 def test_a_second_start_asks_the_network_nothing(hub: Hub, machine: Machine) -> None:
@@ -157,16 +171,68 @@ def test_refresh_takes_a_newer_version(hub: Hub, machine: Machine) -> None:
     assert open_checkpoint(newer.path).tokenizer.eos_token_ids == (2, 5)
 
 
-def test_a_cut_download_resumes_where_it_stopped(hub: Hub, machine: Machine) -> None:
-    name = "model-00001-of-00002.safetensors"
-    hub.cut_after[name] = 100_000
+LARGE = "model.safetensors"
+PIECE = 10 << 20  # what huggingface_hub writes at once
+CONTENT = bytes(range(256)) * 45_000
+
+
+@pytest.fixture
+def large(hub: Hub) -> Hub:
+    """A repository with a file of more than one piece."""
+    hub.repos[REPO] = {"config.json": b"{}", "tekken.json": b"{} ", LARGE: CONTENT}
+    return hub
+
+
+def ranges(hub: Hub) -> list[str | None]:
+    """The ranges of the large file that were asked for."""
+    return [r.range for r in hub.requests if r.path.endswith(LARGE) and r.method == "GET"]
+
+
+def test_a_cut_connection_resumes_where_it_stopped(large: Hub, machine: Machine) -> None:
+    large.cut_after[LARGE] = PIECE + 5
     answer = machine.resolve(REPO)
-    assert (answer.path / name).read_bytes() == hub.repos[REPO][name]
-    ranges = [r.range for r in hub.requests if r.path.endswith(name) and r.method == "GET"]
-    assert ranges == [None, "bytes=100000-"]
+    assert (answer.path / LARGE).read_bytes() == CONTENT
+    assert ranges(large) == [None, f"bytes={PIECE}-"]
+    total = len(CONTENT) + 5
     assert answer.told
-    done, total = answer.told[-1][1:]
-    assert done == total
+    assert answer.told[-1] == (REPO, total, total)
+    assert max(done for _, done, _ in answer.told) == total
+
+
+def test_a_stopped_process_resumes_where_it_stopped(large: Hub, machine: Machine) -> None:
+    partial = machine.blobs(REPO) / f"{hashlib.sha256(CONTENT).hexdigest()}.cierzo-partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(CONTENT[: PIECE + 7])
+    answer = machine.resolve(REPO)
+    assert (answer.path / LARGE).read_bytes() == CONTENT
+    assert ranges(large) == [f"bytes={PIECE + 7}-"]
+    assert answer.told
+    assert answer.told[0][1] == PIECE + 7
+    assert not partial.exists()
+
+
+def test_a_process_killed_in_a_download_leaves_what_it_has(large: Hub, machine: Machine) -> None:
+    large.stall_after[LARGE] = PIECE + 5
+    start = machine.start(REPO)
+    try:
+        assert large.stalled.wait(60)
+        while not any(f.stat().st_size >= PIECE for f in machine.blobs(REPO).glob("*partial")):
+            time.sleep(0.01)
+    finally:
+        start.kill()
+        start.communicate()
+        large.stall_after.clear()
+        large.stalled.clear()
+    assert (machine.resolve(REPO).path / LARGE).read_bytes() == CONTENT
+    assert ranges(large) == [None, f"bytes={PIECE}-"]
+
+
+def test_a_partial_file_of_other_bytes_is_found_out(large: Hub, machine: Machine) -> None:
+    partial = machine.blobs(REPO) / f"{hashlib.sha256(CONTENT).hexdigest()}.cierzo-partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(bytes(PIECE))
+    assert "model.safetensors came damaged and was removed" in machine.resolve(REPO).error
+    assert (machine.resolve(REPO).path / LARGE).read_bytes() == CONTENT
 
 
 def test_a_download_that_was_broken_off_is_completed(hub: Hub, machine: Machine) -> None:

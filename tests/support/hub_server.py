@@ -1,7 +1,7 @@
 """A small server that speaks as much of the Hugging Face hub's protocol as a download needs.
 
-What huggingface_hub asks for: `GET /api/models/REPO/revision/REV` (which commit), `GET
-/api/models/REPO/tree/REV` (names, sizes, git or LFS hashes), `HEAD` and `GET
+What huggingface_hub asks for: `GET /api/models/REPO[/revision/REV]` (which commit; names and
+sizes), `GET /api/models/REPO/tree/REV` (the same with git or LFS hashes), `HEAD` and `GET
 /REPO/resolve/COMMIT/FILE` (ETag, X-Repo-Commit, X-Linked-Size; ranges).
 """
 
@@ -41,6 +41,8 @@ class Hub:
     token: str | None = None  # needed for every repository when set
     gated: set[str] = field(default_factory=set)
     cut_after: dict[str, int] = field(default_factory=dict)  # file: bytes of the first answer
+    stall_after: dict[str, int] = field(default_factory=dict)  # the same, then sends no more
+    stalled: threading.Event = field(default_factory=threading.Event)
     broken: int = 0  # a status to answer everything with
     url: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -141,27 +143,40 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if not wanted and name in hub.cut_after:
                 end = hub.cut_after[name]
                 self.close_connection = True
+            elif not wanted and name in hub.stall_after:
+                self.wfile.write(content[: hub.stall_after[name]])
+                self.wfile.flush()
+                hub.stalled.set()
+                self.connection.recv(1)  # until the client is gone
+                self.close_connection = True
+                return
             self.wfile.write(content[start:end])
 
     return Handler
 
 
 def _info(hub: Hub, repo: str) -> dict[str, object]:
-    siblings = [{"rfilename": name} for name in hub.repos[repo]]
+    siblings = [
+        {"rfilename": entry["path"], "size": entry["size"], "blobId": entry["oid"]}
+        | ({"lfs": {"size": entry["size"], "sha256": entry["sha256"], "pointerSize": 135}}
+           if "lfs" in entry else {})
+        for entry in _tree(hub, repo)
+    ]  # fmt: skip
     return {"id": repo, "modelId": repo, "sha": hub.commit, "siblings": siblings, "tags": []}
 
 
 def _tree(hub: Hub, repo: str) -> list[dict[str, object]]:
     tree: list[dict[str, object]] = []
     for name, content in hub.repos[repo].items():
+        digest = hashlib.sha256(content).hexdigest()
         entry: dict[str, object] = {
             "type": "file",
             "path": name,
             "size": len(content),
             "oid": hashlib.sha1(content).hexdigest(),
+            "sha256": digest,
         }
         if name.endswith((".safetensors", ".gguf", ".bin")):
-            digest = hashlib.sha256(content).hexdigest()
             entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 135}
         tree.append(entry)
     return tree

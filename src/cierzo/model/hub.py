@@ -7,20 +7,16 @@ HF_HUB_OFFLINE. What is complete in its cache is used without asking the network
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from cierzo.model.cache import check_space
 from cierzo.model.errors import ModelError
 from cierzo.model.fields import read_json
+from cierzo.model.hub_blobs import HubFile, Tally, fetch_blobs, progress_class
 from cierzo.model.hub_errors import explain
 from cierzo.model.huggingface import INDEX, is_hf_weights
 from cierzo.model.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from huggingface_hub.utils.tqdm import tqdm
 
 REPO_ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}")
 _WORKERS = 4
@@ -121,18 +117,24 @@ def _fetch(
         cached = _cached(repo, wanted)
         if cached is not None:
             return cached
+    cache = Path(constants.HF_HUB_CACHE)
     try:
-        sizes = _sizes(repo)
-        files = wanted(sizes)
-        _check_space(repo, Path(constants.HF_HUB_CACHE), files, sizes)
-        patterns = [_literal(name) for name in files]
-        bar = _progress_class(repo, sum(sizes[name] for name in files), progress)
+        commit, listed = _listing(repo)
+        names = wanted(listed)
+        files = [listed[name] for name in names]
+        _check_space(repo, cache, files)
+        tally = Tally(repo, sum(file.size for file in files), progress)
+        fetch_blobs(repo, commit, files, _repo_folder(repo, cache), tally)
         folder = snapshot_download(
-            repo, allow_patterns=patterns, tqdm_class=bar, max_workers=_WORKERS
+            repo,
+            allow_patterns=[_literal(name) for name in names],
+            tqdm_class=progress_class(tally),
+            max_workers=_WORKERS,
         )
+        tally.finish()
     except Exception as error:
         raise explain(repo, error) from error
-    return Path(folder), files
+    return Path(folder), names
 
 
 def _cached(
@@ -156,56 +158,38 @@ def _cached(
         shards = read_json(index).group("weight_map")
         if shards is None or not set(shards.values.values()) <= set(names):
             return None
-    # A model folder without a tokenizer is one whose download broke off between files.
-    single = any(name.endswith((".gguf", ".json")) for name in names[:1])
-    if not single and not {"tekken.json", "tokenizer.json"} & set(names):
-        return None
+    weights = names[0].endswith(".safetensors")
+    if weights and not {"tekken.json", "tokenizer.json"} & set(names):
+        return None  # the download broke off between files
     return folder, names
 
 
-def _sizes(repo: str) -> Mapping[str, int]:
-    """Name and size of each file at the top of the repository."""
+def _listing(repo: str) -> tuple[str, dict[str, HubFile]]:
+    """The repository's newest commit and its files by name."""
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
 
-    tree = HfApi().list_repo_tree(repo)
-    return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+    info = HfApi().model_info(repo, files_metadata=True)
+    files = {
+        file.rfilename: HubFile(
+            file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs is not None else None
+        )
+        for file in info.siblings or []
+    }
+    return info.sha or "main", files
 
 
-def _check_space(repo: str, cache: Path, files: list[str], sizes: Mapping[str, int]) -> None:
-    blobs = cache / f"models--{repo.replace('/', '--')}" / "blobs"
+def _repo_folder(repo: str, cache: Path) -> Path:
+    """Where huggingface_hub's cache holds the repository."""
+    return cache / f"models--{repo.replace('/', '--')}"
+
+
+def _check_space(repo: str, cache: Path, files: list[HubFile]) -> None:
+    blobs = _repo_folder(repo, cache) / "blobs"
     here = sum(file.stat().st_size for file in blobs.glob("*")) if blobs.is_dir() else 0
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    check_space(existing, sum(sizes[name] for name in files) - here, repo)
+    check_space(existing, sum(file.size for file in files) - here, repo)
 
 
 def _literal(name: str) -> str:
     """A pattern that matches this name alone."""
     return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _progress_class(repo: str, total: int, progress: Progress) -> type[tqdm]:
-    """A tqdm class that shows nothing and adds all files' bytes up for `progress`."""
-    from huggingface_hub.utils.tqdm import tqdm
-
-    done = 0
-    lock = threading.Lock()
-
-    class Bar(tqdm):
-        """huggingface_hub makes one that counts files, one for bytes that came over the network,
-        and one for bytes that are there; the last is told of.
-        """
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
-            # huggingface_hub leaves this one method of its class untyped.
-            super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]
-
-        def update(self, n: float | None = 1) -> None:
-            nonlocal done
-            if self.counts and n:
-                with lock:
-                    done += int(n)
-                    progress(repo, min(done, total), total)
-
-    return Bar
