@@ -28,11 +28,12 @@ struct Weight {
 };
 
 // Rows of activations as int8, by row and group of 32: x = q * scale.
-// `sum` holds the exact sum of each half-group of 16.
+// `sum` holds the exact sum of each half-group of 16, `offset` the scale times the group's sum.
 struct QuantizedRows {
     int8_t* q;        // [T, q_stride]
     float* scale;     // [T, scale_stride], cols / 32 used
     int32_t* sum;     // [T, 2 * scale_stride]
+    float* offset;    // [T, scale_stride]
     size_t q_stride;  // padded so that rows do not fall on the same cache sets
     size_t scale_stride;
 };
@@ -42,7 +43,8 @@ struct LinearArgs {
     const Weight* weight;
     const float* x;  // [T, x_stride], for float layouts
     size_t x_stride;
-    const QuantizedRows* xq;  // for quantised layouts
+    const QuantizedRows* xq;  // for quantised layouts, `planes` rows a token
+    int planes = 1;           // 2: as `quantize_rows_twice` leaves them, for 16 bits of precision
     float* out;               // [T, out_stride]; rows beyond weight->rows are not written
     size_t out_stride;
     const float* residual;  // may be null, may be `out`
@@ -71,6 +73,9 @@ struct LinearKernels {
     // Quantises tokens [begin, end) of x [T, x_stride], `cols` wide (a multiple of 32).
     void (*quantize_rows)(const float* x, size_t x_stride, int cols, int token_begin, int token_end,
                           const QuantizedRows& out);
+    // The same to two rows a token, 2t and 2t + 1: the second holds what the first left over.
+    void (*quantize_rows_twice)(const float* x, size_t x_stride, int cols, int token_begin,
+                                int token_end, const QuantizedRows& out);
     // Blocks [block_begin, block_end) of the result for tokens [token_begin, token_end).
     // `scratch` is the calling thread's own, of `scratch_bytes`, 64-byte aligned.
     void (*linear)(const LinearArgs& args, int block_begin, int block_end, int token_begin,

@@ -1,10 +1,182 @@
 // Kernels for matrix products with packed weights, for the instruction set being compiled.
 #pragma once
 
-#include "kernels/linear.h"
+#include <cmath>
+
+#include "kernels/linear/pack.h"
+#include "kernels/linear/product.h"
+#include "kernels/linear/product_float.h"
 
 namespace cierzo::CIERZO_ISA {
+namespace linear {
 
-inline LinearKernels linear_kernels() { return {}; }
+// x = q * scale with scale = absmax / 127, by group of 32. A group that holds a NaN or an infinity
+// gets a NaN for its scale, so that the damage shows in the result.
+inline void quantize_group(const float* x, int8_t* q, float& scale, int32_t* sum, float& offset) {
+    const F32 a = load(x);
+    const F32 b = load(x + kLanes);
+    const float absmax = reduce_max(vmax(vabs(a), vabs(b)));
+    const float damage = reduce_add(mul(add(a, b), zero_f32()));
+    // Below this the reciprocal would overflow; such a group is as good as zero.
+    const float inverse = absmax > 1e-35f ? 127.0f / absmax : 0.0f;
+    const I32 low = round_to_i32(mul(a, broadcast(inverse)));
+    const I32 high = round_to_i32(mul(b, broadcast(inverse)));
+    store_i8(q, low);
+    store_i8(q + kLanes, high);
+    scale = absmax * (1.0f / 127.0f) + damage;
+    sum[0] = reduce_add(low);
+    sum[1] = reduce_add(high);
+    offset = scale * static_cast<float>(sum[0] + sum[1]);
+}
+
+inline void quantize_rows(const float* x, size_t x_stride, int cols, int token_begin,
+                          int token_end, const QuantizedRows& out) {
+    for (int t = token_begin; t < token_end; ++t) {
+        for (int g = 0; g < cols / kGroup; ++g) {
+            const size_t at = t * out.scale_stride + g;
+            quantize_group(x + t * x_stride + g * kGroup, out.q + t * out.q_stride + g * kGroup,
+                           out.scale[at], out.sum + 2 * at, out.offset[at]);
+        }
+    }
+}
+
+// The same as two rows a token: the second quantises what the first left over.
+inline void quantize_rows_twice(const float* x, size_t x_stride, int cols, int token_begin,
+                                int token_end, const QuantizedRows& out) {
+    for (int t = token_begin; t < token_end; ++t) {
+        for (int g = 0; g < cols / kGroup; ++g) {
+            const float* from = x + t * x_stride + g * kGroup;
+            size_t at = 2 * t * out.scale_stride + g;
+            int8_t* q = out.q + 2 * t * out.q_stride + g * kGroup;
+            quantize_group(from, q, out.scale[at], out.sum + 2 * at, out.offset[at]);
+            alignas(64) float rest[kGroup];
+            for (int i = 0; i < kGroup; i += kLanes) {
+                const F32 kept = mul(load_i8(q + i), broadcast(out.scale[at]));
+                store(rest + i, sub(load(from + i), kept));
+            }
+            at += out.scale_stride;
+            quantize_group(rest, q + out.q_stride, out.scale[at], out.sum + 2 * at,
+                           out.offset[at]);
+        }
+    }
+}
+
+// sums[r] = rows of the activations times a pair of blocks, in whatever layout they are.
+inline void any_product(const Weight& weight, int block, int blocks, const float* x,
+                        size_t x_stride, const QuantizedRows* xq, int row_begin, int rows,
+                        Scratch& scratch, float (*sums)[kPairRows]) {
+    if (!takes_quantized(weight.layout)) {
+        const float* from = x + row_begin * x_stride;
+        if (weight.layout == Layout::F32) {
+            pair_product_float<Layout::F32>(weight, block, blocks, from, x_stride, rows, sums);
+        } else if (weight.layout == Layout::F16) {
+            pair_product_float<Layout::F16>(weight, block, blocks, from, x_stride, rows, sums);
+        } else {
+            pair_product_float<Layout::BF16>(weight, block, blocks, from, x_stride, rows, sums);
+        }
+        return;
+    }
+    with_layout(weight.layout, [&]<Layout kLayout>() {
+        pair_product<kLayout>(weight, block, blocks, *xq, row_begin, rows, scratch, sums);
+    });
+}
+
+inline void store_rows(float* out, F32 value, int rows) {
+    if (rows >= kLanes) {
+        store(out, value);
+        return;
+    }
+    alignas(64) float lanes[kLanes];
+    store(lanes, value);
+    std::copy_n(lanes, rows, out);
+}
+
+inline F32 load_rows(const float* from, int rows) {
+    if (rows >= kLanes) return load(from);
+    alignas(64) float lanes[kLanes] = {};
+    std::copy_n(from, rows, lanes);
+    return load(lanes);
+}
+
+inline void linear(const LinearArgs& args, int block_begin, int block_end, int token_begin,
+                   int token_end, void* memory) {
+    Scratch& scratch = *static_cast<Scratch*>(memory);
+    const Weight& weight = *args.weight;
+    const int planes = takes_quantized(weight.layout) ? args.planes : 1;
+    const int panel = kPanelTokens / planes;
+    for (int first = token_begin; first < token_end; first += panel) {
+        const int tokens = std::min(panel, token_end - first);
+        for (int block = block_begin; block < block_end; block += kPair) {
+            const int blocks = std::min(kPair, block_end - block);
+            any_product(weight, block, blocks, args.x, args.x_stride, args.xq, first * planes,
+                        tokens * planes, scratch, scratch.sums[0]);
+            for (int t = 0; t < tokens; ++t) {
+                const float* sums = scratch.sums[0][t * planes];
+                for (int b = 0; b < blocks; ++b) {
+                    const int row = (block + b) * kLanes;
+                    const int rows = weight.rows - row;
+                    F32 value = load(sums + b * kLanes);
+                    if (planes == 2) value = add(value, load(sums + kPairRows + b * kLanes));
+                    if (args.residual != nullptr) {
+                        const float* residual =
+                            args.residual + (first + t) * args.residual_stride + row;
+                        value = add(value, load_rows(residual, rows));
+                    }
+                    store_rows(args.out + (first + t) * args.out_stride + row, value, rows);
+                }
+            }
+        }
+    }
+}
+
+inline void gated(const GatedArgs& args, int pair_begin, int pair_end, int token_begin,
+                  int token_end, void* memory) {
+    Scratch& scratch = *static_cast<Scratch*>(memory);
+    const int all_blocks = args.gate->blocks();
+    for (int first = token_begin; first < token_end; first += kPanelTokens) {
+        const int tokens = std::min(kPanelTokens, token_end - first);
+        for (int pair = pair_begin; pair < pair_end; ++pair) {
+            const int block = pair * kPair;
+            const int blocks = std::min(kPair, all_blocks - block);
+            any_product(*args.gate, block, blocks, args.x, args.x_stride, args.xq, first, tokens,
+                        scratch, scratch.sums[0]);
+            any_product(*args.up, block, blocks, args.x, args.x_stride, args.xq, first, tokens,
+                        scratch, scratch.sums[1]);
+            for (int t = 0; t < tokens; ++t) {
+                alignas(64) float result[kPairRows] = {};
+                for (int b = 0; b < blocks; ++b) {
+                    const F32 gate = load(scratch.sums[0][t] + b * kLanes);
+                    const F32 up = load(scratch.sums[1][t] + b * kLanes);
+                    store(result + b * kLanes, mul(silu(gate), up));
+                }
+                const int row = block * kLanes;
+                if (args.out != nullptr) {
+                    std::copy_n(result, std::min(kPairRows, args.gate->rows - row),
+                                args.out + (first + t) * args.out_stride + row);
+                }
+                if (args.out_q != nullptr) {
+                    const QuantizedRows& q = *args.out_q;
+                    const size_t at = (first + t) * q.scale_stride + pair;
+                    quantize_group(result, q.q + (first + t) * q.q_stride + row, q.scale[at],
+                                   q.sum + 2 * at, q.offset[at]);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace linear
+
+inline LinearKernels linear_kernels() {
+    return {linear::block_bytes,
+            linear::pack,
+            linear::dequantize_row,
+            linear::quantize_rows,
+            linear::quantize_rows_twice,
+            linear::linear,
+            linear::gated,
+            sizeof(linear::Scratch),
+            linear::kTileTokens};
+}
 
 }  // namespace cierzo::CIERZO_ISA

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 
+#include "kernels/attention.h"
 #include "kernels/linear.h"
 #include "kernels/rows.h"
 #include "simd/simd.h"
@@ -33,17 +35,21 @@ inline void rms_norm(const float* x, const float* weight, float eps, int cols, f
 }
 
 inline void rotate(float* head, const float* cos_sin, int head_dim, bool interleaved) {
-    const int pairs = head_dim / 2;
-    const float* cosine = cos_sin;
-    const float* sine = cos_sin + pairs;
-    const int step = interleaved ? 2 : 1;
-    const int other = interleaved ? 1 : pairs;
-    for (int i = 0; i < pairs; ++i) {
-        float* first = head + i * step;
-        const float a = first[0];
-        const float b = first[other];
-        first[0] = a * cosine[i] - b * sine[i];
-        first[other] = b * cosine[i] + a * sine[i];
+    // partner[i] is the other number of i's pair.
+    alignas(64) float partner[kMaxHeadDim];
+    if (interleaved) {
+        for (int i = 0; i < head_dim; i += 2) {
+            partner[i] = head[i + 1];
+            partner[i + 1] = head[i];
+        }
+    } else {
+        const int half = head_dim / 2;
+        std::memcpy(partner, head + half, half * sizeof(float));
+        std::memcpy(partner + half, head, half * sizeof(float));
+    }
+    for (int i = 0; i < head_dim; i += kLanes) {
+        const F32 straight = mul(load(head + i), load(cos_sin + i));
+        store(head + i, fma(load(partner + i), load(cos_sin + head_dim + i), straight));
     }
 }
 

@@ -62,10 +62,11 @@ void Activations::allocate() {
             const size_t q_bytes = round_up(a.rows * a.quantized.q_stride, kCacheLine);
             const size_t scale_bytes =
                 round_up(a.rows * a.quantized.scale_stride * sizeof(float), kCacheLine);
-            uint8_t* memory = take(q_bytes + 3 * scale_bytes, a.born, a.dies);
+            uint8_t* memory = take(q_bytes + 4 * scale_bytes, a.born, a.dies);
             a.quantized.q = reinterpret_cast<int8_t*>(memory);
             a.quantized.scale = reinterpret_cast<float*>(memory + q_bytes);
             a.quantized.sum = reinterpret_cast<int32_t*>(memory + q_bytes + scale_bytes);
+            a.quantized.offset = reinterpret_cast<float*>(memory + q_bytes + 3 * scale_bytes);
         }
     }
 }

@@ -18,6 +18,7 @@ QuantizedRows from(const QuantizedRows& all, int row, int col) {
     part.q += row * all.q_stride + col;
     part.scale += row * all.scale_stride + group;
     part.sum += 2 * (row * all.scale_stride + group);
+    part.offset += row * all.scale_stride + group;
     return part;
 }
 
@@ -55,14 +56,18 @@ void RowOperation::run_chunk(uint32_t chunk, int thread) noexcept {
 void EmbedOperation::run_row(int row, int) noexcept {
     step_.kernels->linear.dequantize_row(*table_, step_.batch.token_ids[row],
                                          out_->data + row * out_->stride);
-    const int pairs = sizes_.head_dim / 2;
-    float* cosine = cos_sin_ + static_cast<size_t>(row) * sizes_.head_dim;
-    float* sine = cosine + pairs;
+    const int d = sizes_.head_dim;
+    float* cosine = cos_sin_ + static_cast<size_t>(row) * 2 * d;
+    float* sine = cosine + d;
     const double position = step_.batch.positions[row];
-    for (int i = 0; i < pairs; ++i) {
+    for (int i = 0; i < d / 2; ++i) {
+        const int first = sizes_.rope_interleaved ? 2 * i : i;
+        const int second = sizes_.rope_interleaved ? first + 1 : i + d / 2;
         const double angle = position * sizes_.inv_freq[i];
-        cosine[i] = static_cast<float>(std::cos(angle) * sizes_.rope_scale);
-        sine[i] = static_cast<float>(std::sin(angle) * sizes_.rope_scale);
+        cosine[first] = cosine[second] =
+            static_cast<float>(std::cos(angle) * sizes_.rope_scale);
+        sine[second] = static_cast<float>(std::sin(angle) * sizes_.rope_scale);
+        sine[first] = -sine[second];
     }
 }
 
@@ -87,7 +92,7 @@ void RopeStoreOperation::run_row(int row, int) noexcept {
     float* q = qkv_->data + row * qkv_->stride;
     float* k = q + sizes_.query_width();
     const float* v = k + sizes_.num_kv_heads * d;
-    const float* cos_sin = cos_sin_ + static_cast<size_t>(row) * d;
+    const float* cos_sin = cos_sin_ + static_cast<size_t>(row) * 2 * d;
     for (int head = 0; head < sizes_.num_heads + sizes_.num_kv_heads; ++head) {
         step_.kernels->rows.rotate(q + head * d, cos_sin, d, sizes_.rope_interleaved);
     }

@@ -96,7 +96,7 @@ class EmbedOperation : public RowOperation {
     const Weight* table_;
     Activation* out_;
     const AttentionSizes& sizes_;
-    float* cos_sin_;  // [T, head_dim]
+    float* cos_sin_;  // [T, 2 * head_dim]: see RowKernels::rotate
 };
 
 // out[i] = rms_norm(x[i]); with logits_rows, of the rows whose logits are wanted.

@@ -53,7 +53,7 @@ Program::Program(std::shared_ptr<ThreadPool> pool, std::shared_ptr<KvCache> cach
       limits_(checked(limits)),
       planner_{sizes_.num_kv_heads, sizes_.group(), pool_->threads(), max_partials(sizes_)},
       partials_(sizes_, planner_.max_partials, limits.max_batch_tokens),
-      cos_sin_(sizeof(float) * limits.max_batch_tokens * sizes_.head_dim) {
+      cos_sin_(2 * sizeof(float) * limits.max_batch_tokens * sizes_.head_dim) {
     step_.kernels = &active_kernels();
     step_.threads = pool_->threads();
     step_.sequence_of.resize(limits.max_batch_tokens);

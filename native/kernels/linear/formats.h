@@ -1,0 +1,166 @@
+// How each quantised layout lies in a block of 16 rows, and how to read it back 32 columns at a time.
+//
+// A block is made of planes, one after the other, each running over the groups of 32 columns:
+//   low        16 rows x 32 numbers, 4 bits each (256 bytes) or 8 bits each (512)
+//   high       their fifth bit (64 bytes), or fifth and sixth (128)
+//   scale      16 float16 (32 bytes), or 16 bytes; Q6_K: two times 16 bytes, one for each half-group
+//   min        the same, for layouts that have a minimum
+//   super      K layouts: 16 float16 for each 256 columns, the unit of the scale bytes
+//   super_min  the unit of the min bytes
+// A quad is 4 consecutive columns of 16 rows: 64 bytes as `dot` wants them, row by row. A 64-byte
+// load of the 4-bit plane holds quad j in its low and quad j + 4 in its high nibbles. In a high
+// plane, bit j (bits 2j, 2j + 1) of a byte belongs to quad j.
+//
+// The values are w = scale * (number - zero_point) + min, exactly those of the file.
+#pragma once
+
+#include "kernels/linear.h"
+#include "simd/simd.h"
+
+namespace cierzo::CIERZO_ISA {
+namespace linear {
+
+inline constexpr int kSuper = 256;  // columns that share the units of K layouts
+inline constexpr int kQuads = kGroup / 4;
+inline constexpr int kQuadBytes = 64;
+
+// What a layout is made of.
+struct Traits {
+    int bits;        // 4, 5, 6 or 8
+    int halves;      // scales in a group of 32
+    int zero_point;  // subtracted from the number
+    bool min;        // has a minimum
+    bool super;      // scales are bytes in units that 256 columns share
+};
+
+constexpr Traits traits(Layout layout) {
+    switch (layout) {
+        case Layout::Q8_0: return {8, 1, 128, false, false};
+        case Layout::Q4_0: return {4, 1, 8, false, false};
+        case Layout::Q4_1: return {4, 1, 0, true, false};
+        case Layout::Q5_0: return {5, 1, 16, false, false};
+        case Layout::Q5_1: return {5, 1, 0, true, false};
+        case Layout::Q4_K: return {4, 1, 0, true, true};
+        case Layout::Q5_K: return {5, 1, 0, true, true};
+        case Layout::Q6_K: return {6, 2, 32, false, true};
+        default: return {};
+    }
+}
+
+// Offsets of the planes in a block, and their sizes for one group (or 256 columns).
+struct Planes {
+    size_t low_bytes, high_bytes, scale_bytes, min_bytes;
+    size_t high, scale, min, super, super_min, end;
+};
+
+constexpr Planes planes(Traits t, int cols) {
+    const size_t groups = cols / kGroup;
+    const size_t supers = cols / kSuper;
+    Planes p{};
+    p.low_bytes = t.bits == 8 ? 512 : 256;
+    p.high_bytes = t.bits == 8 ? 0 : (t.bits - 4) * 64;
+    p.scale_bytes = t.super ? 16 * t.halves : 32;
+    p.min_bytes = t.min ? p.scale_bytes : 0;
+    p.high = groups * p.low_bytes;
+    p.scale = p.high + groups * p.high_bytes;
+    p.min = p.scale + groups * p.scale_bytes;
+    p.super = p.min + groups * p.min_bytes;
+    p.super_min = p.super + (t.super ? supers * 32 : 0);
+    p.end = p.super_min + (t.super && t.min ? supers * 32 : 0);
+    return p;
+}
+
+// Reads one block of a layout.
+template <Layout kLayout>
+class Reader {
+  public:
+    static constexpr Traits kTraits = traits(kLayout);
+
+    Reader(const Weight& weight, int block)
+        : planes_(planes(kTraits, weight.cols)), data_(weight.data + block * weight.block_bytes) {}
+
+    // The numbers of a group, as unsigned bytes.
+    void quads(int group, Bytes (&w)[kQuads]) const {
+        const uint8_t* low = data_ + group * planes_.low_bytes;
+        if constexpr (kTraits.bits == 8) {
+            for (int j = 0; j < kQuads; ++j) w[j] = load_bytes(low + j * kQuadBytes);
+        } else {
+            for (int j = 0; j < kQuads / 2; ++j) {
+                const Bytes both = load_bytes(low + j * kQuadBytes);
+                w[j] = low_nibbles(both);
+                w[j + 4] = high_nibbles(both);
+            }
+        }
+        const uint8_t* high = data_ + planes_.high + group * planes_.high_bytes;
+        if constexpr (kTraits.bits == 5) {
+            const Bytes h = load_bytes(high);
+            w[0] = either(w[0], pick_bits<0, 4>(h, 1));
+            w[1] = either(w[1], pick_bits<1, 4>(h, 1));
+            w[2] = either(w[2], pick_bits<2, 4>(h, 1));
+            w[3] = either(w[3], pick_bits<3, 4>(h, 1));
+            w[4] = either(w[4], pick_bits<4, 4>(h, 1));
+            w[5] = either(w[5], pick_bits<5, 4>(h, 1));
+            w[6] = either(w[6], pick_bits<6, 4>(h, 1));
+            w[7] = either(w[7], pick_bits<7, 4>(h, 1));
+        } else if constexpr (kTraits.bits == 6) {
+            for (int half = 0; half < 2; ++half) {
+                const Bytes h = load_bytes(high + half * kQuadBytes);
+                Bytes* part = w + 4 * half;
+                part[0] = either(part[0], pick_bits<0, 4>(h, 3));
+                part[1] = either(part[1], pick_bits<2, 4>(h, 3));
+                part[2] = either(part[2], pick_bits<4, 4>(h, 3));
+                part[3] = either(part[3], pick_bits<6, 4>(h, 3));
+            }
+        }
+    }
+
+    // The scale of a (half-)group, by row.
+    F32 scale(int group, int half) const {
+        const uint8_t* p = data_ + planes_.scale + group * planes_.scale_bytes + half * kLanes;
+        if constexpr (!kTraits.super) {
+            return load_f16(reinterpret_cast<const uint16_t*>(p));
+        } else if constexpr (kLayout == Layout::Q6_K) {
+            return mul(super(planes_.super, group), load_i8(reinterpret_cast<const int8_t*>(p)));
+        } else {
+            return mul(super(planes_.super, group), load_u8(p));
+        }
+    }
+
+    // The minimum of a group, by row: what is added to scale * number.
+    F32 min(int group) const {
+        const uint8_t* p = data_ + planes_.min + group * planes_.min_bytes;
+        if constexpr (kTraits.super) {
+            return sub(zero_f32(), mul(super(planes_.super_min, group), load_u8(p)));
+        } else {
+            return load_f16(reinterpret_cast<const uint16_t*>(p));
+        }
+    }
+
+  private:
+    F32 super(size_t plane, int group) const {
+        constexpr int groups = kSuper / kGroup;
+        return load_f16(reinterpret_cast<const uint16_t*>(data_ + plane + group / groups * 32));
+    }
+
+    Planes planes_;
+    const uint8_t* data_;
+};
+
+// Calls `work.template operator()<layout>()` for a quantised layout known at run time.
+template <typename Work>
+inline void with_layout(Layout layout, Work&& work) {
+    switch (layout) {
+        case Layout::Q8_0: return work.template operator()<Layout::Q8_0>();
+        case Layout::Q4_0: return work.template operator()<Layout::Q4_0>();
+        case Layout::Q4_1: return work.template operator()<Layout::Q4_1>();
+        case Layout::Q5_0: return work.template operator()<Layout::Q5_0>();
+        case Layout::Q5_1: return work.template operator()<Layout::Q5_1>();
+        case Layout::Q4_K: return work.template operator()<Layout::Q4_K>();
+        case Layout::Q5_K: return work.template operator()<Layout::Q5_K>();
+        case Layout::Q6_K: return work.template operator()<Layout::Q6_K>();
+        default: return;
+    }
+}
+
+}  // namespace linear
+}  // namespace cierzo::CIERZO_ISA
