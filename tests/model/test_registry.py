@@ -75,6 +75,16 @@ def test_a_path_is_named_after_its_last_part(
     assert resolve("./tiny.gguf").path == tmp_path / "tiny.gguf"
 
 
+def test_a_link_keeps_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "snapshot").mkdir()
+    link = tmp_path / "snapshot" / "Model-Q8_0.gguf"
+    link.symlink_to(write_gguf(tmp_path / "0123abcd"))
+    assert resolve(str(link)).path == link
+    monkeypatch.chdir(tmp_path / "snapshot")
+    assert resolve("../snapshot/Model-Q8_0.gguf").name == "Model-Q8_0"
+    assert resolve("..").path == tmp_path
+
+
 def test_a_short_name_goes_before_a_folder_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

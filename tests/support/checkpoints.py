@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ class TinyModel:
 
 def tekken_model(**sizes: Any) -> TinyModel:
     """A TinyModel of the Mistral family whose vocabulary is the cut Tekken."""
-    return TinyModel(**({"architecture": "mistral", "vocab_size": TEKKEN_VOCAB} | sizes))
+    return replace(TinyModel(architecture="mistral", vocab_size=TEKKEN_VOCAB), **sizes)
 
 
 def random_weights(model: TinyModel, seed: int = 0) -> Weights:
@@ -67,7 +67,8 @@ def random_weights(model: TinyModel, seed: int = 0) -> Weights:
 
     def matrix(rows: int, cols: int) -> npt.NDArray[np.float32]:
         steps = np.rint(rng.standard_normal((rows, cols), dtype=np.float32) * 512 / cols**0.5)
-        return np.clip(steps, -127, 127) / np.float32(512)
+        values: npt.NDArray[np.float32] = np.clip(steps, -127, 127) / np.float32(512)
+        return values
 
     def norm() -> npt.NDArray[np.float32]:
         steps = rng.integers(-32, 33, model.hidden_size)
@@ -332,7 +333,7 @@ def _write_shards(folder: Path, weights: Weights, dtype: StorageType, shards: in
         write_safetensors(folder / "model.safetensors", weights, dtype)
         return
     names = list(weights)
-    where = {}
+    where: dict[str, str] = {}
     for i in range(shards):
         file = f"model-{i + 1:05}-of-{shards:05}.safetensors"
         part = {name: weights[name] for name in names[i::shards]}

@@ -37,7 +37,8 @@ def stored(values: Floats, storage: StorageType) -> Floats:
 
 def _halves(values: Floats) -> Bytes:
     """float16 bytes [n, 2] of n scales."""
-    return values.astype(np.float16).reshape(-1, 1).view(np.uint8)
+    halves: Bytes = values.astype(np.float16).reshape(-1, 1).view(np.uint8)
+    return halves
 
 
 def _levels(groups: Floats, top: int) -> tuple[Bytes, Bytes, Bytes, Bytes, Bytes]:
@@ -54,7 +55,8 @@ def _levels(groups: Floats, top: int) -> tuple[Bytes, Bytes, Bytes, Bytes, Bytes
     width = (d[:, None] * scale)[:, :, None]
     q = (groups + (dmin[:, None] * minimum)[:, :, None]) / np.where(width, width, 1)
     q = np.clip(np.rint(q), 0, top)
-    return (_halves(d), _halves(dmin), *(x.astype(np.uint8) for x in (scale, minimum, q)))
+    scales, minimums, levels = (x.astype(np.uint8) for x in (scale, minimum, q))
+    return _halves(d), _halves(dmin), scales, minimums, levels
 
 
 def _pack_scales(scale: Bytes, minimum: Bytes) -> Bytes:
@@ -67,7 +69,8 @@ def _pack_scales(scale: Bytes, minimum: Bytes) -> Bytes:
 
 def _nibbles(q: Bytes) -> Bytes:
     """[n, 8, 32] to 128 bytes a block: groups 2i in the low and 2i+1 in the high half."""
-    return ((q[:, 0::2] & 15) | (q[:, 1::2] << 4)).reshape(len(q), 128)
+    low, high = q[:, 0::2] & np.uint8(15), q[:, 1::2] << np.uint8(4)
+    return (low | high).reshape(len(q), 128)
 
 
 def _q4_k(blocks: Floats) -> Bytes:

@@ -8,6 +8,7 @@ Here lists of strings are only walked; they are decoded when someone asks for th
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ _OTHER_TYPES = {
 class StringList(Sequence[str]):
     """A list of strings in a GGUF file, decoded on use."""
 
-    def __init__(self, file: MappedFile, key: str, starts: list[int]) -> None:
+    def __init__(self, file: MappedFile, key: str, starts: array[int]) -> None:
         self._file = file
         self._key = key
         self._starts = starts  # where each string's length stands
@@ -200,12 +201,12 @@ class _Parser:
         if kind == _STRING:
             return self.string(key, _STRING_BYTES)
         if kind == _ARRAY:
-            return self.array(key)
+            return self.elements(key)
         if kind not in _SCALARS:
             raise self.damaged(f"{key} has the unknown value type {kind}")
         return self.scalar(_SCALARS[kind][1])
 
-    def array(self, key: str) -> object:
+    def elements(self, key: str) -> object:
         kind = int(self.scalar(_U32))
         length = self.count(f"elements of {key}", _ELEMENTS)
         if kind == _STRING:
@@ -217,7 +218,8 @@ class _Parser:
 
     def strings(self, key: str, length: int) -> StringList:
         """Walks `length` strings. The loop is bare: vocabularies have 10^5 of them."""
-        starts, at, size, unpack = [], self.at, self.file.size, _U64.unpack_from
+        starts = array("Q")
+        at, size, unpack = self.at, self.file.size, _U64.unpack_from
         last = size - 8
         for _ in range(length):
             if at > last:

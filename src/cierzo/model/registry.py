@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -91,8 +92,10 @@ def resolve(name: str, progress: Progress = silent, *, refresh: bool = False) ->
         raise ModelError(_unknown(name))
     path = Path(name).expanduser()
     if path.exists():
-        shown = path.resolve().stem if path.is_file() else path.resolve().name
-        return ResolvedModel(path.resolve(), shown, ModelEntry(shown))
+        # Not resolve(): links in the hub's cache carry the names, what they lead to does not.
+        path = Path(os.path.abspath(path))
+        shown = path.stem if path.is_file() else path.name
+        return ResolvedModel(path, shown, ModelEntry(shown))
     repo, _, quant = name.partition(":")
     if REPO_ID.fullmatch(repo) and not name.endswith(".gguf"):
         folder = fetch_repository(repo, quant or None, refresh=refresh, progress=progress)
