@@ -82,10 +82,17 @@ class Live:
 
         self.until("idle", idle)
 
+    def engine_pids(self) -> list[int]:
+        """The server's child processes."""
+        try:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+            return [int(pid) for pid in children.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            return []
+
     def engine_pid(self) -> int:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        (pid,) = children.split()
-        return int(pid)
+        (pid,) = self.engine_pids()
+        return pid
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
@@ -99,6 +106,20 @@ class Live:
         if self.reader is not None:
             self.reader.join()
         return code
+
+
+def chat_request(body: dict[str, Any]) -> bytes:
+    """A chat request as it goes over the wire."""
+    data = json.dumps(body).encode()
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data) + data
+    )
+
+
+def send_chat(connection: socket.socket, body: dict[str, Any]) -> None:
+    """Sends a chat request and leaves its answer unread."""
+    connection.sendall(chat_request(body))
 
 
 @contextmanager

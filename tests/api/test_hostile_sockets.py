@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.live import HELLO, NO_END, Live
+from tests.api.live import HELLO, NO_END, Live, chat_request, send_chat
 
 MB = 1 << 20
 HEAD = (
@@ -162,8 +162,7 @@ def test_what_is_not_http(connection: socket.socket, garbage: bytes) -> None:
 
 
 def test_garbage_behind_a_request_does_not_harm_it(connection: socket.socket) -> None:
-    body = json.dumps({"messages": HELLO, "max_tokens": 20, "logit_bias": NO_END}).encode()
-    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    request = chat_request({"messages": HELLO, "max_tokens": 20, "logit_bias": NO_END})
     connection.sendall(request + b"\x00\xff garbage \r\n\r\n" + request * 100)
     head, _, answer = read_all(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
@@ -171,8 +170,7 @@ def test_garbage_behind_a_request_does_not_harm_it(connection: socket.socket) ->
 
 
 def test_pipelining_does_not_hide_a_disconnect(server: Live, connection: socket.socket) -> None:
-    body = json.dumps({"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}).encode()
-    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    request = chat_request({"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END})
     connection.sendall(request + request)
     server.until("running", lambda: server.metrics()["cierzo_requests_running"] == 1)
     connection.close()
@@ -180,18 +178,8 @@ def test_pipelining_does_not_hide_a_disconnect(server: Live, connection: socket.
 
 
 def test_a_client_that_stops_reading_is_cut_off(server: Live, connection: socket.socket) -> None:
-    body = json.dumps(
-        {
-            "messages": HELLO,
-            "max_tokens": 30_000,
-            "logit_bias": NO_END,
-            "stream": True,
-            "logprobs": True,
-            "top_logprobs": 20,
-        }
-    ).encode()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    fields = {"max_tokens": 30_000, "logit_bias": NO_END, "logprobs": True, "top_logprobs": 20}
+    send_chat(connection, {"messages": HELLO, "stream": True, **fields})
     server.until("running", lambda: server.metrics()["cierzo_requests_running"] == 1)
     server.until_idle()
     assert not read_all(connection).endswith(b"0\r\n\r\n")

@@ -90,6 +90,7 @@ class _EngineCollector(Collector):
             "cierzo_computed_tokens": ("Tokens through the model.", stats.computed_tokens),
             "cierzo_generated_tokens": ("Tokens generated.", stats.generated_tokens),
             "cierzo_cached_tokens": ("Prompt tokens found in the cache.", stats.cached_tokens),
+            "cierzo_engine_restarts": ("Engines replaced.", self._client.restarts),
             "cierzo_preemptions": ("Requests that gave their blocks up.", stats.preemptions),
             "cierzo_engine_steps": ("Steps of the engine.", stats.steps),
             "cierzo_engine_step_seconds": ("Time spent in steps.", stats.step_seconds),

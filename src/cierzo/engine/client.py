@@ -94,6 +94,7 @@ class EngineClient:
         self._requests: dict[str, _Request] = {}
         self._finished_at: deque[float] = deque(maxlen=32)
         self._ping = self._pong = 0
+        self._restarts = 0
         self._supervisor: asyncio.Task[None] | None = None
         self._stopping = False
         self._idle = asyncio.Event()  # no request is left, or nobody waits for them any more
@@ -129,6 +130,11 @@ class EngineClient:
     def stats(self) -> EngineStats:
         """The last numbers heard from the engine, at most about a second old."""
         return self._stats
+
+    @property
+    def restarts(self) -> int:
+        """How often a failed engine has been replaced by one that was ready."""
+        return self._restarts
 
     async def generate(
         self, prompt: Sequence[int], params: SamplingParams, *, request_id: str | None = None
@@ -315,6 +321,7 @@ class EngineClient:
                     await asyncio.sleep(min(pause, _LONGEST_BACKOFF_SECONDS))
                 try:
                     connection = await self._load()
+                    self._restarts += 1
                     break
                 except EngineError as error:
                     reason = f"restarting the engine failed: {error}"

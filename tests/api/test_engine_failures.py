@@ -1,0 +1,88 @@
+"""An engine that dies or hangs: running requests are told, the next one is answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.api.live import HELLO, NO_END, Live, start
+
+ENDLESS: dict[str, Any] = {"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}
+FAILURES = pytest.mark.parametrize(
+    ("number", "words"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "hung")]
+)
+
+
+@pytest.fixture(scope="module")
+def fragile(model: Path) -> Iterator[Live]:
+    """A server whose engine the tests may fail; each of them leaves it running again."""
+    with start(model, server__watchdog_seconds=1) as server:
+        yield server
+
+
+def fail_engine(server: Live, number: signal.Signals) -> None:
+    server.until("running", lambda: server.metrics()["cierzo_requests_running"] >= 1)
+    os.kill(server.engine_pid(), number)
+
+
+@FAILURES
+def test_a_stream_ends_with_an_error_and_the_next_request_is_answered(
+    fragile: Live, number: signal.Signals, words: str
+) -> None:
+    with (
+        fragile.client() as client,
+        client.stream("POST", "/v1/chat/completions", json={**ENDLESS, "stream": True}) as response,
+    ):
+        lines = response.iter_lines()
+        next(lines)
+        fail_engine(fragile, number)
+        last = [line for line in lines if line][-1]
+    event = json.loads(last.removeprefix("data: "))
+    assert words in event["error"]["message"]
+    assert event["error"]["code"] == "engine_error"
+    assert event["choices"][0]["finish_reason"] == "error"
+    answer = fragile.chat(max_tokens=4)
+    assert answer.status_code == 200
+    fragile.until("ready", fragile.is_ready)
+    fragile.until_idle()
+
+
+@FAILURES
+def test_a_whole_answer_becomes_a_503_and_health_tells(
+    fragile: Live, number: signal.Signals, words: str
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(fragile.post, "/v1/chat/completions", ENDLESS)
+        fail_engine(fragile, number)
+        fragile.until("restarting", lambda: fragile.health() == (503, "restarting"))
+        response = answer.result(30)
+    assert response.status_code == 503
+    assert words in response.json()["error"]["message"]
+    assert int(response.headers["retry-after"]) >= 1
+    fragile.until("ready", fragile.is_ready)
+
+
+def test_the_official_client_does_not_notice(fragile: Live) -> None:
+    """It tries again after a 503, and is answered then."""
+    with openai.OpenAI(base_url=f"{fragile.url}/v1", api_key="none", timeout=60) as client:
+        os.kill(fragile.engine_pid(), signal.SIGKILL)
+        answer = client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=4)
+    assert answer.choices[0].message.role == "assistant"
+    fragile.until("ready", fragile.is_ready)
+
+
+def test_restarts_are_counted(fragile: Live) -> None:
+    before = fragile.metrics()["cierzo_engine_restarts_total"]
+    os.kill(fragile.engine_pid(), signal.SIGKILL)
+    fragile.until(
+        "counted", lambda: fragile.metrics()["cierzo_engine_restarts_total"] == before + 1
+    )
+    fragile.until("ready", fragile.is_ready)

@@ -1,0 +1,139 @@
+"""How the server begins and ends: loading, signals, engines that cannot be had."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.live import HELLO, NO_END, Live, send_chat, start
+
+ENDLESS: dict[str, Any] = {"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}
+
+
+def begin(server: Live, connection: socket.socket, **fields: Any) -> None:
+    """A request whose answer is under way."""
+    send_chat(connection, {**ENDLESS, **fields})
+    server.until("running", lambda: server.metrics()["cierzo_requests_running"] >= 1)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    data = b""
+    while chunk := connection.recv(65_536):
+        data += chunk
+    return data
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_idle_server_ends_at_once(model: Path, number: signal.Signals) -> None:
+    with start(model) as server:
+        engine = server.engine_pid()
+        server.signal(number)
+        assert server.wait() == 0
+        assert is_gone(engine)
+        assert not [line for line in server.lines if "Traceback" in line]
+
+
+def test_running_requests_finish_and_new_ones_are_refused(model: Path) -> None:
+    with start(model) as server, server.connect() as connection, server.client() as client:
+        client.get("/health")  # connected before the end begins
+        begin(server, connection, max_tokens=1500)
+        server.signal(signal.SIGTERM)
+        server.until("stopping", lambda: client.get("/health").json()["status"] == "stopping")
+        refused = client.post("/v1/chat/completions", json={"messages": HELLO})
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "shutting_down"
+        answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b'"completion_tokens":1500' in answer
+        assert server.wait() == 0
+
+
+def test_what_outlasts_the_grace_period_gets_an_error(model: Path) -> None:
+    with (
+        start(model, server__grace_seconds=0.5) as server,
+        server.connect() as whole,
+        server.connect() as streamed,
+    ):
+        begin(server, whole)
+        begin(server, streamed, stream=True)
+        engine = server.engine_pid()
+        server.signal(signal.SIGTERM)
+        assert read_all(whole).startswith(b"HTTP/1.1 503 ")
+        assert b'"finish_reason":"error"' in read_all(streamed)
+        assert server.wait() == 0
+        assert is_gone(engine)
+
+
+def test_a_second_signal_ends_at_once(model: Path) -> None:
+    with start(model, server__grace_seconds=600) as server, server.connect() as connection:
+        begin(server, connection)
+        engine = server.engine_pid()
+        server.signal(signal.SIGINT)
+        server.until("told", lambda: any("once more" in line for line in server.lines))
+        server.signal(signal.SIGINT)
+        assert server.wait(10) == 130
+        assert is_gone(engine)
+
+
+def test_the_engine_does_not_outlive_a_killed_server(model: Path) -> None:
+    with start(model) as server:
+        engine = server.engine_pid()
+        server.signal(signal.SIGKILL)
+        server.wait()
+        end = time.monotonic() + 10
+        while not is_gone(engine) and time.monotonic() < end:
+            time.sleep(0.02)
+        assert is_gone(engine)
+
+
+def test_a_model_that_cannot_be_loaded(tmp_path: Path, model: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
+    with start(cut, wait_ready=False) as server:
+        assert server.wait() == 1
+    assert any("cut.gguf" in line for line in server.lines)
+    assert not [line for line in server.lines if "Traceback" in line]
+
+
+def test_an_address_that_is_taken(model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with start(model, wait_ready=False, server__port=port) as server:
+            assert server.wait() == 1
+    assert any("cannot listen" in line and "--port" in line for line in server.lines)
+
+
+def test_health_answers_while_the_model_loads(model: Path) -> None:
+    with start(model, wait_ready=False) as server:
+        os.kill(server.process.pid, 0)
+        status, state = server.health()
+        assert (status, state) in [(503, "loading"), (200, "ready")]
+        if state == "loading":
+            early = server.chat()
+            assert early.status_code in (200, 503)
+        server.until("ready", server.is_ready)
+        assert server.chat(max_tokens=1).status_code == 200
+
+
+def test_an_engine_that_keeps_dying_ends_the_server(model: Path) -> None:
+    with start(model) as server:
+        seen: set[int] = set()
+        end = time.monotonic() + 60
+        while server.process.poll() is None and time.monotonic() < end:
+            for pid in server.engine_pids():
+                if pid not in seen and server.health() == (200, "ready"):
+                    seen.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        assert server.wait() == 1
+    assert any("the engine failed" in line for line in server.lines)
