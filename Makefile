@@ -58,7 +58,7 @@ format: $(VENV)/.lint
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-bench: $(VENV)/.native
+bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.compare
 
 docs: $(VENV)/.docs
@@ -107,6 +107,10 @@ $(VENV)/.test: $(VENV)/.native
 
 $(VENV)/.lint: $(VENV)/.native
 	$(INSTALL_CIERZO) --editable ".[lint]"
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.native
+	$(INSTALL_CIERZO) --editable ".[bench]"
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.native

@@ -1,0 +1,81 @@
+"""What holds for every test: no settings of the machine's, no processes left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cierzo.settings import OTHER_VARIABLES, PREFIX
+
+_PR_SET_CHILD_SUBREAPER = 36
+_SECONDS_TO_END = 5.0
+
+
+def pytest_configure() -> None:
+    """Orphans of a test's child processes become ours, so that they are seen."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A developer's own settings and terminal change no result."""
+    for name in list(os.environ):
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture(autouse=True)
+def _no_processes_left() -> Iterator[None]:
+    """Fails a test after which a process still runs that it started."""
+    before = _children()
+    yield
+    deadline = time.monotonic() + _SECONDS_TO_END
+    while left := _children() - before:
+        if time.monotonic() > deadline:
+            pytest.fail(f"processes left behind: {', '.join(_describe(pid) for pid in left)}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def default_model() -> Path:
+    """The default model's file; `make test` has fetched it."""
+    from cierzo.model.registry import resolve
+
+    return resolve("smollm2-135m").path
+
+
+def _children() -> set[int]:
+    """Direct children that run. Those of multiprocessing's own keeping live as long as we do."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        try:
+            found.update(int(pid) for pid in task.read_text().split())
+        except OSError:
+            continue  # the thread has ended
+    return {pid for pid in found if _runs(pid)}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX" and "multiprocessing" not in _describe(pid)
+
+
+def _describe(pid: int) -> str:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        command = ""
+    return f"{pid} {command[:120]}".strip()
