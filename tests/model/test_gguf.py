@@ -112,6 +112,13 @@ def test_the_tokenizer_of_a_gguf(tmp_path: Path) -> None:
     assert tokenizer.chat_template == CHATML_TEMPLATE
 
 
+def test_a_vocabulary_larger_than_the_embedding_is_refused(tmp_path: Path) -> None:
+    """Else a prompt could hold tokens that have no row."""
+    path = write_gguf(tmp_path / "m.gguf", TinyModel(vocab_size=500))
+    with pytest.raises(ModelError, match="has 512 tokens, the model knows 500"):
+        open_checkpoint(path)
+
+
 @pytest.mark.parametrize("arch", ["llama", "mistral3"])
 def test_architectures(tmp_path: Path, arch: str) -> None:
     config = open_checkpoint(write_gguf(tmp_path / "m.gguf", arch=arch)).config

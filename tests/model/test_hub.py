@@ -349,6 +349,6 @@ def test_a_repository_of_pickles_is_refused() -> None:
 
 @pytest.mark.parametrize("quant", ["Q4_K_M", "q4_k_m"])
 def test_a_type_is_found_in_any_case(quant: str) -> None:
-    names = ["M-Q4_K_M.gguf", "M-Q4_K_S.gguf", "M.BF16.gguf", "mmproj.gguf"]
+    names = ["M-Q4_K_M.gguf", "M-Q4_K_S.gguf", "M.BF16.gguf", "mmproj-BF16.gguf", "x/M-BF16.gguf"]
     assert select_gguf("r", names, quant) == ["M-Q4_K_M.gguf"]
     assert select_gguf("r", names, "bf16") == ["M.BF16.gguf"]

@@ -13,7 +13,7 @@ from cierzo.model.config import ModelConfig
 from cierzo.model.contents import Contents, TokenizerSource
 from cierzo.model.errors import ModelError
 from cierzo.model.fields import Fields
-from cierzo.model.gguf import GGUFFile, read_gguf
+from cierzo.model.gguf import GGUFFile, StringList, read_gguf
 from cierzo.model.huggingface import check_window
 from cierzo.model.mistral import tekken_source
 from cierzo.model.rope_scaling import frequency_factors, gguf_rope_scaling
@@ -61,8 +61,15 @@ def read_gguf_model(path: Path) -> Contents:
         if stored != _ROPE_FREQS:
             name = _hf_name(stored)
             tensors[name] = RawTensor(name, tensor.shape, tensor.storage, tensor.data, path)
+    config = _model_config(fields, content, _ARCHITECTURES[arch], tensors)
+    tokens = content.metadata.get("tokenizer.ggml.tokens")
+    if isinstance(tokens, StringList) and len(tokens) > config.vocab_size:
+        raise ModelError(
+            f"{path}: tokenizer.ggml.tokens has {len(tokens)} tokens, the model knows "
+            f"{config.vocab_size}; the file is damaged"
+        )
     return Contents(
-        config=_model_config(fields, content, _ARCHITECTURES[arch], tensors),
+        config=config,
         tensors=tensors,
         tokenizer=_tokenizer(path, content.metadata),
         format="gguf",

@@ -74,7 +74,7 @@ def select_weights(repo: str, names: Iterable[str]) -> list[str]:
     if not weights or "config.json" not in present:
         weights = [name for name in present if re.fullmatch(r"consolidated.*\.safetensors", name)]
     if not weights:
-        gguf = sorted(name for name in present if name.endswith(".gguf"))
+        gguf = _gguf_files(present)
         if gguf:
             raise ModelError(
                 f"{repo}: holds GGUF files; say which, as in {repo}:{_quant_of(gguf[0])}"
@@ -88,14 +88,23 @@ def select_weights(repo: str, names: Iterable[str]) -> list[str]:
 
 def select_gguf(repo: str, names: Iterable[str], quant: str) -> list[str]:
     """The one GGUF file whose name ends in `-quant.gguf` or `.quant.gguf`, in any case."""
-    gguf = sorted(name for name in names if name.endswith(".gguf"))
-    found = [name for name in gguf if re.split(r"[-.]", name.lower())[-2] == quant.lower()]
+    gguf = _gguf_files(names)
+    found = [name for name in gguf if _quant_of(name) == quant.lower()]
     if len(found) == 1:
         return found
     if found:
         raise ModelError(f"{repo}: several files are {quant}: {', '.join(found[:4])}; fetch one")
     known = ", ".join(dict.fromkeys(_quant_of(name) for name in gguf)) or "no GGUF files at all"
     raise ModelError(f"{repo}: has no GGUF of type {quant}; there are: {known[:300]}")
+
+
+def _gguf_files(names: Iterable[str]) -> list[str]:
+    """The GGUF files at the top of a repository that hold a text model (mmproj: vision)."""
+    return sorted(
+        name
+        for name in names
+        if name.endswith(".gguf") and "/" not in name and not name.startswith("mmproj")
+    )
 
 
 def _quant_of(name: str) -> str:
