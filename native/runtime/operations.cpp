@@ -64,8 +64,7 @@ void EmbedOperation::run_row(int row, int) noexcept {
         const int first = sizes_.rope_interleaved ? 2 * i : i;
         const int second = sizes_.rope_interleaved ? first + 1 : i + d / 2;
         const double angle = position * sizes_.inv_freq[i];
-        cosine[first] = cosine[second] =
-            static_cast<float>(std::cos(angle) * sizes_.rope_scale);
+        cosine[first] = cosine[second] = static_cast<float>(std::cos(angle) * sizes_.rope_scale);
         sine[second] = static_cast<float>(std::sin(angle) * sizes_.rope_scale);
         sine[first] = -sine[second];
     }
