@@ -86,6 +86,7 @@ class _Life:
         self._tokenizer = tokenizer
         self._names = names
         self._say = say
+        self._url = ""  # known once the sockets are
         self._signals = 0
         self._signalled = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -108,6 +109,7 @@ class _Life:
         serving = asyncio.create_task(server.serve(sockets))
         for bound in sockets:
             self._say(f"listening on {_url(bound)}")
+        self._url = _url(sockets[0])
         code = await self._until_over(service, starting)
         service.stopping = True
         await self._wind_down(client, starting)
@@ -154,7 +156,7 @@ class _Life:
                 return 0
             failure = ready.result()
             if failure is None:
-                self._say(f"{self._names[0]} is ready")
+                self._say(f"{self._names[0]} is ready; try:\n{_curl(self._url, self._names[0])}")
                 dead = asyncio.create_task(service.client.wait_dead())
                 await asyncio.wait((signalled, dead), return_when=asyncio.FIRST_COMPLETED)
                 if signalled.done():
@@ -239,6 +241,15 @@ def _bind(server: ServerSettings) -> list[socket.socket]:
 def _url(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _curl(url: str, name: str) -> str:
+    """A command that shows that it works."""
+    message = '{"role": "user", "content": "What is the capital of France?"}'
+    return (
+        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        f'    -d \'{{"model": "{name}", "messages": [{message}]}}\''
+    )
 
 
 def _max_connections() -> int:

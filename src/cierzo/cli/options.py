@@ -32,15 +32,15 @@ def takes_settings(*keys: str) -> Callable[[Callable[..., None]], Callable[..., 
     """Gives a command an option for each key, and the layered `Settings` as its `settings`.
 
     A key is one setting (`server.port`) or all of a section (`engine.*`). The values are checked
-    by `load_settings`, whichever source they come from.
+    by `load_settings`, whichever source they come from. So is the command's own MODEL argument,
+    if it has one: `settings.model` is what to load, `model` what was typed.
     """
     chosen = [s for s in declared() if s.key in keys or f"{s.section}.*" in keys]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:
             flags = {s.key: given.pop(s.name) for s in chosen}
-            if "model" in given:
-                flags["model"] = given.pop("model")
+            flags["model"] = given.get("model")
             settings, _ = load_settings(flags)
             command(settings, **given)
 

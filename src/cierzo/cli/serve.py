@@ -25,6 +25,7 @@ def serve(
     with download_progress() as progress:
         found = resolve(settings.model, progress)
 
+    note(f"serving {found.name} from {found.path}")
     from cierzo.api.server import run_server
 
     code = run_server(
