@@ -99,7 +99,7 @@ def test_texts_and_n(server: Live) -> None:
 
 def test_offsets_point_at_tokens(server: Live) -> None:
     prompt = "The wind: \u00e9\u4e16 \U0001f32c!"
-    (choice,) = choices(server, prompt=prompt, max_tokens=8, echo=True, logprobs=0)
+    (choice,) = choices(server, prompt=prompt, max_tokens=0, echo=True, logprobs=0)
     table = choice["logprobs"]
     assert table["text_offset"] == sorted(table["text_offset"])
     for name, at in zip(table["tokens"], table["text_offset"], strict=True):

@@ -23,7 +23,7 @@ FAILURES = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def fragile(model: Path) -> Iterator[Live]:
-    """A server whose engine the tests may fail; each of them leaves it running again."""
+    """A server whose engine the tests fail, five times in all: the most that it puts up with."""
     with start(model, server__watchdog_seconds=1) as server:
         yield server
 
@@ -72,17 +72,10 @@ def test_a_whole_answer_becomes_a_503_and_health_tells(
 
 def test_the_official_client_does_not_notice(fragile: Live) -> None:
     """It tries again after a 503, and is answered then."""
+    before = fragile.metrics()["cierzo_engine_restarts_total"]
     with openai.OpenAI(base_url=f"{fragile.url}/v1", api_key="none", timeout=60) as client:
         os.kill(fragile.engine_pid(), signal.SIGKILL)
         answer = client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=4)
     assert answer.choices[0].message.role == "assistant"
-    fragile.until("ready", fragile.is_ready)
-
-
-def test_restarts_are_counted(fragile: Live) -> None:
-    before = fragile.metrics()["cierzo_engine_restarts_total"]
-    os.kill(fragile.engine_pid(), signal.SIGKILL)
-    fragile.until(
-        "counted", lambda: fragile.metrics()["cierzo_engine_restarts_total"] == before + 1
-    )
+    assert fragile.metrics()["cierzo_engine_restarts_total"] == before + 1
     fragile.until("ready", fragile.is_ready)

@@ -30,7 +30,12 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def is_gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
+    """Whether a process has ended. One that nobody has waited for yet has."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return "State:\tZ" in status
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -115,12 +120,8 @@ def test_an_address_that_is_taken(model: Path) -> None:
 
 def test_health_answers_while_the_model_loads(model: Path) -> None:
     with start(model, wait_ready=False) as server:
-        os.kill(server.process.pid, 0)
         status, state = server.health()
         assert (status, state) in [(503, "loading"), (200, "ready")]
-        if state == "loading":
-            early = server.chat()
-            assert early.status_code in (200, 503)
         server.until("ready", server.is_ready)
         assert server.chat(max_tokens=1).status_code == 200
 
