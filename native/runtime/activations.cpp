@@ -59,9 +59,10 @@ void Activations::allocate() {
             const size_t groups = round_up(a.width, kGroup) / kGroup;
             a.quantized.q_stride = padded(round_up(a.width, kGroup));
             a.quantized.scale_stride = groups + 1;
-            const size_t q_bytes = round_up(a.rows * a.quantized.q_stride, kCacheLine);
+            const size_t rows = static_cast<size_t>(a.rows) * a.planes;
+            const size_t q_bytes = round_up(rows * a.quantized.q_stride, kCacheLine);
             const size_t scale_bytes =
-                round_up(a.rows * a.quantized.scale_stride * sizeof(float), kCacheLine);
+                round_up(rows * a.quantized.scale_stride * sizeof(float), kCacheLine);
             uint8_t* memory = take(q_bytes + 4 * scale_bytes, a.born, a.dies);
             a.quantized.q = reinterpret_cast<int8_t*>(memory);
             a.quantized.scale = reinterpret_cast<float*>(memory + q_bytes);

@@ -18,6 +18,7 @@ struct Activation {
     int dies;                          // last operation that reads it
     bool as_float = false;             // some operation reads (or only writes) float32
     bool as_int8 = false;              // some operation reads int8
+    int planes = 1;                    // int8 rows that make one row: 2 for twice the bits
     bool producer_quantizes = false;   // its producer writes int8 on the way, where asked
     Activation* overwrites = nullptr;  // may take over this one's buffer if it dies at our birth
 

@@ -76,8 +76,10 @@ void NormOperation::run_row(int row, int thread) noexcept {
     step_.kernels->rows.rms_norm(x_->data + source * x_->stride, weight_.data(), eps_, out_->width,
                                  out);
     if (out_->as_int8) {
-        step_.kernels->linear.quantize_rows(out, 0, out_->width, 0, 1,
-                                            from(out_->quantized, row, 0));
+        const LinearKernels& kernels = step_.kernels->linear;
+        const auto quantize =
+            out_->planes == 2 ? kernels.quantize_rows_twice : kernels.quantize_rows;
+        quantize(out, 0, out_->width, 0, 1, from(out_->quantized, row * out_->planes, 0));
     }
 }
 
@@ -164,6 +166,7 @@ void LinearOperation::run_range(int begin, int end, int token_begin, int token_e
         args.x = x_->data;
         args.x_stride = x_->stride;
         args.xq = &x_->quantized;
+        args.planes = x_->planes;
         args.out = out_->data + part.first_row;
         args.out_stride = out_->stride;
         if (residual_ != nullptr) {

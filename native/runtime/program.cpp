@@ -171,6 +171,9 @@ Activation* Program::logits(Activation* x, std::vector<float> norm, float eps,
         std::min(limits_.max_batch_sequences, limits_.max_batch_tokens), limits_.max_batch_tokens));
     Activation* rows = activations_.add(x->width, max_logits_rows_, next_operation());
     rows->producer_quantizes = true;
+    // The noise of int8 activations shows most in the logits themselves, and here twice the bits
+    // cost little: the weights are read once, for few rows.
+    rows->planes = 2;
     record<NormOperation>(true, x, std::move(norm), eps, rows);
     Activation* out = product(rows, lm_head, nullptr, true);
     // Not one of the shared buffers: the caller reads it after the step.

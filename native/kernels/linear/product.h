@@ -183,18 +183,20 @@ inline void with_count(int n, Work&& work) {
     work.template operator()<Max>();
 }
 
-// Tiles over all rows of x for one slice; `Blocks` neighbouring blocks from `first_block` of the pair.
-template <Layout kLayout, int Blocks>
-inline void all_tiles(const Scratch& scratch, int first_block, int first, int count,
-                      const QuantizedRows& xq, int row_begin, int rows, bool fresh,
-                      float (*sums)[kPairRows]) {
-    const Group* slice[Blocks];
-    for (int b = 0; b < Blocks; ++b) slice[b] = scratch.slice[first_block + b];
+// Tiles over all rows of x for one slice: kTileBlocks neighbouring blocks from `first_block` of a
+// pair that has `blocks`. A missing block is done as a copy of the first, which nobody reads.
+template <Layout kLayout>
+inline void all_tiles(const Scratch& scratch, int first_block, int blocks, int first, int count,
+                      const QuantizedRows& xq, int row_begin, int rows, float (*sums)[kPairRows]) {
+    const Group* slice[kTileBlocks];
+    for (int b = 0; b < kTileBlocks; ++b) {
+        slice[b] = scratch.slice[first_block + b < blocks ? first_block + b : first_block];
+    }
     for (int row = 0; row < rows; row += kTileTokens) {
         const Input x(xq, row_begin + row);
         float* out = sums[row] + first_block * kLanes;
         with_count<kTileTokens>(std::min(kTileTokens, rows - row), [&]<int Tokens>() {
-            tile<kLayout, Blocks, Tokens>(slice, first, count, x, fresh, out);
+            tile<kLayout, kTileBlocks, Tokens>(slice, first, count, x, first == 0, out);
         });
     }
 }
@@ -219,13 +221,8 @@ inline void pair_product(const Weight& weight, int block, int blocks, const Quan
         for (int b = 0; b < blocks; ++b) {
             unpack_slice<kLayout>(weight, block + b, first, count, scratch.slice[b]);
         }
-        int b = 0;
-        for (; b + kTileBlocks <= blocks; b += kTileBlocks) {
-            all_tiles<kLayout, kTileBlocks>(scratch, b, first, count, xq, row_begin, rows,
-                                            first == 0, sums);
-        }
-        for (; b < blocks; ++b) {
-            all_tiles<kLayout, 1>(scratch, b, first, count, xq, row_begin, rows, first == 0, sums);
+        for (int b = 0; b < blocks; b += kTileBlocks) {
+            all_tiles<kLayout>(scratch, b, blocks, first, count, xq, row_begin, rows, sums);
         }
     }
 }
