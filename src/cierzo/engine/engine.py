@@ -8,6 +8,7 @@ from collections.abc import Sequence as AbstractSequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
@@ -22,6 +23,7 @@ from cierzo.engine.scheduler import Chunk, Scheduler
 from cierzo.engine.sequence import Sequence
 from cierzo.settings import EngineSettings
 
+TokenIds: TypeAlias = AbstractSequence[int] | npt.NDArray[np.int32]
 Pieces: TypeAlias = tuple[TokenLogprobs, ...] | None
 
 _NOT_FINITE = (
@@ -112,7 +114,7 @@ class Engine:
         self._steps = 0
         self._step_seconds = 0.0
 
-    def add(self, request_id: str, prompt: AbstractSequence[int], params: SamplingParams) -> None:
+    def add(self, request_id: str, prompt: TokenIds, params: SamplingParams) -> None:
         """Queues a request.
 
         Raises PromptTooLong, QueueFull, or ValueError with one line on what is wrong.
@@ -132,9 +134,7 @@ class Engine:
         sequence = Sequence(
             request_id, tokens, params, max_len=self.max_model_len, eos_token_ids=self._eos
         )
-        state = SamplerState(
-            params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size
-        )
+        state = SamplerState(params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size)
         self._scheduler.add(sequence)
         self._active[request_id] = (sequence, state)
         self._requests += 1
