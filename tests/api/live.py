@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 EOS = 2  # of the small model's vocabulary
 NO_END = {str(EOS): -100, "0": -100}  # logit_bias that keeps an answer going
-HELLO = [{"role": "user", "content": "Hello there"}]
+HELLO: list[Any] = [{"role": "user", "content": "Hello there"}]
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,22 @@ def test_a_full_queue_asks_to_come_back(model: Path) -> None:
         second.close()
         server.until_idle()
         assert server.chat(max_tokens=1).status_code == 200
+
+
+def test_a_long_wait_is_filled_with_comments(server: Live) -> None:
+    """Headers and a comment go out after a second, also while the engine cannot answer."""
+    engine = server.engine_pid()
+    with server.connect() as connection:
+        os.kill(engine, signal.SIGSTOP)
+        try:
+            send_chat(connection, {"messages": HELLO, "max_tokens": 1, "stream": True})
+            data = b""
+            while b"PROCESSING" not in data:
+                data += connection.recv(65_536)
+        finally:
+            os.kill(engine, signal.SIGCONT)
+        assert data.startswith(b"HTTP/1.1 200 ")
+        assert b"data: " not in data
+        while b"[DONE]" not in data:
+            data += connection.recv(65_536)
+    assert b"\n: OPENROUTER PROCESSING\n\n" in data

@@ -245,7 +245,7 @@ def _url(bound: socket.socket) -> str:
 
 def _curl(url: str, name: str) -> str:
     """A command that shows that it works."""
-    message = '{"role": "user", "content": "What is the capital of France?"}'
+    message = '{"role": "user", "content": "Write one sentence about the wind."}'
     return (
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"model": "{name}", "messages": [{message}]}}\''

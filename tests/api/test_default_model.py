@@ -1,0 +1,40 @@
+"""The embedded default model, through the server: sense, not noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cierzo.model.registry import resolve
+from tests.api.live import Live, start
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Iterator[Live]:
+    with start(resolve("smollm2-135m").path, engine__kv_cache_memory_mb=256) as server:
+        yield server
+
+
+def test_it_chats(smollm2: Live) -> None:
+    question = [{"role": "user", "content": "Write one sentence about the wind."}]
+    body = {"messages": question, "temperature": 0, "max_tokens": 60}
+    answer = smollm2.post("/v1/chat/completions", body).json()["choices"][0]
+    assert answer["message"]["content"].startswith("The wind is a")
+    assert answer["message"]["content"].endswith(".")
+    assert answer["finish_reason"] == "stop"
+
+
+def test_it_continues_a_text(smollm2: Live) -> None:
+    body = {"prompt": "One, two, three, four,", "temperature": 0, "max_tokens": 8}
+    answer = smollm2.post("/v1/completions", body).json()
+    assert answer["choices"][0]["text"].startswith(" five, six")
+
+
+def test_a_likely_text_scores_above_an_unlikely_one(smollm2: Live) -> None:
+    def score(prompt: str) -> float:
+        body = {"prompt": prompt, "max_tokens": 0, "echo": True, "logprobs": 0}
+        table = smollm2.post("/v1/completions", body).json()["choices"][0]["logprobs"]
+        return sum(table["token_logprobs"][1:])
+
+    assert score("The sky is blue.") > score("The sky is bread.")
