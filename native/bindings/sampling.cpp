@@ -34,12 +34,17 @@ nb::tuple listed(const std::vector<TokenProbability>& top) {
     return nb::tuple(entries);
 }
 
+// (token, log-probability, alternatives), as Python sees a TokenLogprobs.
+using Alternatives = nb::typed<nb::tuple, nb::typed<nb::tuple, int, float>, nb::ellipsis>;
+using Entry = nb::typed<nb::tuple, int, float, Alternatives>;
+
 class BoundSampler {
   public:
     explicit BoundSampler(int vocab_size) : sampler_(active_kernels(), checked(vocab_size)) {}
 
     // For states[i], chooses from row rows[i] and adds the token to the state.
-    nb::list choose(const Logits& logits, const std::vector<int>& rows, const nb::list& states) {
+    nb::typed<nb::list, int> choose(const Logits& logits, const std::vector<int>& rows,
+                                    const nb::typed<nb::list, BoundState>& states) {
         if (rows.size() != states.size()) throw std::invalid_argument("one row for each state");
         for (const int row : rows) check_row(logits, row);
         chosen_.clear();
@@ -59,7 +64,8 @@ class BoundSampler {
     }
 
     // (token, log-probability, alternatives) of tokens[i], judged by row first_row + i.
-    nb::list explain(const Logits& logits, int first_row, const Tokens& tokens, int num_top) {
+    nb::typed<nb::list, Entry> explain(const Logits& logits, int first_row, const Tokens& tokens,
+                                       int num_top) {
         const int count = static_cast<int>(tokens.shape(0));
         std::vector<TokenLogprobs> found(count);
         if (count > 0) {
@@ -136,7 +142,7 @@ void bind_sampling(nb::module_& m) {
                            "What choosing a sequence's next token depends on besides the logits.")
         .def_prop_ro(
             "logprobs",
-            [](const BoundState& self) {
+            [](const BoundState& self) -> Entry {
                 return nb::make_tuple(self.logprobs.chosen.token, self.logprobs.chosen.logprob,
                                       listed(self.logprobs.top));
             },

@@ -49,7 +49,10 @@ class CacheShape:
 class Ops(Protocol[A, W]):
     """Operations of one device. Activations are float32 in value, whatever the device holds."""
 
-    max_logits_rows: int  # that a step may ask for; bounded, since a row has vocab_size floats
+    @property
+    def max_logits_rows(self) -> int:
+        """Rows that a step may ask for; bounded, since a row has vocab_size floats."""
+        ...
 
     def matrix(self, *parts: RawTensor, quantize: str = "") -> W:
         """Lays out row-stacked matrices [rows_i, cols] (qkv, gate-up) as one weight.
