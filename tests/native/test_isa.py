@@ -1,0 +1,72 @@
+"""Every instruction set that runs here: right, and true to itself. Each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from cierzo import _native
+
+CHECK = textwrap.dedent(
+    """
+    import sys
+    import numpy as np
+    from cierzo import _native
+    from cierzo.backends.tensor import StorageType
+    from tests.support.checkpoints import TinyModel, random_weights
+    from tests.support.quantise import stored
+    from tests.support.reference import reference_logits
+    from tests.support.steps import TinyRunner, random_tokens
+
+    assert _native.active_isa() == sys.argv[1]
+    model = TinyModel(num_attention_heads=6, head_dim=80, num_key_value_heads=2, hidden_size=480)
+    tokens = random_tokens(model, 300)
+    weights = random_weights(model)
+    for storage, cache, tolerance in (
+        (StorageType.F32, "f16", 3e-4),
+        (StorageType.Q4_1, "f16", 0.03),
+        (StorageType.Q8_0, "int8", 0.05),
+    ):
+        kept = {k: stored(v, storage) if v.ndim == 2 else v for k, v in weights.items()}
+        want = reference_logits(kept, model, tokens)
+        given = {"storage": storage, "kv_cache_dtype": cache, "weights": weights}
+        runner = TinyRunner(model, **given)
+        got = runner.prompt(tokens)
+        error = np.sqrt(((got - want) ** 2).mean()) / want.std()
+        assert error < tolerance, (storage, error)
+        assert np.array_equal(runner.prompt(tokens, 37), got)
+        single = TinyRunner(model, **given, threads=1)
+        assert np.array_equal(single.prompt(tokens), got)
+    """
+)
+
+
+@pytest.mark.parametrize("isa", _native.available_isas())
+def test_an_instruction_set_computes_the_model(isa: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, isa],
+        env=os.environ | {"CIERZO_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_instruction_set_is_refused_with_the_choices() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from cierzo import _native; _native.active_isa()"],
+        env=os.environ | {"CIERZO_ISA": "mmx"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "CIERZO_ISA=mmx" in done.stderr
+    assert "portable" in done.stderr

@@ -1,0 +1,68 @@
+"""The thread pool: the same bits under any circumstances, and no thread left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import numpy as np
+
+from cierzo.backends.tensor import StorageType
+from tests.support.checkpoints import TinyModel
+from tests.support.steps import Rows, TinyRunner, batch_of, random_tokens
+
+MODEL = TinyModel(num_hidden_layers=3)
+
+
+def thread_count() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_many_short_steps_give_the_same_bits_each_time() -> None:
+    """More threads than cores, and pauses long enough for them to fall asleep."""
+    runner = TinyRunner(MODEL, storage=StorageType.Q4_1, threads=5)
+    tokens = random_tokens(MODEL, 20)
+    runner.prompt(tokens)
+    batch = batch_of(Rows(tokens[-1:], 19, [0]))
+    first = runner.step(batch).copy()
+    for i in range(300):
+        assert np.array_equal(runner.step(batch), first)
+        if i % 50 == 0:
+            time.sleep(0.002)
+
+
+def test_two_pools_do_not_disturb_each_other() -> None:
+    tokens = random_tokens(MODEL, 200)
+    runners = [TinyRunner(MODEL, storage=StorageType.Q4_1, threads=2) for _ in range(2)]
+    want = runners[0].prompt(tokens)
+    results: list[list[bool]] = [[], []]
+
+    def work(i: int) -> None:
+        for chunk in (0, 50, 33):
+            results[i].append(np.array_equal(runners[i].prompt(tokens, chunk), want))
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == [[True] * 3, [True] * 3]
+
+
+def test_a_pool_ends_its_threads() -> None:
+    before = thread_count()
+    runner = TinyRunner(MODEL, threads=4)
+    assert thread_count() == before + 3
+    runner.prompt(random_tokens(MODEL, 10))
+    del runner
+    assert thread_count() == before
+
+
+def test_an_idle_pool_sleeps() -> None:
+    runner = TinyRunner(MODEL, threads=3)
+    runner.prompt(random_tokens(MODEL, 10))
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.15
