@@ -49,7 +49,7 @@ def _llama3(plain: Frequencies, scaling: Mapping[str, object]) -> Frequencies:
     low, high = _number(scaling, "low_freq_factor"), _number(scaling, "high_freq_factor")
     turns = _number(scaling, "original_max_position_embeddings") * plain / (2 * math.pi)
     keep = np.clip((turns - low) / (high - low), 0, 1)
-    return cast(Frequencies, (1 - keep) * plain / factor + keep * plain)
+    return (1 - keep) * plain / factor + keep * plain
 
 
 def _yarn(plain: Frequencies, theta: float, scaling: Mapping[str, object]) -> Frequencies:
@@ -68,9 +68,7 @@ def _yarn(plain: Frequencies, theta: float, scaling: Mapping[str, object]) -> Fr
     last = min(math.ceil(dimension(_number(scaling, "beta_slow", 1.0))), 2 * pairs - 1)
     width = last - first if last != first else 0.001
     stretched = np.clip((np.arange(pairs) - first) / width, 0, 1)
-    return cast(
-        Frequencies, stretched * plain / _number(scaling, "factor") + (1 - stretched) * plain
-    )
+    return stretched * plain / _number(scaling, "factor") + (1 - stretched) * plain
 
 
 def _yarn_attention_factor(scaling: Mapping[str, object]) -> float:
