@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from cierzo.api import generation
-from cierzo.api.errors import as_api_error, stream_error
+from cierzo.api.errors import bad_request, stream_error
 from cierzo.api.generation import Delta, Job, ScoredToken, Tally
 from cierzo.api.openapi import documented
 from cierzo.api.schemas import common
@@ -35,6 +35,7 @@ from cierzo.api.schemas.chat import (
 from cierzo.api.schemas.decode import decode_request
 from cierzo.api.service import Language, Service, new_id
 from cierzo.api.sse import DONE, Answer, EventStream, event, json_response
+from cierzo.chat.messages import ChatError
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.engine.sampling_params import SamplingParams
 
@@ -93,11 +94,11 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Ch
     choices = common.check_choices(request.n, limits)
     stop = common.stop_strings(request.stop, limits)
     generation.check_text_size(len(body), language, service, PARAM)
+    messages = [to_chat_message(message) for message in request.messages]
     try:
-        messages = [to_chat_message(message) for message in request.messages]
         prompt = language.template.render(messages, continue_last=True)
-    except Exception as error:
-        raise as_api_error(error, PARAM) or error from error
+    except ChatError as error:
+        raise bad_request(str(error), PARAM) from error
     wanted = request.max_completion_tokens or request.max_tokens
     params = SamplingParams(
         max_tokens=generation.check_context(len(prompt), wanted, service, PARAM),

@@ -28,6 +28,7 @@ from cierzo.api.schemas.completions import (
     prompts_of,
 )
 from cierzo.api.schemas.decode import decode_request
+from cierzo.api.score_table import ScoreTable, joined, token_name
 from cierzo.api.service import Language, Service, new_id
 from cierzo.api.sse import DONE, Answer, EventStream, event, json_response
 from cierzo.chat.tokenizer import Tokenizer
@@ -174,7 +175,7 @@ class _Choice:
         self._echoed = not plan.request.echo
         self._prompt_scores: list[TokenLogprobs] = []
         self._length = len(self._echo)  # characters so far
-        self._table = _Table()
+        self._table = ScoreTable()
 
     def take(self, delta: Delta) -> tuple[str, CompletionLogprobs | None]:
         """The text that a delta brings, and the rows of the tokens in it. Both may be empty."""
@@ -219,40 +220,6 @@ class _Choice:
         self._table.add(name, scores.logprob, top, at)
 
 
-class _Table:
-    """Rows of `CompletionLogprobs`."""
-
-    def __init__(self) -> None:
-        self._empty()
-
-    def add(self, name: str, logprob: float | None, top: dict[str, float] | None, at: int) -> None:
-        """One row."""
-        self._names.append(name)
-        self._logprobs.append(logprob)
-        self._tops.append(top)
-        self._offsets.append(at)
-
-    def take(self) -> CompletionLogprobs:
-        """The rows since the last time."""
-        rows = CompletionLogprobs(self._names, self._logprobs, self._tops, self._offsets)
-        self._empty()
-        return rows
-
-    def _empty(self) -> None:
-        self._names: list[str] = []
-        self._logprobs: list[float | None] = []
-        self._tops: list[dict[str, float] | None] = []
-        self._offsets: list[int] = []
-
-
-def token_name(data: bytes) -> str:
-    """A token as a text; OpenAI's spelling for one that is a part of a character."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
-
-
 async def _answer(service: Service, plan: Plan, headers: dict[str, str]) -> Response:
     tally = Tally()
     choices = [_Choice(plan, index) for index in range(len(plan.jobs))]
@@ -268,19 +235,6 @@ async def _answer(service: Service, plan: Plan, headers: dict[str, str]) -> Resp
                 delta.finish_reason,
             )
     return json_response(plan.completion(done, tally.usage()), headers)
-
-
-def joined(
-    before: CompletionLogprobs | None, after: CompletionLogprobs | None
-) -> CompletionLogprobs | None:
-    """Two tables as one. The first is extended in place, so that many steps cost linear time."""
-    if before is None or after is None:
-        return after
-    before.tokens.extend(after.tokens)
-    before.token_logprobs.extend(after.token_logprobs)
-    before.top_logprobs.extend(after.top_logprobs)
-    before.text_offset.extend(after.text_offset)
-    return before
 
 
 async def _events(service: Service, plan: Plan) -> AsyncGenerator[bytes, None]:

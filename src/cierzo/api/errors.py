@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from cierzo.chat.messages import ChatError
 from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
 
 RETRY_SOON = 2  # seconds; for an engine that is on its way
@@ -95,17 +94,10 @@ def context_length_exceeded(limit: int, prompt: int, answer: int, param: str) ->
     )
 
 
-def as_api_error(error: Exception, param: str) -> ApiError | None:
-    """The answer to what the rooms below raise; None for what none of them means to raise.
-
-    `param` is the field that the prompt came from.
-    """
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, ChatError):
-        return bad_request(str(error), param)
+def as_api_error(error: Exception) -> ApiError | None:
+    """The answer to what the engine raises; None for what it does not mean to raise."""
     if isinstance(error, PromptTooLong):
-        return context_length_exceeded(error.max_model_len, error.num_tokens, 0, param)
+        return context_length_exceeded(error.max_model_len, error.num_tokens, 0, "prompt")
     if isinstance(error, QueueFull):
         return ApiError(
             429,

@@ -148,7 +148,10 @@ async def generate(service: Service, job: Job, tally: Tally) -> AsyncGenerator[D
                     break
     except Exception as error:
         outcome = "refused" if isinstance(error, QueueFull | PromptTooLong) else "error"
-        raise as_api_error(error, "prompt") or error from error
+        answer = as_api_error(error)
+        if answer is None:
+            raise
+        raise answer from error
     finally:
         service.metrics.mark_outcome(outcome)
 

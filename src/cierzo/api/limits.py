@@ -22,7 +22,7 @@ _GUARDED = ("/v1/", "/api/")  # paths that need a key, if keys are set
 
 
 class Edge:
-    """The ASGI layer around the app. `count` is told the path and status of every answer."""
+    """The ASGI layer around the app. `count` is told the status of every answer."""
 
     def __init__(
         self,
@@ -33,7 +33,8 @@ class Edge:
     ) -> None:
         self._app = app
         self._limits = limits
-        self._hosts = {host.lower() for host in server.allowed_hosts}
+        self._hosts = {host.lower() for host in (*server.allowed_hosts, server.host)}
+        self._hosts -= {"0.0.0.0", "::"}  # all addresses, the name of none
         self._keys = [key.encode() for key in server.api_keys]
         self._count = count
         self._held = 0  # bytes of bodies in memory
