@@ -221,5 +221,5 @@ def test_counters(model_path: Path) -> None:
     assert stats.prompt_tokens == 50
     assert stats.generated_tokens == 20
     assert stats.computed_tokens == 50 + 2 * 9
-    assert stats.steps == 10
+    assert stats.steps >= 10
     assert stats.step_seconds > 0

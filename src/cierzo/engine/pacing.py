@@ -9,8 +9,10 @@ from __future__ import annotations
 
 SECONDS_BESIDE_OTHERS = 0.25  # when some sequence waits for its next token
 SECONDS_ALONE = 1.0
-LEAST_TOKENS = 32  # fewer would read the weights too often for what they compute
-FIRST_TOKENS = 64  # while the speed is unknown
+EFFICIENT_TOKENS = 32  # fewer would read the weights too often for what they compute
+LONGEST_SECONDS = 4.0  # not even for the sake of efficiency
+FIRST_TOKENS = 16  # while the speed is unknown
+FEW_TOKENS = 8
 
 
 class Pacer:
@@ -21,17 +23,21 @@ class Pacer:
         self._seconds_per_token = 0.0  # 0 while unknown
 
     def prompt_budget(self, *, others_decode: bool) -> int:
-        """Tokens of prompts for the next step."""
+        """Tokens of prompts for the next step, at least 1."""
         if self._seconds_per_token == 0.0:
             return min(FIRST_TOKENS, self._max_batch_tokens)
-        seconds = SECONDS_BESIDE_OTHERS if others_decode else SECONDS_ALONE
-        tokens = max(LEAST_TOKENS, int(seconds / self._seconds_per_token))
-        return min(tokens, self._max_batch_tokens)
+        tokens_per_second = 1.0 / self._seconds_per_token
+        wanted = (SECONDS_BESIDE_OTHERS if others_decode else SECONDS_ALONE) * tokens_per_second
+        efficient = min(EFFICIENT_TOKENS, LONGEST_SECONDS * tokens_per_second)
+        return max(1, min(int(max(wanted, efficient)), self._max_batch_tokens))
 
     def observe(self, prompt_tokens: int, seconds: float) -> None:
-        """Learns from a step. Steps with few prompt tokens say little and are passed over."""
-        if prompt_tokens < min(LEAST_TOKENS, self._max_batch_tokens):
+        """Learns from a step. In one with few prompt tokens each seems dear, which is no news."""
+        if prompt_tokens == 0:
             return
-        measured = seconds / prompt_tokens
         known = self._seconds_per_token
-        self._seconds_per_token = measured if known == 0.0 else 0.5 * (known + measured)
+        measured = max(seconds, 1e-9) / prompt_tokens
+        if known == 0.0:
+            self._seconds_per_token = measured
+        elif measured < known or prompt_tokens >= FEW_TOKENS or known * FEW_TOKENS > SECONDS_ALONE:
+            self._seconds_per_token = 0.5 * (known + measured)
