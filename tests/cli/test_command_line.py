@@ -1,6 +1,6 @@
 """The command line is a promise: it changes only together with `command_line.txt`.
 
-    python -m tests.cli.test_command_line    writes the file anew
+python -m tests.cli.test_command_line    writes the file anew
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""A `cierzo` command on a terminal of its own, for what only happens there: prompts, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cli.run import COMMAND
+
+SECONDS = 60.0  # of silence
+CTRL_D = "\x04"
+
+
+class Terminal:
+    """What a person sees and types."""
+
+    def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
+        self.process = process
+        self._descriptor = descriptor
+        self.seen = ""
+        self._from = 0
+
+    def type(self, text: str) -> None:
+        """Presses keys. What is waited for afterwards is what is shown from now on."""
+        self._from = len(self.seen)
+        os.write(self._descriptor, text.encode())
+
+    def press_ctrl_c(self) -> None:
+        """What a terminal does with that key."""
+        self._from = len(self.seen)
+        self.process.send_signal(signal.SIGINT)
+
+    def wait_for(self, text: str) -> None:
+        """Returns once the text is on the screen. Raises AssertionError if it never is."""
+        while text not in self.seen[self._from :]:
+            self._read()
+
+    def wait_for_more(self, characters: int) -> None:
+        """Returns once so much more than what was typed is shown."""
+        while len(self.seen) < self._from + characters:
+            self._read()
+
+    def _read(self) -> None:
+        ready, _, _ = select.select([self._descriptor], [], [], SECONDS)
+        assert ready, f"nothing more came after {self.seen[self._from :]!r}"
+        try:
+            self.seen += os.read(self._descriptor, 4096).decode(errors="replace")
+        except OSError as error:  # the other end is closed
+            raise AssertionError(f"the program ended after {self.seen!r}") from error
+
+
+@contextmanager
+def terminal(*arguments: str, cwd: Path) -> Iterator[Terminal]:
+    """Runs the command on a new terminal, and ends it if the test does not."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(ours)
