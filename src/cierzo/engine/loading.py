@@ -32,6 +32,7 @@ from cierzo.settings import EngineSettings
 BLOCK_SIZE = 32
 # Bytes a number takes once quantised on load: its bits, and a 16-bit scale for each 32.
 _QUANTISED = {"w8": 8.5 / 8, "w4": 4.5 / 8}
+_LOGITS = 16 * 2**20  # logits that the CPU backend keeps room for at least
 _FLOATS = (StorageType.F32, StorageType.F16, StorageType.BF16)
 
 
@@ -129,5 +130,5 @@ def _scratch_bytes(config: ModelConfig, settings: EngineSettings) -> int:
     """What the buffers of a step take: activations in float32, logits, and the sampler's row."""
     heads = config.num_attention_heads + 2 * config.num_key_value_heads
     widths = 4 * config.hidden_size + 2 * heads * config.head_dim + 3 * config.intermediate_size
-    rows = settings.max_batch_sequences + 4
-    return 4 * (settings.max_batch_tokens * widths + rows * config.vocab_size)
+    rows = max(settings.max_batch_sequences * config.vocab_size, _LOGITS) + 4 * config.vocab_size
+    return 4 * (settings.max_batch_tokens * widths + rows)
