@@ -35,7 +35,7 @@ from cierzo.api.schemas.chat import (
 from cierzo.api.schemas.decode import decode_request
 from cierzo.api.service import Language, Service, new_id
 from cierzo.api.sse import DONE, Answer, EventStream, event, json_response
-from cierzo.chat.messages import ChatError
+from cierzo.chat.messages import ChatError, ends_open
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.engine.sampling_params import SamplingParams
 
@@ -93,8 +93,9 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Ch
     check_chat_request(request, limits)
     choices = common.check_choices(request.n, limits)
     stop = common.stop_strings(request.stop, limits)
-    generation.check_text_size(len(body), language, service, PARAM)
     messages = [to_chat_message(message) for message in request.messages]
+    size = sum(len(part) for message in messages for part in message.parts())
+    generation.check_text_size(size, language, service, PARAM)
     try:
         prompt = language.template.render(messages, continue_last=True)
     except ChatError as error:
@@ -119,7 +120,9 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Ch
     name = new_id(now)
     return Chat(
         request=request,
-        jobs=generation.jobs_for(prompt, params, choices, name),
+        jobs=generation.jobs_for(
+            prompt, params, choices, name, mid_text=ends_open(messages, continue_last=True)
+        ),
         id=name,
         created=now,
         model=service.names[0],

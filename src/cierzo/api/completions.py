@@ -127,7 +127,7 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Pl
     for index, prompt in enumerate(prompts_of(request, limits)):
         ids = _token_ids(prompt, language, service)
         generation.check_context(len(ids), wanted, service, PARAM)
-        jobs += generation.jobs_for(ids, params, choices, f"{name}-{index}")
+        jobs += generation.jobs_for(ids, params, choices, f"{name}-{index}", mid_text=True)
         text = ""
         if request.echo:
             text = prompt if isinstance(prompt, str) else _text(language.tokenizer, ids)

@@ -29,6 +29,7 @@ class Job:
     prompt: Sequence[int]
     params: SamplingParams
     request_id: str
+    mid_text: bool  # the answer goes on with a text, rather than being one of its own
     first: bool = True  # of the choices that share this prompt: the one whose prompt is counted
 
 
@@ -81,8 +82,8 @@ def check_context(prompt_tokens: int, max_tokens: int | None, service: Service, 
 def check_text_size(size: int, language: Language, service: Service, param: str) -> None:
     """Refuses a text so long that no tokenization fits, before time is spent on tokenizing it.
 
-    `size` is in UTF-8 bytes. Half of the largest token stands for the benefit of the doubt: some
-    tokenizers normalise a text first and so shorten it.
+    `size` is in characters, which are no more than bytes. The doubt that some tokenizers
+    normalise a text first, and so shorten it, gets a factor of two.
     """
     limit = service.client.info.max_model_len
     least = size // (2 * language.max_token_bytes)
@@ -99,7 +100,12 @@ def check_params(params: SamplingParams, service: Service) -> None:
 
 
 def jobs_for(
-    prompt: Sequence[int], params: SamplingParams, choices: int, request_id: str
+    prompt: Sequence[int],
+    params: SamplingParams,
+    choices: int,
+    request_id: str,
+    *,
+    mid_text: bool,
 ) -> tuple[Job, ...]:
     """A job for each choice. The first has the request's seed, the others one that follows."""
     return tuple(
@@ -107,6 +113,7 @@ def jobs_for(
             prompt,
             msgspec.structs.replace(params, seed=seed_of_choice(params.seed, index)),
             f"{request_id}-{index}",
+            mid_text=mid_text,
             first=index == 0,
         )
         for index in range(choices)
@@ -126,7 +133,8 @@ async def generate(service: Service, job: Job, tally: Tally) -> AsyncGenerator[D
 
     Raises ApiError for what the engine refuses or cannot finish.
     """
-    detokenizer = Detokenizer(service.ready().tokenizer, job.params.stop)
+    tokenizer = service.ready().tokenizer
+    detokenizer = Detokenizer(tokenizer, job.params.stop, mid_text=job.mid_text)
     if job.first:
         tally.prompt += len(job.prompt)
     scores: list[TokenLogprobs] = []
