@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.api.live import HELLO, NO_END, Live, chat_request, send_chat
+from tests.api.live import HELLO, NO_END, Live, chat_request, send_chat, start
 
 MB = 1 << 20
 HEAD = (
@@ -193,6 +195,28 @@ def test_an_upgrade_is_not_followed(connection: socket.socket) -> None:
     assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
     connection.sendall(b"\x81\x05hello" * 10)
     read_all(connection)
+
+
+def test_bodies_that_wait_are_bounded_together(model: Path) -> None:
+    """Eight of the largest size may be in memory; the ninth is asked to come back."""
+    with start(model, limits__body_bytes=1024) as server, ExitStack() as open_connections:
+        connections = [open_connections.enter_context(server.connect()) for _ in range(9)]
+        for connection in connections:
+            connection.sendall(HEAD + b"Content-Length: 1024\r\n\r\n" + b" " * 1000)
+        readable, _, _ = select.select(connections, [], [], 20)
+        assert len(readable) == 1
+        refused = readable[0].recv(65_536)
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in refused
+        for connection in connections:
+            connection.close()
+        exact = json.dumps({"messages": HELLO, "max_tokens": 1}).encode().ljust(1024)
+        headers = {"content-type": "application/json"}
+        with server.client() as client:
+            answer = client.post("/v1/chat/completions", content=exact, headers=headers)
+            assert answer.status_code == 200
+            answer = client.post("/v1/chat/completions", content=exact + b" ", headers=headers)
+            assert answer.status_code == 413
 
 
 def test_after_all_this_the_server_is_well(server: Live) -> None:
