@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import resource
@@ -245,10 +246,16 @@ def _url(bound: socket.socket) -> str:
 
 def _curl(url: str, name: str) -> str:
     """A command that shows that it works."""
-    message = '{"role": "user", "content": "Write one sentence about the wind."}'
+    body = {
+        "model": name,
+        "temperature": 0,
+        "messages": [
+            {"role": "user", "content": "What is the capital of France? Answer in one sentence."}
+        ],
+    }
     return (
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
-        f'    -d \'{{"model": "{name}", "messages": [{message}]}}\''
+        f"    -d '{json.dumps(body)}'"
     )
 
 
