@@ -20,9 +20,17 @@ struct Kernels {
 };
 
 // One per compiled instruction set; only those compiled in are defined.
-namespace portable { const Kernels& kernels(); }
-namespace avx2 { const Kernels& kernels(); }
-namespace avxvnni { const Kernels& kernels(); }
-namespace avx512 { const Kernels& kernels(); }
+namespace portable {
+const Kernels& kernels();
+}
+namespace avx2 {
+const Kernels& kernels();
+}
+namespace avxvnni {
+const Kernels& kernels();
+}
+namespace avx512 {
+const Kernels& kernels();
+}
 
 }  // namespace cierzo

@@ -124,17 +124,27 @@ void quantize_4(const float* x, uint8_t* out) {
 size_t file_bytes(Layout layout, int rows, int cols) {
     const size_t numbers = static_cast<size_t>(rows) * cols;
     switch (layout) {
-        case Layout::F32: return numbers * 4;
+        case Layout::F32:
+            return numbers * 4;
         case Layout::F16:
-        case Layout::BF16: return numbers * 2;
-        case Layout::Q8_0: return numbers / 32 * 34;
-        case Layout::Q4_0: return numbers / 32 * 18;
-        case Layout::Q4_1: return numbers / 32 * 20;
-        case Layout::Q5_0: return numbers / 32 * 22;
-        case Layout::Q5_1: return numbers / 32 * 24;
-        case Layout::Q4_K: return numbers / 256 * 144;
-        case Layout::Q5_K: return numbers / 256 * 176;
-        case Layout::Q6_K: return numbers / 256 * 210;
+        case Layout::BF16:
+            return numbers * 2;
+        case Layout::Q8_0:
+            return numbers / 32 * 34;
+        case Layout::Q4_0:
+            return numbers / 32 * 18;
+        case Layout::Q4_1:
+            return numbers / 32 * 20;
+        case Layout::Q5_0:
+            return numbers / 32 * 22;
+        case Layout::Q5_1:
+            return numbers / 32 * 24;
+        case Layout::Q4_K:
+            return numbers / 256 * 144;
+        case Layout::Q5_K:
+            return numbers / 256 * 176;
+        case Layout::Q6_K:
+            return numbers / 256 * 210;
     }
     return 0;
 }
@@ -142,14 +152,12 @@ size_t file_bytes(Layout layout, int rows, int cols) {
 PackedWeight pack_weight(const uint8_t* raw, Layout layout, int rows, int cols) {
     PackedWeight packed = allocate(layout, rows, cols);
     const Weight& view = packed.view();
-    for_blocks(view.blocks(), packed.bytes(), [&](int begin, int end) {
-        active_kernels().linear.pack(raw, view, begin, end);
-    });
+    for_blocks(view.blocks(), packed.bytes(),
+               [&](int begin, int end) { active_kernels().linear.pack(raw, view, begin, end); });
     return packed;
 }
 
-PackedWeight quantize_weight(const uint8_t* raw, Layout stored, Layout wanted, int rows,
-                             int cols) {
+PackedWeight quantize_weight(const uint8_t* raw, Layout stored, Layout wanted, int rows, int cols) {
     PackedWeight packed = allocate(wanted, rows, cols);
     const Weight& view = packed.view();
     const size_t row_bytes = file_bytes(wanted, 1, cols);

@@ -25,7 +25,7 @@ def reference_logits(
     interleaved: bool = False,
     cache: type[np.floating] = np.float16,
 ) -> Float64:
-    """Logits [T, vocab] of a prompt, keys and values rounded to `cache` as the engine rounds them."""
+    """Logits [T, vocab] of a prompt, keys and values rounded to `cache` as the engine does."""
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     x = w["model.embed_tokens.weight"][list(tokens)]
     positions = np.arange(len(tokens), dtype=np.float64)
