@@ -26,6 +26,8 @@ inline constexpr int kTileRows = 6;
 inline constexpr int kTileVectors = 1;
 #endif
 inline constexpr int kBlockVectors = kBlockPositions / kLanes;
+// Up to here (decoding) the cache comes from memory faster than it is used: fetch ahead.
+inline constexpr int kFewRows = 6;
 
 // The two element types of the cache: how 16 of them become floats, and where the scales lie.
 struct Half {
@@ -54,10 +56,15 @@ struct Block {
 };
 
 // acc[r][v] += sum over k of rows[r][k] * columns[k][16 v ...], k ascending.
+// `ahead`, if not null, is as large as the columns and read soon.
 template <typename Cache, int Rows, int Vectors>
 inline void accumulate(const float* rows, size_t row_stride, const typename Cache::Element* columns,
-                       size_t column_stride, int depth, F32 (&acc)[Rows][Vectors]) {
+                       size_t column_stride, int depth, F32 (&acc)[Rows][Vectors],
+                       const typename Cache::Element* ahead = nullptr) {
     for (int k = 0; k < depth; ++k) {
+        if constexpr (Rows <= kFewRows) {
+            if (ahead != nullptr) __builtin_prefetch(ahead + k * column_stride);
+        }
         F32 column[Vectors];
         for (int v = 0; v < Vectors; ++v) {
             column[v] = Cache::load(columns + k * column_stride + v * kLanes);
@@ -78,7 +85,7 @@ void score_block(const float* query, int head_dim, const Block<Cache>& block, fl
             for (F32& vector : row) vector = zero_f32();
         }
         accumulate<Cache, Rows, kTileVectors>(query, head_dim, block.keys + first * kLanes,
-                                              kBlockPositions, head_dim, acc);
+                                              kBlockPositions, head_dim, acc, block.values);
         for (int v = 0; v < kTileVectors; ++v) {
             const int lane = (first + v) * kLanes;
             if constexpr (std::is_same_v<Cache, Byte>) {

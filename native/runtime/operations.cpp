@@ -9,7 +9,8 @@ namespace {
 
 constexpr int kChunksPerThread = 4;
 constexpr int kMaxRowsPerChunk = 32;
-constexpr int kSmallestRange = 32;  // a range of a product is at least 1/32 of it
+constexpr int kSmallestShare = 12;  // a range of a product is at least 1/12 of a thread's share
+constexpr int kPair = 2;            // blocks that the kernels like to do together
 
 // The same rows from `row` and column `col` (a multiple of 32) on.
 QuantizedRows from(const QuantizedRows& all, int row, int col) {
@@ -111,7 +112,7 @@ void ProductOperation::prepare() {
     planned_rows_ = rows;
     // Each range takes a share of what is left, so that threads end together without many chunks.
     bounds_.assign(1, 0);
-    const int smallest = std::max(1, units_ / (kSmallestRange * step_.threads / 2 + 1));
+    const int smallest = std::max(1, units_ / (kSmallestShare * step_.threads));
     for (int left = units_; left > 0 && rows > 0;) {
         const int share = step_.threads == 1 ? left : left / (2 * step_.threads);
         const int size = std::min(left, std::max(smallest, share));
@@ -141,7 +142,7 @@ LinearOperation::LinearOperation(StepState& step, bool logits_rows, const Activa
                        [&weight] {
                            int blocks = 0;
                            for (const Weight* part : weight.parts) blocks += part->blocks();
-                           return blocks;
+                           return (blocks + kPair - 1) / kPair;
                        }()),
       x_(x),
       residual_(residual),
@@ -158,8 +159,8 @@ LinearOperation::LinearOperation(StepState& step, bool logits_rows, const Activa
 void LinearOperation::run_range(int begin, int end, int token_begin, int token_end,
                                 void* scratch) noexcept {
     for (const Part& part : parts_) {
-        const int from = std::max(begin - part.first_block, 0);
-        const int to = std::min(end - part.first_block, part.weight->blocks());
+        const int from = std::max(kPair * begin - part.first_block, 0);
+        const int to = std::min(kPair * end - part.first_block, part.weight->blocks());
         if (from >= to) continue;
         LinearArgs args{};
         args.weight = part.weight;
