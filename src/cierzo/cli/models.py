@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,24 +22,17 @@ def models(
         return
     shown = [("name", "context", "on disk", "licence", "")]
     for row in rows:
-        size = row["bytes_on_disk"]
-        context = row["context"]
-        shown.append(
-            (
-                str(row["name"]),
-                f"{context:,}" if isinstance(context, int) else "",
-                f"{size / 1e9:.2f} GB" if isinstance(size, int) and size else "-",
-                str(row["licence"]),
-                str(row["description"]),
-            )
-        )
+        size = f"{row['bytes_on_disk'] / 1e9:.2f} GB" if row["bytes_on_disk"] else "-"
+        context = f"{row['context']:,}" if row["context"] else ""
+        shown.append((row["name"], context, size, row["licence"], row["description"]))
+        shown += [(f"  {variant}", "", "", "", "") for variant in row["variants"]]
     widths = [max(len(line[column]) for line in shown) for column in range(4)]
     for line in shown:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
         typer.echo("  ".join([*cells, line[4]]).rstrip())
 
 
-def _rows() -> Iterator[dict[str, object]]:
+def _rows() -> Iterator[dict[str, Any]]:
     """The registry's models with their variants, then other repositories in the hub's cache."""
     from cierzo.model.registry import registry
 
@@ -50,12 +43,12 @@ def _rows() -> Iterator[dict[str, object]]:
         variants = [f"{entry.name}:{quant}" for quant in hub.quants] if hub else []
         yield _row(entry.name, entry, size, variants)
         if hub and hub.gguf_repo and (size := repositories.pop(hub.gguf_repo, 0)):
-            yield _row(hub.gguf_repo, entry, size, variants)
+            yield _row(hub.gguf_repo, entry, size, [])
     for repo, size in sorted(repositories.items()):
         yield _row(repo, None, size, [])
 
 
-def _row(name: str, entry: ModelEntry | None, size: int, variants: list[str]) -> dict[str, object]:
+def _row(name: str, entry: ModelEntry | None, size: int, variants: list[str]) -> dict[str, Any]:
     return {
         "name": name,
         "variants": variants,
