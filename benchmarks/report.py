@@ -101,6 +101,8 @@ def _row(row: Json, machine: Json) -> str:
     if row["idle"]:
         header.append("of its idle speed")
     about = f"{row['date']}, {_rounds(row)} rounds, load average before {row['load_average']:.1f}."
+    if row["load_average"] > 0.5:
+        about += " **Other work was running: these figures and ratios claim nothing.**"
     parts = [f"### {row['title']}", about, _table(header, lines)]
     parts += [f"- {name} did not run: {reason}" for name, reason in row["failures"].items()]
     extra = row["extra"].get(OURS)
