@@ -7,7 +7,7 @@ tokens, positions and block tables of the step belong to the backend, not to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -137,8 +137,3 @@ def kv_bytes_per_block(
     """
     per_head = attention.head_dim * 2 if dtype == "f16" else attention.head_dim + 2
     return 2 * num_layers * block_size * attention.num_kv_heads * per_head
-
-
-def stacked_rows(parts: Sequence[RawTensor]) -> int:
-    """Rows of several matrices laid on top of each other."""
-    return sum(part.shape[0] for part in parts)
