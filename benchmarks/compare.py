@@ -9,7 +9,6 @@ hits all alike; the results are medians and the ratios within each round.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.contestants import Contestant, Failed, contestants, measure
-from benchmarks.machine import measure_machine
+from benchmarks.machine import busy_cores, measure_machine
 from benchmarks.report import write_report
 from benchmarks.rows import ROWS, Row, work
 
@@ -33,7 +32,7 @@ class Outcome:
     part: str
     prefill_ops: float
     decode_bytes: float
-    load_average: float  # of the machine, over the minute before: what else it was doing
+    busy_cores: float = 0.0  # by other work, at worst, before any of the rounds
     files: dict[str, str] = field(default_factory=dict)
     commands: dict[str, str] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
@@ -47,8 +46,7 @@ def compare(
 ) -> Outcome:
     """Measure one row. `files` are the quantisations to choose from, the given one first."""
     cost = work(files[0])
-    busy = os.getloadavg()[0]
-    outcome = Outcome(row.key, row.title, row.part, cost.prefill_ops, cost.decode_bytes, busy)
+    outcome = Outcome(row.key, row.title, row.part, cost.prefill_ops, cost.decode_bytes)
     playing: list[tuple[Contestant, Path]] = []
     for one in who:
         try:
@@ -60,6 +58,7 @@ def compare(
         outcome.files[one.name] = chosen.name
         outcome.commands[one.name] = _shown(one.command(chosen, row.prompt, row.output, threads))
     for _ in range(rounds):
+        outcome.busy_cores = max(outcome.busy_cores, busy_cores())
         for one, file in list(playing):
             try:
                 _measure_once(one, file, row, threads, outcome)

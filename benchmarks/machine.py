@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,6 +61,28 @@ def measure_machine(threads: int) -> Machine:
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         peaks=peaks,
     )
+
+
+def busy_cores(seconds: float = 1.0) -> float:
+    """Return how many cores other work keeps busy, watched for a while during which we do nothing.
+
+    The load average would not do: it remembers our own last measurement. 0 where the system does
+    not tell (no /proc/stat).
+    """
+    before = _processor_seconds()
+    time.sleep(seconds)
+    return (_processor_seconds() - before) / seconds
+
+
+def _processor_seconds() -> float:
+    """Return the processor time used or stolen since the machine started, over all cores."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(
+        int, stat.read_text().splitlines()[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _run(probe: Path, threads: int) -> Peak:

@@ -100,8 +100,8 @@ def _row(row: Json, machine: Json) -> str:
     header = ["", "file", "tokens/s (lowest to highest)", "cierzo is", bound]
     if row["idle"]:
         header.append("of its idle speed")
-    about = f"{row['date']}, {_rounds(row)} rounds, load average before {row['load_average']:.1f}."
-    if row["load_average"] > 0.5:
+    about = f"{row['date']}, rounds: {_rounds(row)}, {row['busy_cores']:.1f} cores busy otherwise."
+    if row["busy_cores"] > 0.3:
         about += " **Other work was running: these figures and ratios claim nothing.**"
     parts = [f"### {row['title']}", about, _table(header, lines)]
     parts += [f"- {name} did not run: {reason}" for name, reason in row["failures"].items()]
