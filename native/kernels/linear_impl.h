@@ -29,8 +29,8 @@ inline void quantize_group(const float* x, int8_t* q, float& scale, int32_t* sum
     offset = scale * static_cast<float>(sum[0] + sum[1]);
 }
 
-inline void quantize_rows(const float* x, size_t x_stride, int cols, int token_begin,
-                          int token_end, const QuantizedRows& out) {
+inline void quantize_rows(const float* x, size_t x_stride, int cols, int token_begin, int token_end,
+                          const QuantizedRows& out) {
     for (int t = token_begin; t < token_end; ++t) {
         for (int g = 0; g < cols / kGroup; ++g) {
             const size_t at = t * out.scale_stride + g;
@@ -55,30 +55,29 @@ inline void quantize_rows_twice(const float* x, size_t x_stride, int cols, int t
                 store(rest + i, sub(load(from + i), kept));
             }
             at += out.scale_stride;
-            quantize_group(rest, q + out.q_stride, out.scale[at], out.sum + 2 * at,
-                           out.offset[at]);
+            quantize_group(rest, q + out.q_stride, out.scale[at], out.sum + 2 * at, out.offset[at]);
         }
     }
 }
 
-// sums[r] = rows of the activations times a pair of blocks, in whatever layout they are.
-inline void any_product(const Weight& weight, int block, int blocks, const float* x,
-                        size_t x_stride, const QuantizedRows* xq, int row_begin, int rows,
-                        Scratch& scratch, float (*sums)[kPairRows]) {
-    if (!takes_quantized(weight.layout)) {
+// sums[p][r] of each factor = rows of the activations times its pairs of blocks, in any layout.
+inline void any_product(const Factor* factors, int num_factors, int block, int blocks,
+                        const float* x, size_t x_stride, const QuantizedRows* xq, int row_begin,
+                        int rows, Scratch& scratch) {
+    const Layout layout = factors[0].weight->layout;
+    if (num_factors == 2 && factors[1].weight->layout != layout) {
+        any_product(factors, 1, block, blocks, x, x_stride, xq, row_begin, rows, scratch);
+        any_product(factors + 1, 1, block, blocks, x, x_stride, xq, row_begin, rows, scratch);
+    } else if (takes_quantized(layout)) {
+        with_layout(layout, [&]<Layout kLayout>() {
+            product<kLayout>(factors, num_factors, block, blocks, *xq, row_begin, rows, scratch);
+        });
+    } else {
         const float* from = x + row_begin * x_stride;
-        if (weight.layout == Layout::F32) {
-            pair_product_float<Layout::F32>(weight, block, blocks, from, x_stride, rows, sums);
-        } else if (weight.layout == Layout::F16) {
-            pair_product_float<Layout::F16>(weight, block, blocks, from, x_stride, rows, sums);
-        } else {
-            pair_product_float<Layout::BF16>(weight, block, blocks, from, x_stride, rows, sums);
+        for (int f = 0; f < num_factors; ++f) {
+            product_float(factors[f], block, blocks, from, x_stride, rows);
         }
-        return;
     }
-    with_layout(weight.layout, [&]<Layout kLayout>() {
-        pair_product<kLayout>(weight, block, blocks, *xq, row_begin, rows, scratch, sums);
-    });
 }
 
 inline void store_rows(float* out, F32 value, int rows) {
@@ -102,21 +101,22 @@ inline void linear(const LinearArgs& args, int block_begin, int block_end, int t
                    int token_end, void* memory) {
     Scratch& scratch = *static_cast<Scratch*>(memory);
     const Weight& weight = *args.weight;
+    const Factor factor{&weight, scratch.sums};
     const int planes = takes_quantized(weight.layout) ? args.planes : 1;
     const int panel = kPanelTokens / planes;
     for (int first = token_begin; first < token_end; first += panel) {
         const int tokens = std::min(panel, token_end - first);
-        for (int block = block_begin; block < block_end; block += kPair) {
-            const int blocks = std::min(kPair, block_end - block);
-            any_product(weight, block, blocks, args.x, args.x_stride, args.xq, first * planes,
-                        tokens * planes, scratch, scratch.sums[0]);
+        for (int block = block_begin; block < block_end; block += kPanelPairs * kPair) {
+            const int blocks = std::min(kPanelPairs * kPair, block_end - block);
+            any_product(&factor, 1, block, blocks, args.x, args.x_stride, args.xq, first * planes,
+                        tokens * planes, scratch);
             for (int t = 0; t < tokens; ++t) {
-                const float* sums = scratch.sums[0][t * planes];
                 for (int b = 0; b < blocks; ++b) {
+                    const float* sums = scratch.sums[b / kPair][t * planes] + b % kPair * kLanes;
                     const int row = (block + b) * kLanes;
                     const int rows = weight.rows - row;
-                    F32 value = load(sums + b * kLanes);
-                    if (planes == 2) value = add(value, load(sums + kPairRows + b * kLanes));
+                    F32 value = load(sums);
+                    if (planes == 2) value = add(value, load(sums + kPairRows));
                     if (args.residual != nullptr) {
                         const float* residual =
                             args.residual + (first + t) * args.residual_stride + row;
@@ -129,36 +129,43 @@ inline void linear(const LinearArgs& args, int block_begin, int block_end, int t
     }
 }
 
+// silu(gate) * up for one token and pair of blocks, as asked.
+inline void store_gated(const GatedArgs& args, int token, int pair, const float* gates,
+                        const float* ups) {
+    const int row = pair * kPairRows;
+    const int rows = std::min(kPairRows, args.gate->rows - row);
+    alignas(64) float result[kPairRows] = {};
+    for (int i = 0; i < rows; i += kLanes) {
+        store(result + i, mul(silu(load(gates + i)), load(ups + i)));
+    }
+    if (args.out != nullptr) {
+        std::copy_n(result, rows, args.out + token * args.out_stride + row);
+    }
+    if (args.out_q != nullptr) {
+        const QuantizedRows& q = *args.out_q;
+        const size_t at = token * q.scale_stride + pair;
+        quantize_group(result, q.q + token * q.q_stride + row, q.scale[at], q.sum + 2 * at,
+                       q.offset[at]);
+    }
+}
+
 inline void gated(const GatedArgs& args, int pair_begin, int pair_end, int token_begin,
                   int token_end, void* memory) {
     Scratch& scratch = *static_cast<Scratch*>(memory);
-    const int all_blocks = args.gate->blocks();
+    constexpr int kPairs = kPanelPairs / 2;
+    const Factor factors[2] = {{args.gate, scratch.sums}, {args.up, scratch.sums + kPairs}};
     for (int first = token_begin; first < token_end; first += kPanelTokens) {
         const int tokens = std::min(kPanelTokens, token_end - first);
-        for (int pair = pair_begin; pair < pair_end; ++pair) {
-            const int block = pair * kPair;
-            const int blocks = std::min(kPair, all_blocks - block);
-            any_product(*args.gate, block, blocks, args.x, args.x_stride, args.xq, first, tokens,
-                        scratch, scratch.sums[0]);
-            any_product(*args.up, block, blocks, args.x, args.x_stride, args.xq, first, tokens,
-                        scratch, scratch.sums[1]);
+        for (int begin = pair_begin; begin < pair_end; begin += kPairs) {
+            const int pairs = std::min(kPairs, pair_end - begin);
+            const int block = begin * kPair;
+            const int blocks = std::min(pairs * kPair, args.gate->blocks() - block);
+            any_product(factors, 2, block, blocks, args.x, args.x_stride, args.xq, first, tokens,
+                        scratch);
             for (int t = 0; t < tokens; ++t) {
-                alignas(64) float result[kPairRows] = {};
-                for (int b = 0; b < blocks; ++b) {
-                    const F32 gate = load(scratch.sums[0][t] + b * kLanes);
-                    const F32 up = load(scratch.sums[1][t] + b * kLanes);
-                    store(result + b * kLanes, mul(silu(gate), up));
-                }
-                const int row = block * kLanes;
-                if (args.out != nullptr) {
-                    std::copy_n(result, std::min(kPairRows, args.gate->rows - row),
-                                args.out + (first + t) * args.out_stride + row);
-                }
-                if (args.out_q != nullptr) {
-                    const QuantizedRows& q = *args.out_q;
-                    const size_t at = (first + t) * q.scale_stride + pair;
-                    quantize_group(result, q.q + (first + t) * q.q_stride + row, q.scale[at],
-                                   q.sum + 2 * at, q.offset[at]);
+                for (int p = 0; p < pairs; ++p) {
+                    store_gated(args, first + t, begin + p, scratch.sums[p][t],
+                                scratch.sums[kPairs + p][t]);
                 }
             }
         }

@@ -114,6 +114,8 @@ inline I32 broadcast_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_
 inline F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 // To the nearest integer, ties to even.
 inline I32 round_to_i32(F32 a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
+// The same bits.
+inline F32 as_f32(I32 a) { return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
 inline I32 add(I32 a, I32 b) {
     return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
 }
@@ -149,22 +151,25 @@ inline Bytes high_nibbles(Bytes a) {
     return {_mm256_and_si256(_mm256_srli_epi16(a.lo, 4), mask),
             _mm256_and_si256(_mm256_srli_epi16(a.hi, 4), mask)};
 }
-// ((a >> Shift) & mask) << Up, by byte: picks the high bits of 5- and 6-bit numbers.
-template <int Shift, int Up>
-inline Bytes pick_bits(Bytes a, uint8_t mask) {
-    const __m256i m = _mm256_set1_epi8(static_cast<char>(mask));
-    const auto pick = [&](__m256i x) {
-        return _mm256_slli_epi16(_mm256_and_si256(_mm256_srli_epi16(x, Shift), m), Up);
-    };
-    return {pick(a.lo), pick(a.hi)};
+// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
+// too.
+template <int Shift, uint8_t Mask>
+inline __m256i bits_register(__m256i a, __m256i from) {
+    if constexpr (Shift > 0) from = _mm256_srli_epi16(from, Shift);
+    if constexpr (Shift < 0) from = _mm256_slli_epi16(from, -Shift);
+    return _mm256_or_si256(a, _mm256_and_si256(from, _mm256_set1_epi8(static_cast<char>(Mask))));
 }
-inline Bytes either(Bytes a, Bytes b) {
-    return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)};
+template <int Shift, uint8_t Mask>
+inline Bytes with_bits(Bytes a, Bytes from) {
+    return {bits_register<Shift, Mask>(a.lo, from.lo), bits_register<Shift, Mask>(a.hi, from.hi)};
 }
 
 #if defined(__AVXVNNI__)
 inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
     return _mm256_dpbusd_avx_epi32(acc, w, x);
+}
+inline __m256i dot_register_below_128(__m256i acc, __m256i w, __m256i x) {
+    return dot_register(acc, w, x);
 }
 #else
 // vpmaddubsw saturates its 16-bit pairs once w passes 128; the top bit apart, each half fits.
@@ -173,14 +178,21 @@ inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
     const __m256i low = _mm256_and_si256(w, _mm256_set1_epi8(0x7f));
     const __m256i top = _mm256_and_si256(_mm256_srli_epi16(w, 7), _mm256_set1_epi8(1));
     const __m256i low_sum = _mm256_madd_epi16(_mm256_maddubs_epi16(low, x), ones);
-    const __m256i top_sum =
-        _mm256_madd_epi16(_mm256_maddubs_epi16(top, x), _mm256_set1_epi16(128));
+    const __m256i top_sum = _mm256_madd_epi16(_mm256_maddubs_epi16(top, x), _mm256_set1_epi16(128));
     return _mm256_add_epi32(acc, _mm256_add_epi32(low_sum, top_sum));
+}
+inline __m256i dot_register_below_128(__m256i acc, __m256i w, __m256i x) {
+    const __m256i pairs = _mm256_maddubs_epi16(w, x);
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 #endif
 // acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
 inline I32 dot(I32 acc, Bytes w, I32 x) {
     return {dot_register(acc.lo, w.lo, x.lo), dot_register(acc.hi, w.hi, x.hi)};
+}
+// The same, where every byte of w is below 128.
+inline I32 dot_below_128(I32 acc, Bytes w, I32 x) {
+    return {dot_register_below_128(acc.lo, w.lo, x.lo), dot_register_below_128(acc.hi, w.hi, x.hi)};
 }
 
 }  // namespace cierzo::CIERZO_ISA

@@ -82,6 +82,8 @@ inline I32 broadcast_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
 inline F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 // To the nearest integer, ties to even.
 inline I32 round_to_i32(F32 a) { return {_mm512_cvtps_epi32(a.v)}; }
+// The same bits.
+inline F32 as_f32(I32 a) { return {_mm512_castsi512_ps(a.v)}; }
 inline I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline int32_t reduce_add(I32 a) { return _mm512_reduce_add_epi32(a.v); }
 // Saturated to a signed byte.
@@ -91,21 +93,24 @@ inline void store_i8(int8_t* p, I32 a) {
 
 inline Bytes load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 inline void store_bytes(uint8_t* p, Bytes a) { _mm512_storeu_si512(p, a.v); }
-inline Bytes low_nibbles(Bytes a) {
-    return {_mm512_and_si512(a.v, _mm512_set1_epi8(0x0f))};
-}
+inline Bytes low_nibbles(Bytes a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(0x0f))}; }
 inline Bytes high_nibbles(Bytes a) {
     return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(0x0f))};
 }
-// ((a >> Shift) & mask) << Up, by byte: picks the high bits of 5- and 6-bit numbers.
-template <int Shift, int Up>
-inline Bytes pick_bits(Bytes a, uint8_t mask) {
-    const __m512i down = _mm512_srli_epi16(a.v, Shift);
-    const __m512i kept = _mm512_and_si512(down, _mm512_set1_epi8(static_cast<char>(mask)));
-    return {_mm512_slli_epi16(kept, Up)};
+// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
+// too.
+template <int Shift, uint8_t Mask>
+inline Bytes with_bits(Bytes a, Bytes from) {
+    __m512i moved = from.v;
+    if constexpr (Shift > 0) moved = _mm512_srli_epi16(moved, Shift);
+    if constexpr (Shift < 0) moved = _mm512_slli_epi16(moved, -Shift);
+    constexpr int kOrAnd = 0xf8;  // first | (second & third)
+    return {
+        _mm512_ternarylogic_epi32(a.v, moved, _mm512_set1_epi8(static_cast<char>(Mask)), kOrAnd)};
 }
-inline Bytes either(Bytes a, Bytes b) { return {_mm512_or_si512(a.v, b.v)}; }
 // acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
 inline I32 dot(I32 acc, Bytes w, I32 x) { return {_mm512_dpbusd_epi32(acc.v, w.v, x.v)}; }
+// The same, where every byte of w is below 128.
+inline I32 dot_below_128(I32 acc, Bytes w, I32 x) { return dot(acc, w, x); }
 
 }  // namespace cierzo::CIERZO_ISA

@@ -149,6 +149,8 @@ inline I32 zero_i32() { return {detail::Ints{}}; }
 inline I32 broadcast_i32(int32_t x) { return {x - detail::Ints{}}; }
 inline I32 load(const int32_t* p) { return {detail::read<detail::Ints>(p)}; }
 inline void store(int32_t* p, I32 a) { detail::write(p, a.v); }
+// The same bits.
+inline F32 as_f32(I32 a) { return {detail::bits<detail::Floats>(a.v)}; }
 inline I32 add(I32 a, I32 b) { return {a.v + b.v}; }
 inline F32 to_f32(I32 a) { return {__builtin_convertvector(a.v, detail::Floats)}; }
 // To the nearest integer, ties to even, for |a| < 2^22.
@@ -167,12 +169,13 @@ inline Bytes load_bytes(const uint8_t* p) { return {detail::read<detail::U8x64>(
 inline void store_bytes(uint8_t* p, Bytes a) { detail::write(p, a.v); }
 inline Bytes low_nibbles(Bytes a) { return {a.v & 15}; }
 inline Bytes high_nibbles(Bytes a) { return {a.v >> 4}; }
-// ((a >> Shift) & mask) << Up, by byte: picks the high bits of 5- and 6-bit numbers.
-template <int Shift, int Up>
-inline Bytes pick_bits(Bytes a, uint8_t mask) {
-    return {((a.v >> Shift) & mask) << Up};
+// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
+// too.
+template <int Shift, uint8_t Mask>
+inline Bytes with_bits(Bytes a, Bytes from) {
+    if constexpr (Shift >= 0) return {a.v | ((from.v >> Shift) & Mask)};
+    return {a.v | ((from.v << -Shift) & Mask)};
 }
-inline Bytes either(Bytes a, Bytes b) { return {a.v | b.v}; }
 // acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
 inline I32 dot(I32 acc, Bytes w, I32 x) {
     // A product fits 16 bits; two of them need more.
@@ -182,5 +185,8 @@ inline I32 dot(I32 acc, Bytes w, I32 x) {
     const auto odd = detail::bits<detail::Ints>(((weights >> 8) & 255) * (inputs >> 8));
     return {acc.v + ((even << 16 >> 16) + (even >> 16)) + ((odd << 16 >> 16) + (odd >> 16))};
 }
+
+// The same, where every byte of w is below 128.
+inline I32 dot_below_128(I32 acc, Bytes w, I32 x) { return dot(acc, w, x); }
 
 }  // namespace cierzo::CIERZO_ISA

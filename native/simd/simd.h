@@ -1,4 +1,5 @@
-// Sixteen lanes of the instruction set being compiled: the vocabulary that every kernel is written in.
+// Sixteen lanes of the instruction set being compiled: the vocabulary that every kernel is written
+// in.
 //
 // Each set offers the same types and functions:
 //   F32    sixteen floats

@@ -1,12 +1,12 @@
-// How each quantised layout lies in a block of 16 rows, and how to read it back 32 columns at a time.
+// How each quantised layout lies in a block of 16 rows, and how to read it back 32 columns at a
+// time.
 //
 // A block is made of planes, one after the other, each running over the groups of 32 columns:
 //   low        16 rows x 32 numbers, 4 bits each (256 bytes) or 8 bits each (512)
 //   high       their fifth bit (64 bytes), or fifth and sixth (128)
-//   scale      16 float16 (32 bytes), or 16 bytes; Q6_K: two times 16 bytes, one for each half-group
-//   min        the same, for layouts that have a minimum
-//   super      K layouts: 16 float16 for each 256 columns, the unit of the scale bytes
-//   super_min  the unit of the min bytes
+//   scale      16 float16 (32 bytes), or 16 bytes; Q6_K: two times 16 bytes, one for each
+//   half-group min        the same, for layouts that have a minimum super      K layouts: 16
+//   float16 for each 256 columns, the unit of the scale bytes super_min  the unit of the min bytes
 // A quad is 4 consecutive columns of 16 rows: 64 bytes as `dot` wants them, row by row. A 64-byte
 // load of the 4-bit plane holds quad j in its low and quad j + 4 in its high nibbles. In a high
 // plane, bit j (bits 2j, 2j + 1) of a byte belongs to quad j.
@@ -35,15 +35,24 @@ struct Traits {
 
 constexpr Traits traits(Layout layout) {
     switch (layout) {
-        case Layout::Q8_0: return {8, 1, 128, false, false};
-        case Layout::Q4_0: return {4, 1, 8, false, false};
-        case Layout::Q4_1: return {4, 1, 0, true, false};
-        case Layout::Q5_0: return {5, 1, 16, false, false};
-        case Layout::Q5_1: return {5, 1, 0, true, false};
-        case Layout::Q4_K: return {4, 1, 0, true, true};
-        case Layout::Q5_K: return {5, 1, 0, true, true};
-        case Layout::Q6_K: return {6, 2, 32, false, true};
-        default: return {};
+        case Layout::Q8_0:
+            return {8, 1, 128, false, false};
+        case Layout::Q4_0:
+            return {4, 1, 8, false, false};
+        case Layout::Q4_1:
+            return {4, 1, 0, true, false};
+        case Layout::Q5_0:
+            return {5, 1, 16, false, false};
+        case Layout::Q5_1:
+            return {5, 1, 0, true, false};
+        case Layout::Q4_K:
+            return {4, 1, 0, true, true};
+        case Layout::Q5_K:
+            return {5, 1, 0, true, true};
+        case Layout::Q6_K:
+            return {6, 2, 32, false, true};
+        default:
+            return {};
     }
 }
 
@@ -70,6 +79,30 @@ constexpr Planes planes(Traits t, int cols) {
     return p;
 }
 
+// a with the bits of `from` under Mask << position (0..7) at bit 4 and up. The position is a
+// constant once the caller's loop is unrolled, which leaves one case.
+template <uint8_t Mask>
+inline Bytes with_bit_four(Bytes a, Bytes from, int position) {
+    switch (position) {
+        case 0:
+            return with_bits<-4, Mask << 4>(a, from);
+        case 1:
+            return with_bits<-3, Mask << 4>(a, from);
+        case 2:
+            return with_bits<-2, Mask << 4>(a, from);
+        case 3:
+            return with_bits<-1, Mask << 4>(a, from);
+        case 4:
+            return with_bits<0, Mask << 4>(a, from);
+        case 5:
+            return with_bits<1, Mask << 4>(a, from);
+        case 6:
+            return with_bits<2, Mask << 4>(a, from);
+        default:
+            return with_bits<3, Mask << 4>(a, from);
+    }
+}
+
 // Reads one block of a layout.
 template <Layout kLayout>
 class Reader {
@@ -77,41 +110,45 @@ class Reader {
     static constexpr Traits kTraits = traits(kLayout);
 
     Reader(const Weight& weight, int block)
-        : planes_(planes(kTraits, weight.cols)), data_(weight.data + block * weight.block_bytes) {}
+        : planes_(planes(kTraits, weight.cols)),
+          block_bytes_(weight.block_bytes),
+          data_(weight.data + block * weight.block_bytes) {}
 
-    // The numbers of a group, as unsigned bytes.
-    void quads(int group, Bytes (&w)[kQuads]) const {
-        const uint8_t* low = data_ + group * planes_.low_bytes;
+    // That of the next block.
+    Reader next() const {
+        Reader other = *this;
+        other.data_ += block_bytes_;
+        return other;
+    }
+
+    // Quads j and j + 4 of a group, j in 0..3, as unsigned bytes. Inlined in a loop over j.
+    void quad_pair(int group, int j, Bytes& first, Bytes& second) const {
+        const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes;
         if constexpr (kTraits.bits == 8) {
-            for (int j = 0; j < kQuads; ++j) w[j] = load_bytes(low + j * kQuadBytes);
-        } else {
-            for (int j = 0; j < kQuads / 2; ++j) {
-                const Bytes both = load_bytes(low + j * kQuadBytes);
-                w[j] = low_nibbles(both);
-                w[j + 4] = high_nibbles(both);
-            }
+            first = load_bytes(low);
+            second = load_bytes(low + kQuads / 2 * kQuadBytes);
+            return;
         }
+        const Bytes both = load_bytes(low);
+        first = low_nibbles(both);
+        second = high_nibbles(both);
         const uint8_t* high = data_ + planes_.high + group * planes_.high_bytes;
         if constexpr (kTraits.bits == 5) {
-            const Bytes h = load_bytes(high);
-            w[0] = either(w[0], pick_bits<0, 4>(h, 1));
-            w[1] = either(w[1], pick_bits<1, 4>(h, 1));
-            w[2] = either(w[2], pick_bits<2, 4>(h, 1));
-            w[3] = either(w[3], pick_bits<3, 4>(h, 1));
-            w[4] = either(w[4], pick_bits<4, 4>(h, 1));
-            w[5] = either(w[5], pick_bits<5, 4>(h, 1));
-            w[6] = either(w[6], pick_bits<6, 4>(h, 1));
-            w[7] = either(w[7], pick_bits<7, 4>(h, 1));
+            const Bytes bits = load_bytes(high);
+            first = with_bit_four<1>(first, bits, j);
+            second = with_bit_four<1>(second, bits, j + 4);
         } else if constexpr (kTraits.bits == 6) {
-            for (int half = 0; half < 2; ++half) {
-                const Bytes h = load_bytes(high + half * kQuadBytes);
-                Bytes* part = w + 4 * half;
-                part[0] = either(part[0], pick_bits<0, 4>(h, 3));
-                part[1] = either(part[1], pick_bits<2, 4>(h, 3));
-                part[2] = either(part[2], pick_bits<4, 4>(h, 3));
-                part[3] = either(part[3], pick_bits<6, 4>(h, 3));
-            }
+            first = with_bit_four<3>(first, load_bytes(high), 2 * j);
+            second = with_bit_four<3>(second, load_bytes(high + kQuadBytes), 2 * j);
         }
+    }
+
+    // Asks for what lies `kAhead` bytes after a pair of quads, maybe in a later block.
+    void prefetch(int group, int j) const {
+        constexpr size_t kAhead = 2048;
+        const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes + kAhead;
+        __builtin_prefetch(low);
+        if constexpr (kTraits.bits == 8) __builtin_prefetch(low + kQuads / 2 * kQuadBytes);
     }
 
     // The scale of a (half-)group, by row.
@@ -143,6 +180,7 @@ class Reader {
     }
 
     Planes planes_;
+    size_t block_bytes_;
     const uint8_t* data_;
 };
 
@@ -150,15 +188,24 @@ class Reader {
 template <typename Work>
 inline void with_layout(Layout layout, Work&& work) {
     switch (layout) {
-        case Layout::Q8_0: return work.template operator()<Layout::Q8_0>();
-        case Layout::Q4_0: return work.template operator()<Layout::Q4_0>();
-        case Layout::Q4_1: return work.template operator()<Layout::Q4_1>();
-        case Layout::Q5_0: return work.template operator()<Layout::Q5_0>();
-        case Layout::Q5_1: return work.template operator()<Layout::Q5_1>();
-        case Layout::Q4_K: return work.template operator()<Layout::Q4_K>();
-        case Layout::Q5_K: return work.template operator()<Layout::Q5_K>();
-        case Layout::Q6_K: return work.template operator()<Layout::Q6_K>();
-        default: return;
+        case Layout::Q8_0:
+            return work.template operator()<Layout::Q8_0>();
+        case Layout::Q4_0:
+            return work.template operator()<Layout::Q4_0>();
+        case Layout::Q4_1:
+            return work.template operator()<Layout::Q4_1>();
+        case Layout::Q5_0:
+            return work.template operator()<Layout::Q5_0>();
+        case Layout::Q5_1:
+            return work.template operator()<Layout::Q5_1>();
+        case Layout::Q4_K:
+            return work.template operator()<Layout::Q4_K>();
+        case Layout::Q5_K:
+            return work.template operator()<Layout::Q5_K>();
+        case Layout::Q6_K:
+            return work.template operator()<Layout::Q6_K>();
+        default:
+            return;
     }
 }
 

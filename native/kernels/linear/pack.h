@@ -21,15 +21,24 @@ struct FileBlock {
 
 constexpr FileBlock file_block(Layout layout) {
     switch (layout) {
-        case Layout::Q8_0: return {34, 32, 2, 0, 0, 0, 0};
-        case Layout::Q4_0: return {18, 32, 2, 0, 0, 0, 0};
-        case Layout::Q4_1: return {20, 32, 4, 0, 0, 2, 0};
-        case Layout::Q5_0: return {22, 32, 6, 2, 0, 0, 0};
-        case Layout::Q5_1: return {24, 32, 8, 4, 0, 2, 0};
-        case Layout::Q4_K: return {144, 256, 16, 0, 0, 2, 4};
-        case Layout::Q5_K: return {176, 256, 48, 16, 0, 2, 4};
-        case Layout::Q6_K: return {210, 256, 0, 128, 208, 0, 192};
-        default: return {};
+        case Layout::Q8_0:
+            return {34, 32, 2, 0, 0, 0, 0};
+        case Layout::Q4_0:
+            return {18, 32, 2, 0, 0, 0, 0};
+        case Layout::Q4_1:
+            return {20, 32, 4, 0, 0, 2, 0};
+        case Layout::Q5_0:
+            return {22, 32, 6, 2, 0, 0, 0};
+        case Layout::Q5_1:
+            return {24, 32, 8, 4, 0, 2, 0};
+        case Layout::Q4_K:
+            return {144, 256, 16, 0, 0, 2, 4};
+        case Layout::Q5_K:
+            return {176, 256, 48, 16, 0, 2, 4};
+        case Layout::Q6_K:
+            return {210, 256, 0, 128, 208, 0, 192};
+        default:
+            return {};
     }
 }
 
@@ -161,12 +170,12 @@ inline size_t block_bytes(Layout layout, int cols) {
 inline void pack(const uint8_t* raw, const Weight& weight, int block_begin, int block_end) {
     const bool quantized = takes_quantized(weight.layout);
     const FileBlock f = file_block(weight.layout);
-    const size_t row_bytes = quantized ? weight.cols / f.cols * f.bytes
-                                       : weight.cols * float_bytes(weight.layout);
+    const size_t row_bytes =
+        quantized ? weight.cols / f.cols * f.bytes : weight.cols * float_bytes(weight.layout);
     for (int block = block_begin; block < block_end; ++block) {
         uint8_t* out = weight.data + block * weight.block_bytes;
-        const int rows = weight.rows - block * kLanes < kLanes ? weight.rows - block * kLanes
-                                                               : kLanes;
+        const int rows =
+            weight.rows - block * kLanes < kLanes ? weight.rows - block * kLanes : kLanes;
         if (rows < kLanes) std::memset(out, 0, weight.block_bytes);
         for (int lane = 0; lane < rows; ++lane) {
             const uint8_t* row = raw + (static_cast<size_t>(block) * kLanes + lane) * row_bytes;
@@ -178,30 +187,39 @@ inline void pack(const uint8_t* raw, const Weight& weight, int block_begin, int 
                 }
                 continue;
             }
-            with_layout(weight.layout, [&]<Layout kLayout>() {
-                pack_row<kLayout>(row, weight.cols, lane, out);
-            });
+            with_layout(weight.layout,
+                        [&]<Layout kLayout>() { pack_row<kLayout>(row, weight.cols, lane, out); });
         }
     }
 }
 
+// GCC 12 at -O3 concludes, wrongly, that some of these have no effect, and leaves the call out.
+#if defined(__GNUC__) && !defined(__clang__)
+#define CIERZO_OPAQUE __attribute__((noipa))
+#else
+#define CIERZO_OPAQUE
+#endif
+
 template <Layout kLayout>
-inline void dequantize_packed_row(const Weight& weight, int row, float* out) {
+CIERZO_OPAQUE inline void dequantize_packed_row(const Weight& weight, int row, float* out) {
     constexpr Traits t = traits(kLayout);
     const Reader<kLayout> reader(weight, row / kLanes);
     const int lane = row % kLanes;
     for (int group = 0; group < weight.cols / kGroup; ++group) {
-        Bytes w[kQuads];
-        reader.quads(group, w);
+        alignas(64) uint8_t numbers[kQuads][kQuadBytes];
+        for (int j = 0; j < kQuads / 2; ++j) {
+            Bytes first, second;
+            reader.quad_pair(group, j, first, second);
+            store_bytes(numbers[j], first);
+            store_bytes(numbers[j + kQuads / 2], second);
+        }
         alignas(64) float scale[2][kLanes];
         alignas(64) float min[kLanes] = {};
         for (int half = 0; half < t.halves; ++half) store(scale[half], reader.scale(group, half));
         if constexpr (t.min) store(min, reader.min(group));
         for (int j = 0; j < kQuads; ++j) {
-            alignas(64) uint8_t numbers[kQuadBytes];
-            store_bytes(numbers, w[j]);
             for (int i = 0; i < 4; ++i) {
-                const int number = numbers[4 * lane + i] - t.zero_point;
+                const int number = numbers[j][4 * lane + i] - t.zero_point;
                 const float product = scale[j / 4 * (t.halves - 1)][lane] * number;
                 out[group * kGroup + 4 * j + i] = t.min ? product + min[lane] : product;
             }

@@ -2,13 +2,20 @@
 //
 // For every output element, in order of the groups of 32 columns:
 //     n   = sum of number * x over the (half-)group, exact in int32, less zero_point * sum of x
-//     acc = fma(float(n), scale_w * scale_x, acc)
+//     acc = fma(n * scale_w, scale_x, acc)             n * scale_w rounded to a float
 //     acc = fma(min_w, scale_x * sum of x, acc)        where the layout has a minimum
 // Nothing else enters, so the result has the same bits however rows, tokens and columns are cut.
 //
+// The integer sum starts at the bit pattern of 1.5 * 2^23, where one unit of the float is one unit
+// of the pattern: read as a float it is 1.5 * 2^23 + n, and fma(that, scale_w, -1.5 * 2^23 *
+// scale_w) is n * scale_w with one rounding, because scale_w has at most 18 bits. That is the
+// conversion and the multiplication in one instruction, and eight dot products are worth only ten
+// or eleven.
+//
 // Few tokens: weights are unpacked in registers on their way from memory, which is what bounds the
-// speed. Many tokens: a pair of blocks is unpacked to bytes once, a slice of columns at a time that
-// stays in the first cache, and tiles of tokens run over it.
+// speed. Many tokens: panels of tokens by slices of columns. The slice of the activations is laid
+// out in tiles once and stays in the second cache; the slices of one pair of blocks after the other
+// are unpacked to bytes, stay in the first, and meet all the tiles.
 #pragma once
 
 #include <algorithm>
@@ -26,152 +33,62 @@ inline constexpr int kTileTokens = 6;
 inline constexpr int kTileBlocks = 1;
 inline constexpr int kTileTokens = 3;
 #endif
-inline constexpr int kFewTokens = 4;     // up to here weights are read straight from memory
-inline constexpr int kSliceGroups = 32;  // groups of a slice: 32 KB of unpacked bytes a pair
+inline constexpr int kFewTokens = 4;     // read straight from memory at once
+inline constexpr int kFewPasses = 2;     // up to here in passes of kFewTokens
+inline constexpr int kSliceGroups = 20;  // groups of a slice: 30 KB of unpacked pair
 inline constexpr int kPair = 2;          // blocks worked on together
 inline constexpr int kPairRows = kPair * kLanes;
-inline constexpr int kPanelTokens = 516;  // tokens whose sums fit the scratch at once
+inline constexpr int kPanelTokens = 258;  // tokens whose sums fit the scratch at once
+inline constexpr int kPanelTiles = (kPanelTokens + kTileTokens - 1) / kTileTokens;
+inline constexpr int kPanelPairs = 8;  // pairs that share a slice of activations
 
-// One unpacked group of 16 rows.
-struct Group {
+#if defined(CIERZO_ISA_portable)
+inline constexpr bool kFused = false;  // fma rounds twice: convert and multiply instead
+#else
+inline constexpr bool kFused = true;
+#endif
+inline constexpr float kBias = kFused ? 12582912.0f : 0.0f;  // 1.5 * 2^23
+inline constexpr int32_t kBiasBits = kFused ? 0x4b400000 : 0;
+
+// One unpacked group of 16 rows. bias = -kBias * scale.
+struct UnpackedGroup {
     uint8_t quads[kQuads][kQuadBytes];
-    float scale[2][kLanes];
-    float min[kLanes];
+    float scale[2][kLanes];  // layouts with a minimum keep it in scale[1]
+    float bias[2][kLanes];
 };
+
+// A slice of a tile of activations.
+struct alignas(64) InputTile {
+    int8_t q[kTileTokens][kSliceGroups * kGroup];
+    int32_t start[2][kTileTokens][kSliceGroups];  // of the integer sums, by half
+    float scale[kTileTokens][kSliceGroups];
+    float offset[kTileTokens][kSliceGroups];
+};
+
+using Sums = float[kPanelTokens][kPairRows];
 
 // A thread's scratch.
 struct Scratch {
-    Group slice[kPair][kSliceGroups];
-    float sums[2][kPanelTokens][kPairRows];  // [0] for the product, [1] for a second one (gate, up)
+    UnpackedGroup weights[kPair][kSliceGroups];
+    InputTile input[kPanelTiles];
+    Sums sums[kPanelPairs];
 };
 
-// Rows of activations from one row on.
-struct Input {
-    const int8_t* q;
-    const float* scale;
-    const int32_t* sum;
-    const float* offset;
-    size_t q_stride, scale_stride;
-
-    Input(const QuantizedRows& x, int row)
-        : q(x.q + row * x.q_stride),
-          scale(x.scale + row * x.scale_stride),
-          sum(x.sum + 2 * row * x.scale_stride),
-          offset(x.offset + row * x.scale_stride),
-          q_stride(x.q_stride),
-          scale_stride(x.scale_stride) {}
-
-    I32 quad(int row, int group, int j) const {
-        int32_t four;
-        __builtin_memcpy(&four, q + row * q_stride + group * kGroup + 4 * j, sizeof four);
-        return broadcast_i32(four);
-    }
-};
-
-// Adds one group of `Blocks` blocks to the sums of `Tokens` rows of x. `quad(b, j)` gives the
-// weights' bytes, `scale(b, half)` and `min(b)` their float parts.
-template <Layout kLayout, int Blocks, int Tokens, typename Quad, typename Scale, typename Min>
-inline __attribute__((always_inline)) void add_group(const Input& x, int group, Quad quad,
-                                                     Scale scale, Min min,
-                                                     F32 (&acc)[Blocks][Tokens]) {
-    constexpr Traits t = traits(kLayout);
-    constexpr int kPerHalf = kQuads / t.halves;
-#pragma GCC unroll 2
-    for (int half = 0; half < t.halves; ++half) {
-        I32 n[Blocks][Tokens];
-#pragma GCC unroll 8
-        for (int r = 0; r < Tokens; ++r) {
-            I32 start = zero_i32();
-            if constexpr (t.zero_point != 0) {
-                const int32_t* sum = x.sum + 2 * (r * x.scale_stride + group);
-                const int32_t of_part = t.halves == 2 ? sum[half] : sum[0] + sum[1];
-                start = broadcast_i32(-t.zero_point * of_part);
-            }
-            for (int b = 0; b < Blocks; ++b) n[b][r] = start;
-        }
-#pragma GCC unroll 8
-        for (int j = half * kPerHalf; j < (half + 1) * kPerHalf; ++j) {
-            Bytes w[Blocks];
-            for (int b = 0; b < Blocks; ++b) w[b] = quad(b, j);
-#pragma GCC unroll 8
-            for (int r = 0; r < Tokens; ++r) {
-                const I32 four = x.quad(r, group, j);
-                for (int b = 0; b < Blocks; ++b) n[b][r] = dot(n[b][r], w[b], four);
-            }
-        }
-        for (int b = 0; b < Blocks; ++b) {
-            const F32 weight_scale = scale(b, half);
-#pragma GCC unroll 8
-            for (int r = 0; r < Tokens; ++r) {
-                const F32 by = mul(weight_scale, broadcast(x.scale[r * x.scale_stride + group]));
-                acc[b][r] = fma(to_f32(n[b][r]), by, acc[b][r]);
-            }
-        }
-    }
-    if constexpr (t.min) {
-        for (int b = 0; b < Blocks; ++b) {
-            const F32 weight_min = min(b);
-#pragma GCC unroll 8
-            for (int r = 0; r < Tokens; ++r) {
-                const F32 by = broadcast(x.offset[r * x.scale_stride + group]);
-                acc[b][r] = fma(weight_min, by, acc[b][r]);
-            }
-        }
-    }
+// n * scale, of a sum that started at kBiasBits.
+inline F32 scaled(I32 n, F32 scale, F32 bias) {
+    return kFused ? fma(as_f32(n), scale, bias) : mul(to_f32(n), scale);
 }
 
-// Few tokens: sums[r][0..15] of one block over all columns.
-template <Layout kLayout, int Tokens>
-inline void few_tokens(const Weight& weight, int block, const Input& x, float* sums) {
-    const Reader<kLayout> reader(weight, block);
-    F32 acc[1][Tokens];
-    for (F32& a : acc[0]) a = zero_f32();
-    const int groups = weight.cols / kGroup;
-    for (int group = 0; group < groups; ++group) {
-        Bytes w[kQuads];
-        reader.quads(group, w);
-        add_group<kLayout>(
-            x, group, [&](int, int j) { return w[j]; },
-            [&](int, int half) { return reader.scale(group, half); },
-            [&](int) { return reader.min(group); }, acc);
-    }
-    for (int r = 0; r < Tokens; ++r) store(sums + r * kPairRows, acc[0][r]);
+// Four numbers of one row of activations, in every lane.
+inline I32 broadcast_four(const int8_t* q) {
+    int32_t four;
+    __builtin_memcpy(&four, q, sizeof four);
+    return broadcast_i32(four);
 }
 
-// Many tokens: adds groups [first, first + count) of unpacked blocks to sums[r][Blocks * 16].
-template <Layout kLayout, int Blocks, int Tokens>
-inline void tile(const Group* const (&slice)[Blocks], int first, int count, const Input& x,
-                 bool fresh, float* sums) {
-    F32 acc[Blocks][Tokens];
-    for (int b = 0; b < Blocks; ++b) {
-        for (int r = 0; r < Tokens; ++r) {
-            acc[b][r] = fresh ? zero_f32() : load(sums + r * kPairRows + b * kLanes);
-        }
-    }
-    for (int g = 0; g < count; ++g) {
-        add_group<kLayout>(
-            x, first + g, [&](int b, int j) { return load_bytes(slice[b][g].quads[j]); },
-            [&](int b, int half) { return load(slice[b][g].scale[half]); },
-            [&](int b) { return load(slice[b][g].min); }, acc);
-    }
-    for (int b = 0; b < Blocks; ++b) {
-        for (int r = 0; r < Tokens; ++r) store(sums + r * kPairRows + b * kLanes, acc[b][r]);
-    }
-}
-
-template <Layout kLayout>
-inline void unpack_slice(const Weight& weight, int block, int first, int count, Group* out) {
-    constexpr Traits t = traits(kLayout);
-    const Reader<kLayout> reader(weight, block);
-    for (int g = 0; g < count; ++g) {
-        Bytes w[kQuads];
-        reader.quads(first + g, w);
-        for (int j = 0; j < kQuads; ++j) store_bytes(out[g].quads[j], w[j]);
-        for (int half = 0; half < t.halves; ++half) {
-            store(out[g].scale[half], reader.scale(first + g, half));
-        }
-        if constexpr (t.min) store(out[g].min, reader.min(first + g));
-    }
+template <int Bits>
+inline I32 dot_numbers(I32 n, Bytes w, I32 x) {
+    return Bits == 8 ? dot(n, w, x) : dot_below_128(n, w, x);
 }
 
 // Runs `work.template operator()<n>()` for a count n of 1 to Max known at run time.
@@ -183,46 +100,291 @@ inline void with_count(int n, Work&& work) {
     work.template operator()<Max>();
 }
 
-// Tiles over all rows of x for one slice: kTileBlocks neighbouring blocks from `first_block` of a
-// pair that has `blocks`. A missing block is done as a copy of the first, which nobody reads.
+// What the integer sums of a (half-)group start at: the bias and the zero point's share.
 template <Layout kLayout>
-inline void all_tiles(const Scratch& scratch, int first_block, int blocks, int first, int count,
-                      const QuantizedRows& xq, int row_begin, int rows, float (*sums)[kPairRows]) {
-    const Group* slice[kTileBlocks];
-    for (int b = 0; b < kTileBlocks; ++b) {
-        slice[b] = scratch.slice[first_block + b < blocks ? first_block + b : first_block];
+inline int32_t start_of(const int32_t* half_sums, int half) {
+    constexpr Traits t = traits(kLayout);
+    const int32_t sum = t.halves == 2 ? half_sums[half] : half_sums[0] + half_sums[1];
+    return kBiasBits - t.zero_point * sum;
+}
+
+// --- few tokens --------------------------------------------------------------------------------
+
+// sums[r][Blocks * 16] of neighbouring blocks over all columns, for rows [row, row + Tokens) of x.
+template <Layout kLayout, int Blocks, int Tokens>
+inline void few_tokens(const Weight& weight, int block, const QuantizedRows& x, int row,
+                       float* sums) {
+    constexpr Traits t = traits(kLayout);
+    F32 acc[Blocks][Tokens];
+    for (auto& rows : acc) {
+        for (F32& a : rows) a = zero_f32();
     }
+    const Reader<kLayout> first(weight, block);
+    const int groups = weight.cols / kGroup;
+    for (int group = 0; group < groups; ++group) {
+        const size_t at = row * x.scale_stride + group;
+        const int8_t* q = x.q + row * x.q_stride + group * kGroup;
+        // Two sums, of the first and the second 16 columns.
+        I32 n[2][Blocks][Tokens];
+#pragma GCC unroll 4
+        for (int r = 0; r < Tokens; ++r) {
+            const int32_t* half_sums = x.sum + 2 * (at + r * x.scale_stride);
+#pragma GCC unroll 2
+            for (int b = 0; b < Blocks; ++b) {
+                n[0][b][r] = broadcast_i32(start_of<kLayout>(half_sums, 0));
+                n[1][b][r] =
+                    t.halves == 2 ? broadcast_i32(start_of<kLayout>(half_sums, 1)) : zero_i32();
+            }
+        }
+        const Reader<kLayout> second = Blocks == 2 ? first.next() : first;
+#pragma GCC unroll 4
+        for (int j = 0; j < kQuads / 2; ++j) {
+            Bytes w[2][Blocks];
+            first.prefetch(group, j);
+            first.quad_pair(group, j, w[0][0], w[1][0]);
+            if constexpr (Blocks == 2) {
+                second.prefetch(group, j);
+                second.quad_pair(group, j, w[0][1], w[1][1]);
+            }
+#pragma GCC unroll 4
+            for (int r = 0; r < Tokens; ++r) {
+#pragma GCC unroll 2
+                for (int half = 0; half < 2; ++half) {
+                    const I32 four = broadcast_four(q + r * x.q_stride + 16 * half + 4 * j);
+#pragma GCC unroll 2
+                    for (int b = 0; b < Blocks; ++b) {
+                        n[half][b][r] = dot_numbers<t.bits>(n[half][b][r], w[half][b], four);
+                    }
+                }
+            }
+        }
+#pragma GCC unroll 2
+        for (int b = 0; b < Blocks; ++b) {
+            const Reader<kLayout>& reader = b == 0 ? first : second;
+#pragma GCC unroll 2
+            for (int half = 0; half < t.halves; ++half) {
+                const F32 scale = reader.scale(group, half);
+                const F32 bias = mul(scale, broadcast(-kBias));
+#pragma GCC unroll 4
+                for (int r = 0; r < Tokens; ++r) {
+                    const I32 sum = t.halves == 2 ? n[half][b][r] : add(n[0][b][r], n[1][b][r]);
+                    acc[b][r] = fma(scaled(sum, scale, bias),
+                                    broadcast(x.scale[at + r * x.scale_stride]), acc[b][r]);
+                }
+            }
+            if constexpr (t.min) {
+                const F32 min = reader.min(group);
+#pragma GCC unroll 4
+                for (int r = 0; r < Tokens; ++r) {
+                    acc[b][r] = fma(min, broadcast(x.offset[at + r * x.scale_stride]), acc[b][r]);
+                }
+            }
+        }
+    }
+    for (int b = 0; b < Blocks; ++b) {
+        for (int r = 0; r < Tokens; ++r) store(sums + r * kPairRows + b * kLanes, acc[b][r]);
+    }
+}
+
+// --- many tokens -------------------------------------------------------------------------------
+
+// Adds `count` groups to sums[r][Blocks * 16] of one tile.
+template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
+inline __attribute__((noinline)) void tile(const UnpackedGroup* weights, size_t block_stride,
+                                           const InputTile& input, int count, bool fresh,
+                                           float* sums) {
+    constexpr int kPerHalf = kQuads / Halves;
+    F32 acc[Blocks][Tokens];
+#pragma GCC unroll 2
+    for (int b = 0; b < Blocks; ++b) {
+#pragma GCC unroll 8
+        for (int r = 0; r < Tokens; ++r) {
+            acc[b][r] = fresh ? zero_f32() : load(sums + r * kPairRows + b * kLanes);
+        }
+    }
+    for (int g = 0; g < count; ++g, ++weights) {
+#pragma GCC unroll 2
+        for (int half = 0; half < Halves; ++half) {
+            I32 n[Blocks][Tokens];
+#pragma GCC unroll 8
+            for (int r = 0; r < Tokens; ++r) {
+                // Layouts with a minimum have no zero point.
+                const I32 start = broadcast_i32(Min ? kBiasBits : input.start[half][r][g]);
+#pragma GCC unroll 2
+                for (int b = 0; b < Blocks; ++b) n[b][r] = start;
+            }
+#pragma GCC unroll 8
+            for (int j = half * kPerHalf; j < (half + 1) * kPerHalf; ++j) {
+                Bytes w[Blocks];
+#pragma GCC unroll 2
+                for (int b = 0; b < Blocks; ++b) {
+                    w[b] = load_bytes(weights[b * block_stride].quads[j]);
+                }
+#pragma GCC unroll 8
+                for (int r = 0; r < Tokens; ++r) {
+                    const I32 x = broadcast_four(input.q[r] + g * kGroup + 4 * j);
+#pragma GCC unroll 2
+                    for (int b = 0; b < Blocks; ++b) {
+                        n[b][r] = dot_numbers<Bits>(n[b][r], w[b], x);
+                    }
+                }
+            }
+#pragma GCC unroll 2
+            for (int b = 0; b < Blocks; ++b) {
+                const F32 scale = load(weights[b * block_stride].scale[half]);
+                const F32 bias = load(weights[b * block_stride].bias[half]);
+#pragma GCC unroll 8
+                for (int r = 0; r < Tokens; ++r) {
+                    acc[b][r] =
+                        fma(scaled(n[b][r], scale, bias), broadcast(input.scale[r][g]), acc[b][r]);
+                }
+            }
+        }
+        if constexpr (Min) {
+#pragma GCC unroll 2
+            for (int b = 0; b < Blocks; ++b) {
+                const F32 min = load(weights[b * block_stride].scale[1]);
+#pragma GCC unroll 8
+                for (int r = 0; r < Tokens; ++r) {
+                    acc[b][r] = fma(min, broadcast(input.offset[r][g]), acc[b][r]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 2
+    for (int b = 0; b < Blocks; ++b) {
+#pragma GCC unroll 8
+        for (int r = 0; r < Tokens; ++r) store(sums + r * kPairRows + b * kLanes, acc[b][r]);
+    }
+}
+
+template <Layout kLayout>
+inline void unpack_slice(const Weight& weight, int block, int first, int count,
+                         UnpackedGroup* out) {
+    constexpr Traits t = traits(kLayout);
+    const Reader<kLayout> reader(weight, block);
+    for (int g = 0; g < count; ++g) {
+#pragma GCC unroll 4
+        for (int j = 0; j < kQuads / 2; ++j) {
+            Bytes low, high;
+            reader.quad_pair(first + g, j, low, high);
+            store_bytes(out[g].quads[j], low);
+            store_bytes(out[g].quads[j + kQuads / 2], high);
+        }
+        for (int half = 0; half < t.halves; ++half) {
+            const F32 scale = reader.scale(first + g, half);
+            store(out[g].scale[half], scale);
+            store(out[g].bias[half], mul(scale, broadcast(-kBias)));
+        }
+        if constexpr (t.min) store(out[g].scale[1], reader.min(first + g));
+    }
+}
+
+// Lays out groups [first, first + count) of `rows` rows of activations in tiles.
+template <Layout kLayout>
+inline void lay_out_input(const QuantizedRows& x, int row_begin, int rows, int first, int count,
+                          InputTile* tiles) {
+    constexpr Traits t = traits(kLayout);
+    for (int row = 0; row < rows; ++row) {
+        InputTile& out = tiles[row / kTileTokens];
+        const int r = row % kTileTokens;
+        const size_t at = (row_begin + row) * x.scale_stride + first;
+        __builtin_memcpy(out.q[r], x.q + (row_begin + row) * x.q_stride + first * kGroup,
+                         count * kGroup);
+        const auto copy = [&](int g, int n) {
+            __builtin_memcpy(out.scale[r] + g, x.scale + at + g, n * sizeof(float));
+            if constexpr (t.min) {
+                __builtin_memcpy(out.offset[r] + g, x.offset + at + g, n * sizeof(float));
+            }
+            if constexpr (t.zero_point != 0) {
+                for (int half = 0; half < t.halves; ++half) {
+                    for (int i = g; i < g + n; ++i) {
+                        out.start[half][r][i] = start_of<kLayout>(x.sum + 2 * (at + i), half);
+                    }
+                }
+            }
+        };
+        // By sixteen, so that the compiler knows the length; the last run overlaps the one before.
+        int g = 0;
+        for (; g + kLanes <= count; g += kLanes) copy(g, kLanes);
+        if (g < count) {
+            if (count >= kLanes) {
+                copy(count - kLanes, kLanes);
+            } else {
+                copy(0, count);
+            }
+        }
+    }
+}
+
+// All tiles for `Blocks` neighbouring blocks of a pair, of which `weights` is the first.
+template <Layout kLayout, int Blocks>
+inline void all_tiles(const UnpackedGroup* weights, const InputTile* tiles, int rows, int count,
+                      bool fresh, float* sums) {
+    constexpr Traits t = traits(kLayout);
     for (int row = 0; row < rows; row += kTileTokens) {
-        const Input x(xq, row_begin + row);
-        float* out = sums[row] + first_block * kLanes;
         with_count<kTileTokens>(std::min(kTileTokens, rows - row), [&]<int Tokens>() {
-            tile<kLayout, kTileBlocks, Tokens>(slice, first, count, x, first == 0, out);
+            tile<t.bits == 8 ? 8 : 7, t.halves, t.min, Blocks, Tokens>(
+                weights, kSliceGroups, tiles[row / kTileTokens], count, fresh,
+                sums + row * kPairRows);
         });
     }
 }
 
-// sums[r][0..31] = rows [row_begin, row_begin + rows) of x times blocks 2 * pair (and the next, if
-// there is one). At most kPanelTokens rows.
+// One of the matrices that take the same activations, and where the sums of its pairs begin.
+struct Factor {
+    const Weight* weight;
+    Sums* sums;
+};
+
+// sums[p][r][0..31] = rows [row_begin, row_begin + rows) of x times blocks block + 2p, block + 2p +
+// 1 of each factor. At most kPanelTokens rows.
 template <Layout kLayout>
-inline void pair_product(const Weight& weight, int block, int blocks, const QuantizedRows& xq,
-                         int row_begin, int rows, Scratch& scratch, float (*sums)[kPairRows]) {
-    if (rows <= kFewTokens) {
-        const Input x(xq, row_begin);
-        for (int b = 0; b < blocks; ++b) {
-            with_count<kFewTokens>(rows, [&]<int Tokens>() {
-                few_tokens<kLayout, Tokens>(weight, block + b, x, sums[0] + b * kLanes);
-            });
+inline void product(const Factor* factors, int num_factors, int block, int blocks,
+                    const QuantizedRows& x, int row_begin, int rows, Scratch& scratch) {
+    if (rows <= kFewTokens * kFewPasses) {
+        for (int f = 0; f < num_factors; ++f) {
+            for (int b = 0; b < blocks; b += kPair) {
+                for (int row = 0; row < rows; row += kFewTokens) {
+                    float* sums = factors[f].sums[b / kPair][row];
+                    with_count<kFewTokens>(std::min(kFewTokens, rows - row), [&]<int Tokens>() {
+                        if (b + 1 < blocks) {
+                            few_tokens<kLayout, 2, Tokens>(*factors[f].weight, block + b, x,
+                                                           row_begin + row, sums);
+                        } else {
+                            few_tokens<kLayout, 1, Tokens>(*factors[f].weight, block + b, x,
+                                                           row_begin + row, sums);
+                        }
+                    });
+                }
+            }
         }
         return;
     }
-    const int groups = weight.cols / kGroup;
-    for (int first = 0; first < groups; first += kSliceGroups) {
-        const int count = std::min(kSliceGroups, groups - first);
-        for (int b = 0; b < blocks; ++b) {
-            unpack_slice<kLayout>(weight, block + b, first, count, scratch.slice[b]);
-        }
-        for (int b = 0; b < blocks; b += kTileBlocks) {
-            all_tiles<kLayout>(scratch, b, blocks, first, count, xq, row_begin, rows, sums);
+    const int groups = factors[0].weight->cols / kGroup;
+    const int slices = (groups + kSliceGroups - 1) / kSliceGroups;
+    for (int slice = 0; slice < slices; ++slice) {
+        const int first = groups * slice / slices;
+        const int count = groups * (slice + 1) / slices - first;
+        lay_out_input<kLayout>(x, row_begin, rows, first, count, scratch.input);
+        for (int f = 0; f < num_factors; ++f) {
+            for (int pair = 0; pair < blocks; pair += kPair) {
+                const int together = std::min(kPair, blocks - pair);
+                for (int b = 0; b < together; ++b) {
+                    unpack_slice<kLayout>(*factors[f].weight, block + pair + b, first, count,
+                                          scratch.weights[b]);
+                }
+                float* sums = factors[f].sums[pair / kPair][0];
+                int b = 0;
+                for (; b + kTileBlocks <= together; b += kTileBlocks) {
+                    all_tiles<kLayout, kTileBlocks>(scratch.weights[b], scratch.input, rows, count,
+                                                    slice == 0, sums + b * kLanes);
+                }
+                for (; b < together; ++b) {
+                    all_tiles<kLayout, 1>(scratch.weights[b], scratch.input, rows, count,
+                                          slice == 0, sums + b * kLanes);
+                }
+            }
         }
     }
 }

@@ -58,16 +58,31 @@ inline void float_tile(const uint8_t* block, int cols, const float* x, size_t x_
 }
 
 template <Layout kLayout>
-inline void pair_product_float(const Weight& weight, int block, int blocks, const float* x,
-                               size_t x_stride, int rows, float (*sums)[kPairRows]) {
+inline void all_float_tiles(const Factor& factor, int block, int blocks, const float* x,
+                            size_t x_stride, int rows) {
+    const Weight& weight = *factor.weight;
     for (int b = 0; b < blocks; ++b) {
         const uint8_t* data = weight.data + (block + b) * weight.block_bytes;
+        float* sums = factor.sums[b / kPair][0] + b % kPair * kLanes;
         for (int row = 0; row < rows; row += kFloatTokens) {
             with_count<kFloatTokens>(std::min(kFloatTokens, rows - row), [&]<int Tokens>() {
                 float_tile<kLayout, Tokens>(data, weight.cols, x + row * x_stride, x_stride,
-                                            sums[row] + b * kLanes);
+                                            sums + row * kPairRows);
             });
         }
+    }
+}
+
+// The same as `product`, for a float layout; x begins with the first of `rows` rows.
+inline void product_float(const Factor& factor, int block, int blocks, const float* x,
+                          size_t x_stride, int rows) {
+    const Layout layout = factor.weight->layout;
+    if (layout == Layout::F32) {
+        all_float_tiles<Layout::F32>(factor, block, blocks, x, x_stride, rows);
+    } else if (layout == Layout::F16) {
+        all_float_tiles<Layout::F16>(factor, block, blocks, x, x_stride, rows);
+    } else {
+        all_float_tiles<Layout::BF16>(factor, block, blocks, x, x_stride, rows);
     }
 }
 
