@@ -1,7 +1,8 @@
-// Kernels for matrix products with packed weights, for the instruction set being compiled.
+// Kernels for matrix products with packed weights, for the instruction set
+// being compiled.
 #pragma once
 
-#include <cmath>
+#include <limits>
 
 #include "kernels/linear/pack.h"
 #include "kernels/linear/product.h"
@@ -10,22 +11,21 @@
 namespace cierzo::CIERZO_ISA {
 namespace linear {
 
-// x = q * scale with scale = absmax / 127, by group of 32. A group that holds a NaN or an infinity
-// gets a NaN for its scale, so that the damage shows in the result.
+// x = q * scale with scale = absmax / 127, by group of 32. A group that holds a
+// NaN or an infinity gets a NaN for its scale, so that the damage shows in the
+// result.
 inline void quantize_group(const float* x, int8_t* q, float& scale, int32_t* sum, float& offset) {
     const F32 a = load(x);
     const F32 b = load(x + kLanes);
-    const float absmax = reduce_max(vmax(vabs(a), vabs(b)));
-    const float damage = reduce_add(mul(add(a, b), zero_f32()));
+    const float absmax = reduce_absmax(a, b);
     // Below this the reciprocal would overflow; such a group is as good as zero.
     const float inverse = absmax > 1e-35f ? 127.0f / absmax : 0.0f;
-    const I32 low = round_to_i32(mul(a, broadcast(inverse)));
-    const I32 high = round_to_i32(mul(b, broadcast(inverse)));
-    store_i8(q, low);
-    store_i8(q + kLanes, high);
-    scale = absmax * (1.0f / 127.0f) + damage;
-    sum[0] = reduce_add(low);
-    sum[1] = reduce_add(high);
+    store_i8(q, round_to_i32(mul(a, broadcast(inverse))));
+    store_i8(q + kLanes, round_to_i32(mul(b, broadcast(inverse))));
+    const float infinity = std::numeric_limits<float>::infinity();
+    scale = absmax < infinity ? absmax * (1.0f / 127.0f) : std::numeric_limits<float>::quiet_NaN();
+    sum[0] = sum_sixteen(q);
+    sum[1] = sum_sixteen(q + kLanes);
     offset = scale * static_cast<float>(sum[0] + sum[1]);
 }
 
@@ -60,7 +60,8 @@ inline void quantize_rows_twice(const float* x, size_t x_stride, int cols, int t
     }
 }
 
-// sums[p][r] of each factor = rows of the activations times its pairs of blocks, in any layout.
+// sums[p][r] of each factor = rows of the activations times its pairs of
+// blocks, in any layout.
 inline void any_product(const Factor* factors, int num_factors, int block, int blocks,
                         const float* x, size_t x_stride, const QuantizedRows* xq, int row_begin,
                         int rows, Scratch& scratch) {
@@ -101,15 +102,25 @@ inline void linear(const LinearArgs& args, int block_begin, int block_end, int t
                    int token_end, void* memory) {
     Scratch& scratch = *static_cast<Scratch*>(memory);
     const Weight& weight = *args.weight;
-    const Factor factor{&weight, scratch.sums};
     const int planes = takes_quantized(weight.layout) ? args.planes : 1;
     const int panel = kPanelTokens / planes;
     for (int first = token_begin; first < token_end; first += panel) {
         const int tokens = std::min(panel, token_end - first);
         for (int block = block_begin; block < block_end; block += kPanelPairs * kPair) {
             const int blocks = std::min(kPanelPairs * kPair, block_end - block);
+            Factor factor{&weight, scratch.sums};
+            // Usually the product can write its result itself.
+            const bool direct = takes_quantized(weight.layout) && planes == 1 &&
+                                tokens > kFewTokens * kFewPasses &&
+                                (block + blocks) * kLanes <= weight.rows;
+            if (direct) {
+                factor.target =
+                    Target{args.out, args.out_stride, args.residual, args.residual_stride}.at(first,
+                                                                                              0);
+            }
             any_product(&factor, 1, block, blocks, args.x, args.x_stride, args.xq, first * planes,
                         tokens * planes, scratch);
+            if (direct) continue;
             for (int t = 0; t < tokens; ++t) {
                 for (int b = 0; b < blocks; ++b) {
                     const float* sums = scratch.sums[b / kPair][t * planes] + b % kPair * kLanes;

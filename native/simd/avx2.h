@@ -1,4 +1,5 @@
-// Sixteen lanes as two AVX2 registers; with AVX-VNNI the byte products are one instruction.
+// Sixteen lanes as two AVX2 registers; with AVX-VNNI the byte products are one
+// instruction.
 #pragma once
 
 #include <immintrin.h>
@@ -71,7 +72,8 @@ inline F32 round_f32(F32 a) {
     constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     return {_mm256_round_ps(a.lo, nearest), _mm256_round_ps(a.hi, nearest)};
 }
-// a * 2^n for integral n in [-126, 127] and a normal result; n = -127 gives zero.
+// a * 2^n for integral n in [-126, 127] and a normal result; n = -127 gives
+// zero.
 inline F32 times_power_of_two(F32 a, F32 n) {
     const auto power = [](__m256 x) {
         const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
@@ -109,6 +111,20 @@ inline float reduce_max(F32 a) {
     return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
 }
 
+// The largest magnitude in both; what is not a number counts as larger than
+// infinity.
+inline float reduce_absmax(F32 a, F32 b) {
+    // As integers the patterns of magnitudes are in that order.
+    const F32 x = vabs(a);
+    const F32 y = vabs(b);
+    const __m256i low = _mm256_max_epi32(_mm256_castps_si256(x.lo), _mm256_castps_si256(y.lo));
+    const __m256i high = _mm256_max_epi32(_mm256_castps_si256(x.hi), _mm256_castps_si256(y.hi));
+    const __m256i h = _mm256_max_epi32(low, high);
+    const __m128i q = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    const __m128i d = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(d, _mm_shuffle_epi32(d, 0xb1))));
+}
+
 inline I32 zero_i32() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 inline I32 broadcast_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 inline F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
@@ -134,6 +150,15 @@ inline void store_i8(int8_t* p, I32 a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
 }
 
+// The sum of 16 bytes.
+inline int32_t sum_sixteen(const int8_t* p) {
+    // The instruction adds unsigned bytes: 128 more each.
+    const __m128i bytes =
+        _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(-128));
+    const __m128i eights = _mm_sad_epu8(bytes, _mm_setzero_si128());
+    return _mm_cvtsi128_si32(eights) + _mm_extract_epi16(eights, 4) - 16 * 128;
+}
+
 inline Bytes load_bytes(const uint8_t* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
             _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
@@ -151,8 +176,8 @@ inline Bytes high_nibbles(Bytes a) {
     return {_mm256_and_si256(_mm256_srli_epi16(a.lo, 4), mask),
             _mm256_and_si256(_mm256_srli_epi16(a.hi, 4), mask)};
 }
-// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
-// too.
+// a with the bits of `from` under Mask, after a shift right by Shift (left
+// where negative), set too.
 template <int Shift, uint8_t Mask>
 inline __m256i bits_register(__m256i a, __m256i from) {
     if constexpr (Shift > 0) from = _mm256_srli_epi16(from, Shift);
@@ -172,7 +197,8 @@ inline __m256i dot_register_below_128(__m256i acc, __m256i w, __m256i x) {
     return dot_register(acc, w, x);
 }
 #else
-// vpmaddubsw saturates its 16-bit pairs once w passes 128; the top bit apart, each half fits.
+// vpmaddubsw saturates its 16-bit pairs once w passes 128; the top bit apart,
+// each half fits.
 inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
     const __m256i ones = _mm256_set1_epi16(1);
     const __m256i low = _mm256_and_si256(w, _mm256_set1_epi8(0x7f));

@@ -77,6 +77,19 @@ inline float reduce_add(F32 a) {
 }
 inline float reduce_max(F32 a) { return _mm512_reduce_max_ps(a.v); }
 
+// The largest magnitude in both; what is not a number counts as larger than
+// infinity.
+inline float reduce_absmax(F32 a, F32 b) {
+    // As integers the patterns of magnitudes are in that order.
+    const __m512i all = _mm512_max_epi32(_mm512_castps_si512(_mm512_abs_ps(a.v)),
+                                         _mm512_castps_si512(_mm512_abs_ps(b.v)));
+    const __m256i h =
+        _mm256_max_epi32(_mm512_castsi512_si256(all), _mm512_extracti32x8_epi32(all, 1));
+    const __m128i q = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    const __m128i d = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(d, _mm_shuffle_epi32(d, 0xb1))));
+}
+
 inline I32 zero_i32() { return {_mm512_setzero_si512()}; }
 inline I32 broadcast_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
 inline F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
@@ -91,14 +104,23 @@ inline void store_i8(int8_t* p, I32 a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a.v));
 }
 
+// The sum of 16 bytes.
+inline int32_t sum_sixteen(const int8_t* p) {
+    // The instruction adds unsigned bytes: 128 more each.
+    const __m128i bytes =
+        _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(-128));
+    const __m128i eights = _mm_sad_epu8(bytes, _mm_setzero_si128());
+    return _mm_cvtsi128_si32(eights) + _mm_extract_epi16(eights, 4) - 16 * 128;
+}
+
 inline Bytes load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 inline void store_bytes(uint8_t* p, Bytes a) { _mm512_storeu_si512(p, a.v); }
 inline Bytes low_nibbles(Bytes a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(0x0f))}; }
 inline Bytes high_nibbles(Bytes a) {
     return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(0x0f))};
 }
-// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
-// too.
+// a with the bits of `from` under Mask, after a shift right by Shift (left
+// where negative), set too.
 template <int Shift, uint8_t Mask>
 inline Bytes with_bits(Bytes a, Bytes from) {
     __m512i moved = from.v;

@@ -1,21 +1,26 @@
-// Products of int8 activations with packed weights: one expression, in register tiles of any size.
+// Products of int8 activations with packed weights: one expression, in register
+// tiles of any size.
 //
 // For every output element, in order of the groups of 32 columns:
-//     n   = sum of number * x over the (half-)group, exact in int32, less zero_point * sum of x
-//     acc = fma(n * scale_w, scale_x, acc)             n * scale_w rounded to a float
-//     acc = fma(min_w, scale_x * sum of x, acc)        where the layout has a minimum
-// Nothing else enters, so the result has the same bits however rows, tokens and columns are cut.
+//     n   = sum of number * x over the (half-)group, exact in int32, less
+//     zero_point * sum of x acc = fma(n * scale_w, scale_x, acc)             n
+//     * scale_w rounded to a float acc = fma(min_w, scale_x * sum of x, acc)
+//     where the layout has a minimum
+// Nothing else enters, so the result has the same bits however rows, tokens and
+// columns are cut.
 //
-// The integer sum starts at the bit pattern of 1.5 * 2^23, where one unit of the float is one unit
-// of the pattern: read as a float it is 1.5 * 2^23 + n, and fma(that, scale_w, -1.5 * 2^23 *
-// scale_w) is n * scale_w with one rounding, because scale_w has at most 18 bits. That is the
-// conversion and the multiplication in one instruction, and eight dot products are worth only ten
+// The integer sum starts at the bit pattern of 1.5 * 2^23, where one unit of
+// the float is one unit of the pattern: read as a float it is 1.5 * 2^23 + n,
+// and fma(that, scale_w, -1.5 * 2^23 * scale_w) is n * scale_w with one
+// rounding, because scale_w has at most 18 bits. That is the conversion and the
+// multiplication in one instruction, and eight dot products are worth only ten
 // or eleven.
 //
-// Few tokens: weights are unpacked in registers on their way from memory, which is what bounds the
-// speed. Many tokens: panels of tokens by slices of columns. The slice of the activations is laid
-// out in tiles once and stays in the second cache; the slices of one pair of blocks after the other
-// are unpacked to bytes, stay in the first, and meet all the tiles.
+// Few tokens: weights are unpacked in registers on their way from memory, which
+// is what bounds the speed. Many tokens: panels of tokens by slices of columns.
+// The slice of the activations is laid out in tiles once and stays in the
+// second cache; the slices of one pair of blocks after the other are unpacked
+// to bytes, stay in the first, and meet all the tiles.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +30,8 @@
 namespace cierzo::CIERZO_ISA {
 namespace linear {
 
-// Register tile of the many-token path: kTileBlocks x kTileTokens vectors of sums.
+// Register tile of the many-token path: kTileBlocks x kTileTokens vectors of
+// sums.
 #if defined(CIERZO_ISA_avx512)
 inline constexpr int kTileBlocks = 2;
 inline constexpr int kTileTokens = 6;
@@ -91,7 +97,8 @@ inline I32 dot_numbers(I32 n, Bytes w, I32 x) {
     return Bits == 8 ? dot(n, w, x) : dot_below_128(n, w, x);
 }
 
-// Runs `work.template operator()<n>()` for a count n of 1 to Max known at run time.
+// Runs `work.template operator()<n>()` for a count n of 1 to Max known at run
+// time.
 template <int Max, typename Work>
 inline void with_count(int n, Work&& work) {
     if constexpr (Max > 1) {
@@ -100,7 +107,8 @@ inline void with_count(int n, Work&& work) {
     work.template operator()<Max>();
 }
 
-// What the integer sums of a (half-)group start at: the bias and the zero point's share.
+// What the integer sums of a (half-)group start at: the bias and the zero
+// point's share.
 template <Layout kLayout>
 inline int32_t start_of(const int32_t* half_sums, int half) {
     constexpr Traits t = traits(kLayout);
@@ -108,9 +116,11 @@ inline int32_t start_of(const int32_t* half_sums, int half) {
     return kBiasBits - t.zero_point * sum;
 }
 
-// --- few tokens --------------------------------------------------------------------------------
+// --- few tokens
+// --------------------------------------------------------------------------------
 
-// sums[r][Blocks * 16] of neighbouring blocks over all columns, for rows [row, row + Tokens) of x.
+// sums[r][Blocks * 16] of neighbouring blocks over all columns, for rows [row,
+// row + Tokens) of x.
 template <Layout kLayout, int Blocks, int Tokens>
 inline void few_tokens(const Weight& weight, int block, const QuantizedRows& x, int row,
                        float* sums) {
@@ -186,13 +196,31 @@ inline void few_tokens(const Weight& weight, int block, const QuantizedRows& x, 
     }
 }
 
-// --- many tokens -------------------------------------------------------------------------------
+// --- many tokens
+// -------------------------------------------------------------------------------
 
-// Adds `count` groups to sums[r][Blocks * 16] of one tile.
+// Where a tile of finished sums goes, in place of the scratch: row r to out + r
+// * out_stride, with a residual added where there is one.
+struct Target {
+    float* out = nullptr;
+    size_t out_stride = 0;
+    const float* residual = nullptr;
+    size_t residual_stride = 0;
+
+    Target at(int row, int col) const {
+        if (out == nullptr) return {};
+        return {out + row * out_stride + col, out_stride,
+                residual == nullptr ? nullptr : residual + row * residual_stride + col,
+                residual_stride};
+    }
+};
+
+// Adds `count` groups to sums[r][Blocks * 16] of one tile, which then go to the
+// target if it has a place.
 template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
 inline __attribute__((noinline)) void tile(const UnpackedGroup* weights, size_t block_stride,
                                            const InputTile& input, int count, bool fresh,
-                                           float* sums) {
+                                           float* sums, const Target& target) {
     constexpr int kPerHalf = kQuads / Halves;
     F32 acc[Blocks][Tokens];
 #pragma GCC unroll 2
@@ -254,7 +282,17 @@ inline __attribute__((noinline)) void tile(const UnpackedGroup* weights, size_t 
 #pragma GCC unroll 2
     for (int b = 0; b < Blocks; ++b) {
 #pragma GCC unroll 8
-        for (int r = 0; r < Tokens; ++r) store(sums + r * kPairRows + b * kLanes, acc[b][r]);
+        for (int r = 0; r < Tokens; ++r) {
+            if (target.out == nullptr) {
+                store(sums + r * kPairRows + b * kLanes, acc[b][r]);
+                continue;
+            }
+            F32 value = acc[b][r];
+            if (target.residual != nullptr) {
+                value = add(value, load(target.residual + r * target.residual_stride + b * kLanes));
+            }
+            store(target.out + r * target.out_stride + b * kLanes, value);
+        }
     }
 }
 
@@ -280,7 +318,8 @@ inline void unpack_slice(const Weight& weight, int block, int first, int count,
     }
 }
 
-// Lays out groups [first, first + count) of `rows` rows of activations in tiles.
+// Lays out groups [first, first + count) of `rows` rows of activations in
+// tiles.
 template <Layout kLayout>
 inline void lay_out_input(const QuantizedRows& x, int row_begin, int rows, int first, int count,
                           InputTile* tiles) {
@@ -304,7 +343,8 @@ inline void lay_out_input(const QuantizedRows& x, int row_begin, int rows, int f
                 }
             }
         };
-        // By sixteen, so that the compiler knows the length; the last run overlaps the one before.
+        // By sixteen, so that the compiler knows the length; the last run overlaps
+        // the one before.
         int g = 0;
         for (; g + kLanes <= count; g += kLanes) copy(g, kLanes);
         if (g < count) {
@@ -317,28 +357,33 @@ inline void lay_out_input(const QuantizedRows& x, int row_begin, int rows, int f
     }
 }
 
-// All tiles for `Blocks` neighbouring blocks of a pair, of which `weights` is the first.
+// All tiles for `Blocks` neighbouring blocks of a pair, of which `weights` is
+// the first.
 template <Layout kLayout, int Blocks>
 inline void all_tiles(const UnpackedGroup* weights, const InputTile* tiles, int rows, int count,
-                      bool fresh, float* sums) {
+                      bool fresh, float* sums, const Target& target) {
     constexpr Traits t = traits(kLayout);
     for (int row = 0; row < rows; row += kTileTokens) {
         with_count<kTileTokens>(std::min(kTileTokens, rows - row), [&]<int Tokens>() {
             tile<t.bits == 8 ? 8 : 7, t.halves, t.min, Blocks, Tokens>(
                 weights, kSliceGroups, tiles[row / kTileTokens], count, fresh,
-                sums + row * kPairRows);
+                sums + row * kPairRows, target.at(row, 0));
         });
     }
 }
 
-// One of the matrices that take the same activations, and where the sums of its pairs begin.
+// One of the matrices that take the same activations, and where the sums of its
+// pairs begin.
 struct Factor {
     const Weight* weight;
     Sums* sums;
+    // Of the first row of activations and the first row of the matrix; only with
+    // whole pairs of blocks, and more than kFewTokens * kFewPasses rows.
+    Target target = {};
 };
 
-// sums[p][r][0..31] = rows [row_begin, row_begin + rows) of x times blocks block + 2p, block + 2p +
-// 1 of each factor. At most kPanelTokens rows.
+// sums[p][r][0..31] = rows [row_begin, row_begin + rows) of x times blocks
+// block + 2p, block + 2p + 1 of each factor. At most kPanelTokens rows.
 template <Layout kLayout>
 inline void product(const Factor* factors, int num_factors, int block, int blocks,
                     const QuantizedRows& x, int row_begin, int rows, Scratch& scratch) {
@@ -375,14 +420,19 @@ inline void product(const Factor* factors, int num_factors, int block, int block
                                           scratch.weights[b]);
                 }
                 float* sums = factors[f].sums[pair / kPair][0];
+                Target target;
+                if (slice == slices - 1) {
+                    target = factors[f].target.at(0, (block + pair) * kLanes);
+                }
                 int b = 0;
                 for (; b + kTileBlocks <= together; b += kTileBlocks) {
                     all_tiles<kLayout, kTileBlocks>(scratch.weights[b], scratch.input, rows, count,
-                                                    slice == 0, sums + b * kLanes);
+                                                    slice == 0, sums + b * kLanes,
+                                                    target.at(0, b * kLanes));
                 }
                 for (; b < together; ++b) {
                     all_tiles<kLayout, 1>(scratch.weights[b], scratch.input, rows, count,
-                                          slice == 0, sums + b * kLanes);
+                                          slice == 0, sums + b * kLanes, target.at(0, b * kLanes));
                 }
             }
         }
