@@ -46,7 +46,7 @@ inline constexpr int kPair = 2;          // blocks worked on together
 inline constexpr int kPairRows = kPair * kLanes;
 inline constexpr int kPanelTokens = 258;  // tokens whose sums fit the scratch at once
 inline constexpr int kPanelTiles = (kPanelTokens + kTileTokens - 1) / kTileTokens;
-inline constexpr int kPanelPairs = 8;  // pairs that share a slice of activations
+inline constexpr int kPanelPairs = 16;  // pairs that share a slice of activations
 
 #if defined(CIERZO_ISA_portable)
 inline constexpr bool kFused = false;  // fma rounds twice: convert and multiply instead
