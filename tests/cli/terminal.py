@@ -36,23 +36,36 @@ class Terminal:
         self._from = len(self.seen)
         self.process.send_signal(signal.SIGINT)
 
+    def press_ctrl_c_until(self, text: str) -> None:
+        """Again and again: Python loses the signal if it comes just before readline waits."""
+        self.press_ctrl_c()
+        for _ in range(int(SECONDS)):
+            if text in self.seen[self._from :]:
+                return
+            if not self._read(seconds=1):
+                self.process.send_signal(signal.SIGINT)
+        raise AssertionError(f"no {text!r} in {self.seen[self._from :]!r}")
+
     def wait_for(self, text: str) -> None:
         """Returns once the text is on the screen. Raises AssertionError if it never is."""
         while text not in self.seen[self._from :]:
-            self._read()
+            assert self._read(), f"no {text!r} in {self.seen[self._from :]!r}"
 
     def wait_for_more(self, characters: int) -> None:
         """Returns once so much more than what was typed is shown."""
         while len(self.seen) < self._from + characters:
-            self._read()
+            assert self._read(), f"nothing more came after {self.seen[self._from :]!r}"
 
-    def _read(self) -> None:
-        ready, _, _ = select.select([self._descriptor], [], [], SECONDS)
-        assert ready, f"nothing more came after {self.seen[self._from :]!r}"
+    def _read(self, seconds: float = SECONDS) -> bool:
+        """Takes what is shown next; False if nothing is for so long."""
+        ready, _, _ = select.select([self._descriptor], [], [], seconds)
+        if not ready:
+            return False
         try:
             self.seen += os.read(self._descriptor, 4096).decode(errors="replace")
         except OSError as error:  # the other end is closed
             raise AssertionError(f"the program ended after {self.seen!r}") from error
+        return True
 
 
 @contextmanager

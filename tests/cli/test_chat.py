@@ -89,8 +89,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
             where = ["--url", stack.enter_context(start(default_model, **SMALL)).url]
         person = stack.enter_context(terminal("chat", *where, "--temperature", "0", cwd=tmp_path))
         person.wait_for("> ")
-        person.press_ctrl_c()
-        person.wait_for("/exit or Ctrl-D leaves.")
+        person.press_ctrl_c_until("/exit or Ctrl-D leaves.")
         person.type("Count from 1 to 1000, every number.\r")
         person.wait_for_more(100)
         assert "\n> " not in person.seen[-20:]

@@ -94,18 +94,30 @@ def converse(partner: Partner, opening: list[Message]) -> None:
         _edit_lines()
     messages = list(opening)
     while True:
-        line = _read_line(interactive)
-        if line is None or line == "/exit":
+        try:
+            line = input("> " if interactive else "").strip()
+            if line == "/exit":
+                return
+            _act(partner, messages, opening, line)
+        except EOFError:
             return
-        if line == "/help":
-            note(HELP)
-        elif line == "/reset":
-            messages = list(opening)
-            note("The conversation is forgotten.")
-        elif line.startswith("/"):
-            note(f"{line.split()[0]} is no command; /help lists them.")
-        elif line:
-            _turn(partner, messages, line)
+        except KeyboardInterrupt:  # anywhere but in an answer
+            if not interactive:
+                raise
+            note("\n/exit or Ctrl-D leaves.")
+
+
+def _act(partner: Partner, messages: list[Message], opening: list[Message], line: str) -> None:
+    """Does what a line asks for."""
+    if line == "/help":
+        note(HELP)
+    elif line == "/reset":
+        messages[:] = opening
+        note("The conversation is forgotten.")
+    elif line.startswith("/"):
+        note(f"{line.split()[0]} is no command; /help lists them.")
+    elif line:
+        _turn(partner, messages, line)
 
 
 def _turn(partner: Partner, messages: list[Message], line: str) -> None:
@@ -137,19 +149,6 @@ def _interrupts(partner: Partner) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _read_line(interactive: bool) -> str | None:
-    """The next line, or None at the end of input."""
-    while True:
-        try:
-            return input("> " if interactive else "").strip()
-        except EOFError:
-            return None
-        except KeyboardInterrupt:
-            if not interactive:
-                raise
-            note("\n/exit or Ctrl-D leaves.")
 
 
 def _edit_lines() -> None:
