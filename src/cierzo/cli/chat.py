@@ -115,7 +115,7 @@ def _act(partner: Partner, messages: list[Message], opening: list[Message], line
         messages[:] = opening
         note("The conversation is forgotten.")
     elif line.startswith("/"):
-        note(f"{line.split()[0]} is no command; /help lists them.")
+        note(f"{line.split(maxsplit=1)[0]} is no command; /help lists them.")
     elif line:
         _turn(partner, messages, line)
 
