@@ -52,7 +52,9 @@ def _rounded(x: Floats) -> npt.NDArray[np.float64]:
     absmax = np.abs(groups).max(axis=2, keepdims=True)
     inverse = np.float32(127) / np.where(absmax > 0, absmax, np.float32(1))
     q = np.rint(groups * inverse)
-    return (q.astype(np.float64) * (absmax * np.float32(1 / 127))).reshape(x.shape)
+    scale = absmax * np.float32(1 / 127)
+    values: npt.NDArray[np.float64] = q.astype(np.float64) * scale
+    return values.reshape(x.shape)
 
 
 def _assert_product(got: Floats, x: npt.NDArray[np.float64], weights: Floats) -> None:
