@@ -151,10 +151,10 @@ void bind_runtime(nb::module_& m) {
         .def(
             "gated_mlp",
             [](Program& p, Activation* x, const PackedWeight& gate, const PackedWeight& up,
-               const std::vector<const PackedWeight*>& down, Activation* residual) {
-                return p.gated_mlp(x, gate.view(), up.view(), matrix_of(down), residual);
+               const std::vector<const PackedWeight*>& down, Activation* residual, bool precise) {
+                return p.gated_mlp(x, gate.view(), up.view(), matrix_of(down), residual, precise);
             },
-            "x"_a, "gate"_a, "up"_a, "down"_a, "residual"_a, handle)
+            "x"_a, "gate"_a, "up"_a, "down"_a, "residual"_a, "precise"_a, handle)
         .def(
             "logits",
             [](Program& p, Activation* x, const Float32Vector& norm, float eps,

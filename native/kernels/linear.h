@@ -58,9 +58,11 @@ struct GatedArgs {
     const float* x;
     size_t x_stride;
     const QuantizedRows* xq;
-    float* out;  // may be null when only the quantised form is wanted
+    int planes = 1;  // of xq, as in LinearArgs; 2 only when gate and up both take it
+    float* out;      // may be null when only the quantised form is wanted
     size_t out_stride;
     QuantizedRows* out_q;  // may be null
+    int out_planes = 1;    // of out_q
 };
 
 struct LinearKernels {

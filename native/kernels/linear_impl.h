@@ -29,33 +29,29 @@ inline void quantize_group(const float* x, int8_t* q, float& scale, int32_t* sum
     offset = scale * static_cast<float>(sum[0] + sum[1]);
 }
 
+// Group `group` of row `row` of `out`: as one plane, or as two rows 2 * row and 2 * row + 1, of which
+// the second quantises what the first left over.
+inline void quantize_planes(const float* x, const QuantizedRows& out, int planes, int row,
+                            int group) {
+    size_t at = row * planes * out.scale_stride + group;
+    int8_t* q = out.q + row * planes * out.q_stride + group * kGroup;
+    quantize_group(x, q, out.scale[at], out.sum + 2 * at, out.offset[at]);
+    if (planes == 1) return;
+    alignas(64) float rest[kGroup];
+    for (int i = 0; i < kGroup; i += kLanes) {
+        const F32 kept = mul(load_i8(q + i), broadcast(out.scale[at]));
+        store(rest + i, sub(load(x + i), kept));
+    }
+    at += out.scale_stride;
+    quantize_group(rest, q + out.q_stride, out.scale[at], out.sum + 2 * at, out.offset[at]);
+}
+
+template <int kPlanes>
 inline void quantize_rows(const float* x, size_t x_stride, int cols, int token_begin, int token_end,
                           const QuantizedRows& out) {
     for (int t = token_begin; t < token_end; ++t) {
         for (int g = 0; g < cols / kGroup; ++g) {
-            const size_t at = t * out.scale_stride + g;
-            quantize_group(x + t * x_stride + g * kGroup, out.q + t * out.q_stride + g * kGroup,
-                           out.scale[at], out.sum + 2 * at, out.offset[at]);
-        }
-    }
-}
-
-// The same as two rows a token: the second quantises what the first left over.
-inline void quantize_rows_twice(const float* x, size_t x_stride, int cols, int token_begin,
-                                int token_end, const QuantizedRows& out) {
-    for (int t = token_begin; t < token_end; ++t) {
-        for (int g = 0; g < cols / kGroup; ++g) {
-            const float* from = x + t * x_stride + g * kGroup;
-            size_t at = 2 * t * out.scale_stride + g;
-            int8_t* q = out.q + 2 * t * out.q_stride + g * kGroup;
-            quantize_group(from, q, out.scale[at], out.sum + 2 * at, out.offset[at]);
-            alignas(64) float rest[kGroup];
-            for (int i = 0; i < kGroup; i += kLanes) {
-                const F32 kept = mul(load_i8(q + i), broadcast(out.scale[at]));
-                store(rest + i, sub(load(from + i), kept));
-            }
-            at += out.scale_stride;
-            quantize_group(rest, q + out.q_stride, out.scale[at], out.sum + 2 * at, out.offset[at]);
+            quantize_planes(x + t * x_stride + g * kGroup, out, kPlanes, t, g);
         }
     }
 }
@@ -147,17 +143,18 @@ inline void store_gated(const GatedArgs& args, int token, int pair, const float*
     const int rows = std::min(kPairRows, args.gate->rows - row);
     alignas(64) float result[kPairRows] = {};
     for (int i = 0; i < rows; i += kLanes) {
-        store(result + i, mul(silu(load(gates + i)), load(ups + i)));
+        F32 gate = load(gates + i);
+        F32 up = load(ups + i);
+        if (args.planes == 2) {
+            gate = add(gate, load(gates + kPairRows + i));
+            up = add(up, load(ups + kPairRows + i));
+        }
+        store(result + i, mul(silu(gate), up));
     }
     if (args.out != nullptr) {
         std::copy_n(result, rows, args.out + token * args.out_stride + row);
     }
-    if (args.out_q != nullptr) {
-        const QuantizedRows& q = *args.out_q;
-        const size_t at = token * q.scale_stride + pair;
-        quantize_group(result, q.q + token * q.q_stride + row, q.scale[at], q.sum + 2 * at,
-                       q.offset[at]);
-    }
+    if (args.out_q != nullptr) quantize_planes(result, *args.out_q, args.out_planes, token, pair);
 }
 
 inline void gated(const GatedArgs& args, int pair_begin, int pair_end, int token_begin,
@@ -165,18 +162,20 @@ inline void gated(const GatedArgs& args, int pair_begin, int pair_end, int token
     Scratch& scratch = *static_cast<Scratch*>(memory);
     constexpr int kPairs = kPanelPairs / 2;
     const Factor factors[2] = {{args.gate, scratch.sums}, {args.up, scratch.sums + kPairs}};
-    for (int first = token_begin; first < token_end; first += kPanelTokens) {
-        const int tokens = std::min(kPanelTokens, token_end - first);
+    const int planes = args.planes;
+    const int panel = kPanelTokens / planes;
+    for (int first = token_begin; first < token_end; first += panel) {
+        const int tokens = std::min(panel, token_end - first);
         for (int begin = pair_begin; begin < pair_end; begin += kPairs) {
             const int pairs = std::min(kPairs, pair_end - begin);
             const int block = begin * kPair;
             const int blocks = std::min(pairs * kPair, args.gate->blocks() - block);
-            any_product(factors, 2, block, blocks, args.x, args.x_stride, args.xq, first, tokens,
-                        scratch);
+            any_product(factors, 2, block, blocks, args.x, args.x_stride, args.xq, first * planes,
+                        tokens * planes, scratch);
             for (int t = 0; t < tokens; ++t) {
                 for (int p = 0; p < pairs; ++p) {
-                    store_gated(args, first + t, begin + p, scratch.sums[p][t],
-                                scratch.sums[kPairs + p][t]);
+                    store_gated(args, first + t, begin + p, scratch.sums[p][t * planes],
+                                scratch.sums[kPairs + p][t * planes]);
                 }
             }
         }
@@ -189,8 +188,8 @@ inline LinearKernels linear_kernels() {
     return {linear::block_bytes,
             linear::pack,
             linear::dequantize_row,
-            linear::quantize_rows,
-            linear::quantize_rows_twice,
+            linear::quantize_rows<1>,
+            linear::quantize_rows<2>,
             linear::linear,
             linear::gated,
             sizeof(linear::Scratch),

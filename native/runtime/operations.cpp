@@ -186,6 +186,8 @@ void GatedOperation::run_range(int begin, int end, int token_begin, int token_en
     args.x = x_->data;
     args.x_stride = x_->stride;
     args.xq = &x_->quantized;
+    args.planes = x_->planes;
+    args.out_planes = out_->planes;
     args.out = out_->as_float ? out_->data : nullptr;
     args.out_stride = out_->stride;
     args.out_q = out_->as_int8 ? &out_->quantized : nullptr;

@@ -150,13 +150,17 @@ Activation* Program::paged_attention(Activation* qkv, int layer) {
 }
 
 Activation* Program::gated_mlp(Activation* x, const Weight& gate, const Weight& up,
-                               const Matrix& down, Activation* residual) {
+                               const Matrix& down, Activation* residual, bool precise) {
     must_record();
     require(gate.rows == up.rows && gate.cols == up.cols, "gate and up must have the same shape");
     require(gate.rows % kGroup == 0, "the intermediate size must be a multiple of 32");
     reads_for(x, Matrix{{&gate, &up}}, false);
     Activation* middle = activations_.add(gate.rows, limits_.max_batch_tokens, next_operation());
     middle->producer_quantizes = true;
+    if (precise) {
+        if (takes_quantized(gate.layout) && takes_quantized(up.layout)) x->planes = 2;
+        middle->planes = 2;
+    }
     record<GatedOperation>(x, &gate, &up, middle);
     return product(middle, down, residual, false);
 }

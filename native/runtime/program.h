@@ -31,7 +31,7 @@ class Program {
     Activation* rope_and_store(Activation* qkv, int layer);
     Activation* paged_attention(Activation* qkv, int layer);
     Activation* gated_mlp(Activation* x, const Weight& gate, const Weight& up, const Matrix& down,
-                          Activation* residual);
+                          Activation* residual, bool precise);
     Activation* logits(Activation* x, std::vector<float> norm, float eps, const Matrix& lm_head);
     // Ends the recording; `logits` is what `run` gives.
     void compile(const Activation* logits);

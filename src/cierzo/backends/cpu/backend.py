@@ -146,10 +146,15 @@ class CpuOps:
         gate_up: CpuWeight,
         down: CpuWeight,
         residual: _native.Activation,
+        *,
+        precise: bool = False,
     ) -> _native.Activation:
-        """See `Ops`. Two operations: the gated half, and the product back with the residual."""
+        """See `Ops`. Two operations: the gated half, and the product back with the residual.
+
+        `precise` gives the int8 activations a second plane, 16 bits in all.
+        """
         gate, up = gate_up.parts
-        return self._program.gated_mlp(x, gate, up, down.parts, residual)
+        return self._program.gated_mlp(x, gate, up, down.parts, residual, precise)
 
     def logits(
         self, x: _native.Activation, norm: CpuWeight, eps: float, lm_head: CpuWeight
