@@ -157,6 +157,12 @@ class Reader {
         const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes + kAhead;
         __builtin_prefetch(low);
         if constexpr (kTraits.bits == 8) __builtin_prefetch(low + kQuads / 2 * kQuadBytes);
+        if constexpr (kTraits.bits == 5 || kTraits.bits == 6) {
+            // As many groups ahead as the low plane, one line for each high bit of a number.
+            const uint8_t* high = data_ + planes_.high + group * planes_.high_bytes +
+                                  kAhead / planes_.low_bytes * planes_.high_bytes;
+            if (j < kTraits.bits - 4) __builtin_prefetch(high + j * kQuadBytes);
+        }
     }
 
     // The scale of a (half-)group, by row.
