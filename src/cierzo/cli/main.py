@@ -13,8 +13,13 @@ from typing import Annotated
 import typer
 
 from cierzo.chat.messages import ChatError
-from cierzo.cli import bench, chat, config, models, pull, serve
+from cierzo.cli.bench import app as bench_app
+from cierzo.cli.chat import chat
+from cierzo.cli.config import app as config_app
+from cierzo.cli.models import models
 from cierzo.cli.output import error
+from cierzo.cli.pull import pull
+from cierzo.cli.serve import serve
 from cierzo.engine.errors import EngineError, PromptTooLong
 from cierzo.model.errors import ModelError
 from cierzo.settings import SettingsError
@@ -53,12 +58,12 @@ def _root(
     """Serves a language model on this machine, behind the API of OpenAI and OpenRouter."""
 
 
-app.command("serve")(serve.serve)
-app.command("chat")(chat.chat)
-app.command("pull")(pull.pull)
-app.command("models")(models.models)
-app.add_typer(bench.app, name="bench")
-app.add_typer(config.app, name="config")
+app.command("serve")(serve)
+app.command("chat")(chat)
+app.command("pull")(pull)
+app.command("models")(models)
+app.add_typer(bench_app, name="bench")
+app.add_typer(config_app, name="config")
 
 
 def main() -> None:
