@@ -86,9 +86,7 @@ class Ops(Protocol[A, W]):
         """Causal grouped-query attention over the layer's cache: [T, num_heads * head_dim]."""
         ...
 
-    def gated_mlp(
-        self, x: A, gate_up: W, down: W, residual: A, *, precise: bool = False
-    ) -> A:
+    def gated_mlp(self, x: A, gate_up: W, down: W, residual: A, *, precise: bool = False) -> A:
         """down(silu(gate(x)) * up(x)) + residual. `gate_up` stacks gate, then up.
 
         `precise` asks a backend that rounds activations to round them less here.
