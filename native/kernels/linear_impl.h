@@ -29,8 +29,8 @@ inline void quantize_group(const float* x, int8_t* q, float& scale, int32_t* sum
     offset = scale * static_cast<float>(sum[0] + sum[1]);
 }
 
-// Group `group` of row `row` of `out`: as one plane, or as two rows 2 * row and 2 * row + 1, of which
-// the second quantises what the first left over.
+// Group `group` of row `row` of `out`: as one plane, or as two rows 2 * row and 2 * row + 1, of
+// which the second quantises what the first left over.
 inline void quantize_planes(const float* x, const QuantizedRows& out, int planes, int row,
                             int group) {
     size_t at = row * planes * out.scale_stride + group;
@@ -185,15 +185,10 @@ inline void gated(const GatedArgs& args, int pair_begin, int pair_end, int token
 }  // namespace linear
 
 inline LinearKernels linear_kernels() {
-    return {linear::block_bytes,
-            linear::pack,
-            linear::dequantize_row,
-            linear::quantize_rows<1>,
-            linear::quantize_rows<2>,
-            linear::linear,
-            linear::gated,
-            sizeof(linear::Scratch),
-            linear::kTileTokens};
+    return {
+        linear::block_bytes,      linear::pack,   linear::dequantize_row, linear::quantize_rows<1>,
+        linear::quantize_rows<2>, linear::linear, linear::gated,          sizeof(linear::Scratch),
+        linear::kTileTokens};
 }
 
 }  // namespace cierzo::CIERZO_ISA
