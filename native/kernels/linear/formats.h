@@ -88,7 +88,7 @@ constexpr Planes planes(Traits t, int cols) {
 // position is a constant once the caller's loop is unrolled, which leaves one
 // case.
 template <uint8_t Mask>
-inline Bytes with_bit_four(Bytes a, Bytes from, int position) {
+[[gnu::always_inline]] inline Bytes with_bit_four(Bytes a, Bytes from, int position) {
     switch (position) {
         case 0:
             return with_bits<-4, Mask << 4>(a, from);
@@ -127,9 +127,9 @@ class Reader {
         return other;
     }
 
-    // Quads j and j + 4 of a group, j in 0..3, as unsigned bytes. Inlined in a
-    // loop over j.
-    void quad_pair(int group, int j, Bytes& first, Bytes& second) const {
+    // Quads j and j + 4 of a group, j in 0..3, as unsigned bytes. Inlined whatever the compiler thinks
+    // of it: only in an unrolled loop over j is `j` a constant.
+    [[gnu::always_inline]] void quad_pair(int group, int j, Bytes& first, Bytes& second) const {
         const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes;
         if constexpr (kTraits.bits == 8) {
             first = load_bytes(low);
@@ -152,7 +152,7 @@ class Reader {
 
     // Asks for what lies `kAhead` bytes after a pair of quads, maybe in a later
     // block.
-    void prefetch(int group, int j) const {
+    [[gnu::always_inline]] void prefetch(int group, int j) const {
         constexpr size_t kAhead = 2048;
         const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes + kAhead;
         __builtin_prefetch(low);
@@ -166,7 +166,7 @@ class Reader {
     }
 
     // The scale of a (half-)group, by row.
-    F32 scale(int group, int half) const {
+    [[gnu::always_inline]] F32 scale(int group, int half) const {
         const uint8_t* p = data_ + planes_.scale + group * planes_.scale_bytes + half * kLanes;
         if constexpr (!kTraits.super) {
             return load_f16(reinterpret_cast<const uint16_t*>(p));
@@ -178,7 +178,7 @@ class Reader {
     }
 
     // The minimum of a group, by row: what is added to scale * number.
-    F32 min(int group) const {
+    [[gnu::always_inline]] F32 min(int group) const {
         const uint8_t* p = data_ + planes_.min + group * planes_.min_bytes;
         if constexpr (kTraits.super) {
             return sub(zero_f32(), mul(super(planes_.super_min, group), load_u8(p)));

@@ -1,26 +1,22 @@
-// Products of int8 activations with packed weights: one expression, in register
-// tiles of any size.
+// Products of int8 activations with packed weights: one expression, in register tiles of any size.
 //
 // For every output element, in order of the groups of 32 columns:
-//     n   = sum of number * x over the (half-)group, exact in int32, less
-//     zero_point * sum of x acc = fma(n * scale_w, scale_x, acc)             n
-//     * scale_w rounded to a float acc = fma(min_w, scale_x * sum of x, acc)
-//     where the layout has a minimum
-// Nothing else enters, so the result has the same bits however rows, tokens and
-// columns are cut.
 //
-// The integer sum starts at the bit pattern of 1.5 * 2^23, where one unit of
-// the float is one unit of the pattern: read as a float it is 1.5 * 2^23 + n,
-// and fma(that, scale_w, -1.5 * 2^23 * scale_w) is n * scale_w with one
-// rounding, because scale_w has at most 18 bits. That is the conversion and the
-// multiplication in one instruction, and eight dot products are worth only ten
-// or eleven.
+//     n   = sum of number * x over the (half-)group, exact in int32, less zero_point * sum of x
+//     acc = fma(n * scale_w, scale_x, acc)               n * scale_w rounded to a float
+//     acc = fma(min_w, scale_x * sum of x, acc)          where the layout has a minimum
 //
-// Few tokens: weights are unpacked in registers on their way from memory, which
-// is what bounds the speed. Many tokens: panels of tokens by slices of columns.
-// The slice of the activations is laid out in tiles once and stays in the
-// second cache; the slices of one pair of blocks after the other are unpacked
-// to bytes, stay in the first, and meet all the tiles.
+// Nothing else enters, so the result has the same bits however rows, tokens and columns are cut.
+//
+// The integer sum starts at the bit pattern of 1.5 * 2^23, where one unit of the float is one unit of
+// the pattern: read as a float it is 1.5 * 2^23 + n, and fma(that, scale_w, -1.5 * 2^23 * scale_w)
+// is n * scale_w with one rounding, because scale_w has at most 18 bits. That is the conversion and
+// the multiplication in one instruction, and eight dot products are worth only ten or eleven.
+//
+// Few tokens: weights are unpacked in registers on their way from memory, which is what bounds the
+// speed. Many tokens: panels of tokens by slices of columns. The slice of the activations is laid
+// out in tiles once and stays in the second cache; the slices of one pair of blocks after the other
+// are unpacked to bytes, stay in the first, and meet all the tiles.
 #pragma once
 
 #include <algorithm>
@@ -116,13 +112,12 @@ inline int32_t start_of(const int32_t* half_sums, int half) {
     return kBiasBits - t.zero_point * sum;
 }
 
-// --- few tokens
-// --------------------------------------------------------------------------------
+// --- few tokens ---------------------------------------------------------------------------------
 
 // sums[r][Blocks * 16] of neighbouring blocks over all columns, for rows [row,
 // row + Tokens) of x.
 template <Layout kLayout, int Blocks, int Tokens>
-inline void few_tokens(const Weight& weight, int block, const QuantizedRows& x, int row,
+[[gnu::noinline]] void few_tokens(const Weight& weight, int block, const QuantizedRows& x, int row,
                        float* sums) {
     constexpr Traits t = traits(kLayout);
     F32 acc[Blocks][Tokens];
@@ -196,8 +191,7 @@ inline void few_tokens(const Weight& weight, int block, const QuantizedRows& x, 
     }
 }
 
-// --- many tokens
-// -------------------------------------------------------------------------------
+// --- many tokens --------------------------------------------------------------------------------
 
 // Where a tile of finished sums goes, in place of the scratch: row r to out + r
 // * out_stride, with a residual added where there is one.
@@ -218,7 +212,7 @@ struct Target {
 // Adds `count` groups to sums[r][Blocks * 16] of one tile, which then go to the
 // target if it has a place.
 template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
-inline __attribute__((noinline)) void tile(const UnpackedGroup* weights, size_t block_stride,
+[[gnu::noinline]] void tile(const UnpackedGroup* weights, size_t block_stride,
                                            const InputTile& input, int count, bool fresh,
                                            float* sums, const Target& target) {
     constexpr int kPerHalf = kQuads / Halves;

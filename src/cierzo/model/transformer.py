@@ -40,14 +40,15 @@ def forward(ops: Ops[A, W], weights: Weights[W], config: ModelConfig) -> A:
     """Logits [L, vocab_size] of the step's tokens."""
     eps = config.rms_norm_eps
     x = ops.embed(weights.embedding)
-    last = len(weights.layers) - 1
+    # Nothing after the last layers averages their rounding out: it goes straight to the logits. One
+    # layer in 24 computed more precisely costs little and takes a fifth of the divergence away.
+    first_precise = len(weights.layers) - len(weights.layers) // 24
     for i, layer in enumerate(weights.layers):
         h = ops.rms_norm(x, layer.attention_norm, eps)
         q = ops.rope_and_store(ops.linear(h, layer.qkv), i)
         x = ops.linear(ops.paged_attention(q, i), layer.output, residual=x)
         h = ops.rms_norm(x, layer.mlp_norm, eps)
-        # Nothing after the last layer averages its rounding out: it goes straight to the logits.
-        x = ops.gated_mlp(h, layer.gate_up, layer.down, residual=x, precise=i == last)
+        x = ops.gated_mlp(h, layer.gate_up, layer.down, residual=x, precise=i >= first_precise)
     return ops.logits(x, weights.norm, eps, weights.lm_head)
 
 
