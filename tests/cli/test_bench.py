@@ -43,3 +43,10 @@ def test_a_prompt_beyond_the_context_is_one_line(model: Path, tmp_path: Path) ->
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "context is 64 tokens" in done.stderr
+
+
+def test_the_cache_is_for_the_one_request(model: Path, tmp_path: Path) -> None:
+    """The whole context of 65,536 tokens takes 64 MB; what is measured needs 50 tokens."""
+    options = ("--kv-cache-memory-mb", "8", "--repeat", "1")
+    done = cierzo("bench", "latency", str(model), *SIZES, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
