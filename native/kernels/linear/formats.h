@@ -127,8 +127,8 @@ class Reader {
         return other;
     }
 
-    // Quads j and j + 4 of a group, j in 0..3, as unsigned bytes. Inlined whatever the compiler thinks
-    // of it: only in an unrolled loop over j is `j` a constant.
+    // Quads j and j + 4 of a group, j in 0..3, as unsigned bytes. Inlined whatever the compiler
+    // thinks of it: only in an unrolled loop over j is `j` a constant.
     [[gnu::always_inline]] void quad_pair(int group, int j, Bytes& first, Bytes& second) const {
         const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes;
         if constexpr (kTraits.bits == 8) {

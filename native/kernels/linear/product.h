@@ -8,10 +8,11 @@
 //
 // Nothing else enters, so the result has the same bits however rows, tokens and columns are cut.
 //
-// The integer sum starts at the bit pattern of 1.5 * 2^23, where one unit of the float is one unit of
-// the pattern: read as a float it is 1.5 * 2^23 + n, and fma(that, scale_w, -1.5 * 2^23 * scale_w)
-// is n * scale_w with one rounding, because scale_w has at most 18 bits. That is the conversion and
-// the multiplication in one instruction, and eight dot products are worth only ten or eleven.
+// The integer sum starts at the bit pattern of 1.5 * 2^23, where one unit of the float is one unit
+// of the pattern: read as a float it is 1.5 * 2^23 + n, and fma(that, scale_w, -1.5 * 2^23 *
+// scale_w) is n * scale_w with one rounding, because scale_w has at most 18 bits. That is the
+// conversion and the multiplication in one instruction, and eight dot products are worth only ten
+// or eleven.
 //
 // Few tokens: weights are unpacked in registers on their way from memory, which is what bounds the
 // speed. Many tokens: panels of tokens by slices of columns. The slice of the activations is laid
@@ -118,7 +119,7 @@ inline int32_t start_of(const int32_t* half_sums, int half) {
 // row + Tokens) of x.
 template <Layout kLayout, int Blocks, int Tokens>
 [[gnu::noinline]] void few_tokens(const Weight& weight, int block, const QuantizedRows& x, int row,
-                       float* sums) {
+                                  float* sums) {
     constexpr Traits t = traits(kLayout);
     F32 acc[Blocks][Tokens];
     for (auto& rows : acc) {
@@ -213,8 +214,8 @@ struct Target {
 // target if it has a place.
 template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
 [[gnu::noinline]] void tile(const UnpackedGroup* weights, size_t block_stride,
-                                           const InputTile& input, int count, bool fresh,
-                                           float* sums, const Target& target) {
+                            const InputTile& input, int count, bool fresh, float* sums,
+                            const Target& target) {
     constexpr int kPerHalf = kQuads / Halves;
     F32 acc[Blocks][Tokens];
 #pragma GCC unroll 2
