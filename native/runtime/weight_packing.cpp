@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/cpu_features.h"
+#include "runtime/half.h"
 
 namespace cierzo {
 namespace {
@@ -52,11 +53,7 @@ float read_float(const uint8_t* raw, Layout stored, size_t index) {
     }
     uint16_t bits;
     std::memcpy(&bits, raw + 2 * index, sizeof bits);
-    if (stored == Layout::F16) {
-        _Float16 half;
-        std::memcpy(&half, &bits, sizeof half);
-        return static_cast<float>(half);
-    }
+    if (stored == Layout::F16) return half_to_float(bits);
     const uint32_t wide = static_cast<uint32_t>(bits) << 16;
     float x;
     std::memcpy(&x, &wide, sizeof x);
@@ -64,9 +61,9 @@ float read_float(const uint8_t* raw, Layout stored, size_t index) {
 }
 
 float as_half(float x, uint8_t* out) {
-    const _Float16 half = static_cast<_Float16>(std::clamp(x, -65504.0f, 65504.0f));
+    const uint16_t half = float_to_half(std::clamp(x, -65504.0f, 65504.0f));
     std::memcpy(out, &half, sizeof half);
-    return static_cast<float>(half);
+    return half_to_float(half);
 }
 
 // ggml's Q8_0: float16 scale, 32 signed bytes.
