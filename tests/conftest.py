@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +19,12 @@ _SECONDS_TO_END = 5.0
 
 
 def pytest_configure() -> None:
-    """Orphans of a test's child processes become ours, so that they are seen."""
+    """Orphans of a test's child processes become ours, so that they are seen.
+
+    And Ctrl-C works in what tests start, even where a shell began the run in the background and
+    with that had it ignored.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
