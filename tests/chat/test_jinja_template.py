@@ -134,8 +134,10 @@ def conversation(*contents: str) -> list[Message]:
 
 def plain(text: str) -> str:
     """Hypothesis' text without spellings of tokens, which transformers would find in it."""
-    for spelling in (*vocabularies.CHATML_CONTROL, *LLAMA3_CONTROL):
-        text = text.replace(spelling, "")
+    spellings = (*vocabularies.CHATML_CONTROL, *LLAMA3_CONTROL)
+    while any(spelling in text for spelling in spellings):  # taking one out may make another
+        for spelling in spellings:
+            text = text.replace(spelling, "")
     return text
 
 
