@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "cierzo"
 
 # Top to bottom. A module imports from its own room or from rooms below it.
-ROOMS = ("cli", "api", "llm", "chat", "engine", "model", "backends", "settings")
+ROOMS = ("cli", "api", "llm", "chat", "engine", "grammar", "model", "backends", "settings")
 # The chat room reads what a checkpoint says of its tokenizer, never tensors or devices; it stands
 # beside the engine, so neither knows the other.
 APART = {("chat", "engine"), ("chat", "backends"), ("api", "llm"), ("api", "backends")}

@@ -1,0 +1,31 @@
+"""What a request says of the form of its answer, as it travels to the engine."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Check(msgspec.Struct, frozen=True, array_like=True):
+    """A JSON value inside the answer that the grammar alone does not hold to its schema.
+
+    `rule` names a rule of the grammar that is marked `[capture]`; what it matches must be valid
+    under `schema` (JSON text).
+    """
+
+    rule: str
+    schema: str
+
+
+class Constraint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A grammar for the answer, in llguidance's Lark dialect, over text and token ids (`<[9]>`)."""
+
+    grammar: str
+    # The grammar begins after the first token of this id; what comes before is free, and an answer
+    # without it too. None: it begins with the answer.
+    trigger: int | None = None
+    # Text that the answer goes on with (a last assistant message); the grammar begins with it.
+    prefix: str = ""
+    # White space is no part of what stands before `trigger` or the end: the answer does not begin
+    # with any, and what it ends with is taken back. So a client that trims changes no token.
+    trims: bool = False
+    checks: tuple[Check, ...] = ()
