@@ -19,6 +19,7 @@ namespace {
 
 using Logits = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Tokens = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Masks = nb::ndarray<const uint32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 // A sequence's SamplingState, and the log-probabilities of its last token.
 struct BoundState {
@@ -42,11 +43,16 @@ class BoundSampler {
   public:
     explicit BoundSampler(int vocab_size) : sampler_(active_kernels(), checked(vocab_size)) {}
 
-    // For states[i], chooses from row rows[i] and adds the token to the state.
+    // For states[i], chooses from row rows[i] among the tokens of masks[slots[i]] (all tokens if
+    // the slot is -1) and adds the token to the state.
     nb::typed<nb::list, int> choose(const Logits& logits, const std::vector<int>& rows,
-                                    const nb::typed<nb::list, BoundState>& states) {
-        if (rows.size() != states.size()) throw std::invalid_argument("one row for each state");
+                                    const nb::typed<nb::list, BoundState>& states,
+                                    const Masks& masks, const std::vector<int>& slots) {
+        if (rows.size() != states.size() || rows.size() != slots.size()) {
+            throw std::invalid_argument("one row and one slot for each state");
+        }
         for (const int row : rows) check_row(logits, row);
+        for (const int slot : slots) check_slot(masks, slot);
         chosen_.clear();
         for (const nb::handle state : states) chosen_.push_back(&nb::cast<BoundState&>(state));
         tokens_.resize(rows.size());
@@ -54,7 +60,10 @@ class BoundSampler {
             const nb::gil_scoped_release release;
             for (size_t i = 0; i < rows.size(); ++i) {
                 BoundState& bound = *chosen_[i];
-                tokens_[i] = sampler_.choose(row_of(logits, rows[i]), bound.state, &bound.logprobs);
+                const uint32_t* mask =
+                    slots[i] < 0 ? nullptr : masks.data() + slots[i] * masks.shape(1);
+                tokens_[i] =
+                    sampler_.choose(row_of(logits, rows[i]), bound.state, mask, &bound.logprobs);
                 if (tokens_[i] >= 0) bound.state.accept(tokens_[i]);
             }
         }
@@ -106,6 +115,14 @@ class BoundSampler {
         }
     }
 
+    void check_slot(const Masks& masks, int slot) const {
+        const auto words = static_cast<size_t>(sampler_.vocab_size() + 31) / 32;
+        if (slot >= 0 && (masks.shape(1) < words || slot >= static_cast<int>(masks.shape(0)))) {
+            throw std::invalid_argument("slot " + std::to_string(slot) +
+                                        " is not one of the masks given");
+        }
+    }
+
     const float* row_of(const Logits& logits, int row) const {
         return logits.data() + static_cast<size_t>(row) * sampler_.vocab_size();
     }
@@ -116,7 +133,8 @@ class BoundSampler {
 };
 
 BoundState make_state(int vocab_size, const Tokens& prompt, float temperature, float top_p,
-                      int top_k, float min_p, float presence_penalty, float frequency_penalty,
+                      int top_k, float min_p, float top_a, float presence_penalty,
+                      float frequency_penalty,
                       float repetition_penalty, uint64_t seed, int min_tokens, int logprobs,
                       std::vector<std::pair<int32_t, float>> bias, std::vector<int32_t> stop_ids) {
     const auto check = [vocab_size](int32_t token) {
@@ -130,14 +148,15 @@ BoundState make_state(int vocab_size, const Tokens& prompt, float temperature, f
     const int size = static_cast<int>(prompt.shape(0));
     for (int i = 0; i < size; ++i) check(prompt.data()[i]);
     SamplingOptions options{
-        temperature,        top_p, top_k,      min_p,    presence_penalty, frequency_penalty,
-        repetition_penalty, seed,  min_tokens, logprobs, std::move(bias),  std::move(stop_ids)};
+        temperature, top_p, top_k, min_p, top_a, presence_penalty, frequency_penalty,
+        repetition_penalty, seed, min_tokens, logprobs, std::move(bias), std::move(stop_ids)};
     return {SamplingState(std::move(options), prompt.data(), size), {}};
 }
 
 }  // namespace
 
 void bind_sampling(nb::module_& m) {
+    using namespace nb::literals;
     nb::class_<BoundState>(m, "SamplingState",
                            "What choosing a sequence's next token depends on besides the logits.")
         .def_prop_ro(
@@ -147,15 +166,22 @@ void bind_sampling(nb::module_& m) {
                                       listed(self.logprobs.top));
             },
             "(token, log-probability, alternatives) of the last token chosen.")
+        .def(
+            "accept", [](BoundState& self, int32_t token) { self.state.accept(token); }, "token"_a,
+            "Adds a token that was not chosen by a sampler.")
+        .def(
+            "retract", [](BoundState& self, int32_t token) { self.state.retract(token); },
+            "token"_a, "Takes the last token back.")
         .def_prop_ro("length", [](const BoundState& self) { return self.state.length(); });
-    using namespace nb::literals;
     m.def("sampling_state", &make_state, "vocab_size"_a, "prompt"_a, nb::kw_only(), "temperature"_a,
-          "top_p"_a, "top_k"_a, "min_p"_a, "presence_penalty"_a, "frequency_penalty"_a,
+          "top_p"_a, "top_k"_a, "min_p"_a, "top_a"_a, "presence_penalty"_a, "frequency_penalty"_a,
           "repetition_penalty"_a, "seed"_a, "min_tokens"_a, "logprobs"_a, "bias"_a, "stop_ids"_a);
     nb::class_<BoundSampler>(m, "RowSampler", "Chooses tokens from rows of logits.")
         .def(nb::init<int>(), "vocab_size"_a)
         .def("choose", &BoundSampler::choose, "logits"_a, "rows"_a, "states"_a,
-             "One token for each state, from the row at the same place; -1 where the logits are "
+             "masks"_a, "slots"_a,
+             "One token for each state, from the row at the same place, among those with a bit in "
+             "the mask of its slot (slot -1: all); -1 where the logits are "
              "not finite, -2 where nothing is left to choose from.")
         .def("explain", &BoundSampler::explain, "logits"_a, "first_row"_a, "tokens"_a, "num_top"_a,
              "(token, log-probability, alternatives) of tokens[i] by row first_row + i; an empty "

@@ -39,7 +39,7 @@ RowSampler::RowSampler(const Kernels& kernels, int vocab_size)
       weights_(vocab_size),
       indices_(vocab_size) {}
 
-int32_t RowSampler::choose(const float* logits, const SamplingState& state,
+int32_t RowSampler::choose(const float* logits, const SamplingState& state, const uint32_t* mask,
                            TokenLogprobs* logprobs) {
     const SamplingOptions& options = state.options();
     if (!kernels_.chunk_max(logits, vocab_size_, max_.data())) return kNotFinite;
@@ -49,9 +49,10 @@ int32_t RowSampler::choose(const float* logits, const SamplingState& state,
         list_top(logits, options.logprobs, normaliser, &logprobs->top);
     }
     const float* x = logits;
-    if (state.modifies()) {
+    if (state.modifies() || mask != nullptr) {
         modified_.assign(logits, logits + vocab_size_);
-        state.modify(modified_.data());
+        if (state.modifies()) state.modify(modified_.data());
+        if (mask != nullptr) apply_mask(mask);
         x = modified_.data();
         kernels_.chunk_max(x, vocab_size_, max_.data());
         if (!std::isfinite(largest())) return kNothingLeft;
@@ -69,6 +70,24 @@ bool RowSampler::explain(const float* logits, int32_t token, int num_top, TokenL
     list_top(logits, num_top, normaliser, &logprobs->top);
     logprobs->chosen = {token, static_cast<float>(logits[token] - normaliser)};
     return true;
+}
+
+// Sets the logits of tokens without a bit to minus infinity.
+void RowSampler::apply_mask(const uint32_t* mask) {
+    constexpr float kNever = -std::numeric_limits<float>::infinity();
+    for (int begin = 0; begin < vocab_size_; begin += 32) {
+        const uint32_t word = mask[begin / 32];
+        if (word == ~uint32_t{0}) continue;
+        float* x = modified_.data() + begin;
+        const int count = std::min(32, vocab_size_ - begin);
+        if (word == 0) {
+            std::fill_n(x, count, kNever);
+            continue;
+        }
+        for (int i = 0; i < count; ++i) {
+            if (!(word >> i & 1)) x[i] = kNever;
+        }
+    }
 }
 
 float RowSampler::largest() const { return *std::max_element(max_.begin(), max_.end()); }
@@ -140,6 +159,11 @@ int32_t RowSampler::draw(const float* x, const SamplingOptions& options, uint64_
     }
     kernels_.chunk_exp(x, vocab_size_, largest(), inverse, options.min_p, weights_.data(),
                        sum_.data());
+    // The largest probability is 1 / total(), as weights are shares of the largest.
+    if (options.top_a > 0.0f) {
+        const float least = static_cast<float>(options.top_a / total());
+        kernels_.keep_from(weights_.data(), vocab_size_, least, sum_.data());
+    }
     if (options.top_p < 1.0f) {
         const double share = options.top_p;
         gather_top(x, std::min<int>(kNucleusGuess, static_cast<int>(max_.size())));
@@ -167,6 +191,14 @@ int32_t RowSampler::draw_top_k(const float* x, const SamplingOptions& options, f
                        weights_.data(), sum_.data());
     double mass = 0.0;
     for (int i = 0; i < options.top_k; ++i) mass += candidates_[i].value = weights_[i];
+    if (options.top_a > 0.0f) {
+        const float least = static_cast<float>(options.top_a / mass);
+        mass = 0.0;
+        for (Candidate& candidate : candidates_) {
+            if (candidate.value < least) candidate.value = 0.0f;
+            mass += candidate.value;
+        }
+    }
     size_t prefix = candidates_.size();
     if (options.top_p < 1.0f) {
         prefix = std::max<size_t>(listed_prefix(mass * static_cast<double>(options.top_p)), 1);

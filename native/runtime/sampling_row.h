@@ -28,16 +28,19 @@ inline constexpr int32_t kNothingLeft = -2;  // bias, bans and penalties leave n
 // The result depends on the row and the state alone.
 //
 // Candidates are ordered by logit, ties by lower id. `min_p` first drops tokens below that share
-// of the largest probability, `top_k` keeps the first k, `top_p` the shortest prefix that holds
-// that share of what is left; one uniform number then picks from the prefix by its running sum.
+// of the largest probability, `top_k` keeps the first k, `top_a` drops those below that share of
+// the square of the largest probability, `top_p` keeps the shortest prefix that holds that share
+// of what is left; one uniform number then picks from the prefix by its running sum.
 class RowSampler {
   public:
     RowSampler(const Kernels& kernels, int vocab_size);
 
     int vocab_size() const { return vocab_size_; }
-    // The next token of the sequence, or one of the negative values above. Fills `logprobs` (from
-    // the logits as they are, before any change) if the state asks for them.
-    int32_t choose(const float* logits, const SamplingState& state, TokenLogprobs* logprobs);
+    // The next token of the sequence, or one of the negative values above. `mask` has a bit for
+    // each token that may be chosen, lowest bit first; null allows all. Fills `logprobs` (from the
+    // logits as they are, before any change) if the state asks for them.
+    int32_t choose(const float* logits, const SamplingState& state, const uint32_t* mask,
+                   TokenLogprobs* logprobs);
     // Log-probability of `token` and `num_top` alternatives. False if the logits are not finite.
     bool explain(const float* logits, int32_t token, int num_top, TokenLogprobs* logprobs);
 
@@ -48,6 +51,7 @@ class RowSampler {
     };
 
     // These read a row whose chunk maxima are in max_.
+    void apply_mask(const uint32_t* mask);
     float largest() const;
     int32_t first_largest(const float* x) const;
     double log_sum_exp(const float* x);

@@ -10,7 +10,7 @@ SamplingState::SamplingState(SamplingOptions options, const int32_t* prompt, int
     const bool repetition = options_.repetition_penalty != 1.0f;
     counts_ = repetition || options_.frequency_penalty != 0.0f || options_.presence_penalty != 0.0f;
     if (repetition) {
-        for (int i = 0; i < prompt_size; ++i) see(prompt[i], 0);
+        for (int i = 0; i < prompt_size; ++i) seen(prompt[i]).in_prompt = true;
     }
 }
 
@@ -28,6 +28,7 @@ void SamplingState::modify(float* logits) const {
     }
     const float repetition = options_.repetition_penalty;
     for (const Seen& seen : seen_) {
+        if (seen.count == 0 && !seen.in_prompt) continue;  // taken back
         float logit = logits[seen.token];
         logit = logit > 0.0f ? logit / repetition : logit * repetition;
         if (seen.count > 0) {
@@ -41,13 +42,19 @@ void SamplingState::modify(float* logits) const {
 void SamplingState::accept(int32_t token) {
     ++length_;
     ++generated_;
-    if (counts_) see(token, 1);
+    if (counts_) ++seen(token).count;
 }
 
-void SamplingState::see(int32_t token, int32_t count) {
+void SamplingState::retract(int32_t token) {
+    --length_;
+    --generated_;
+    if (counts_) --seen(token).count;
+}
+
+SamplingState::Seen& SamplingState::seen(int32_t token) {
     const auto [place, added] = index_.try_emplace(token, seen_.size());
-    if (added) seen_.push_back({token, 0});
-    seen_[place->second].count += count;
+    if (added) seen_.push_back({token, 0, false});
+    return seen_[place->second];
 }
 
 }  // namespace cierzo

@@ -15,6 +15,7 @@ struct SamplingOptions {
     float top_p = 1.0f;
     int top_k = 0;
     float min_p = 0.0f;
+    float top_a = 0.0f;
     float presence_penalty = 0.0f;
     float frequency_penalty = 0.0f;
     float repetition_penalty = 1.0f;
@@ -42,14 +43,17 @@ class SamplingState {
     void modify(float* logits) const;
     // Adds the token that was chosen.
     void accept(int32_t token);
+    // Takes the last token of the answer back: the state is as it was before it was added.
+    void retract(int32_t token);
 
   private:
     struct Seen {
         int32_t token;
         int32_t count;  // in the answer
+        bool in_prompt;
     };
 
-    void see(int32_t token, int32_t count);
+    Seen& seen(int32_t token);
 
     SamplingOptions options_;
     int64_t length_;

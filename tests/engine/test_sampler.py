@@ -382,3 +382,89 @@ def test_a_row_that_is_not_there_is_refused() -> None:
         Sampler(50).choose(row, [1], [state(50)])
     with pytest.raises(ValueError, match="row 0"):
         Sampler(60).choose(row, [0], [state(60)])
+
+
+def masks_of(vocab: int, *allowed: Iterable[int]) -> npt.NDArray[np.uint32]:
+    rows = np.zeros((len(allowed), -(-vocab // 32)), dtype=np.uint32)
+    for row, tokens in zip(rows, allowed, strict=True):
+        for token in tokens:
+            row[token // 32] |= np.uint32(1 << token % 32)
+    return rows
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    vocab=st.sampled_from([5, 33, 700]),
+    temperature=st.sampled_from([0.0, 0.7]),
+    top_k=st.sampled_from([0, 3]),
+    top_p=st.sampled_from([1.0, 0.5]),
+)
+def test_a_mask_is_the_same_as_a_vocabulary_of_its_tokens(
+    seed: int, vocab: int, temperature: float, top_k: int, top_p: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.standard_normal(vocab).astype(np.float32)
+    allowed = sorted(rng.choice(vocab, rng.integers(1, vocab), replace=False).tolist())
+    params = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    row = logits.reshape(1, -1)
+    masks = masks_of(vocab, [], allowed)
+    found = Sampler(vocab).choose(row, [0], [state(vocab, **params)], masks, [1])[0]
+    assert found in allowed
+    alone = logits[allowed].reshape(1, -1)
+    assert allowed.index(found) == one(alone, state(len(allowed), **params))
+
+
+def test_a_mask_without_tokens_leaves_nothing() -> None:
+    row = np.zeros((1, 40), dtype=np.float32)
+    states = [state(40), state(40)]
+    assert Sampler(40).choose(row, [0, 0], states, masks_of(40, [], [39]), [0, 1]) == [
+        NOTHING_LEFT,
+        39,
+    ]
+
+
+def test_a_slot_outside_the_masks_is_refused() -> None:
+    row = np.zeros((1, 40), dtype=np.float32)
+    with pytest.raises(ValueError, match="slot 2"):
+        Sampler(40).choose(row, [0], [state(40)], masks_of(40, [1]), [2])
+
+
+def test_forbidden_tokens_are_never_chosen_whatever_their_bias() -> None:
+    logits = np.array([9.0, 8.0, 0.0], dtype=np.float32)
+    assert one(logits, state(3, temperature=0.0, forbidden=(0,))) == 1
+    assert one(logits, state(3, temperature=0.0, forbidden=(0, 1), logit_bias={0: 100.0})) == 2
+    assert one(logits, state(3, temperature=0.0, forbidden=(0, 1, 2))) == NOTHING_LEFT
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_top_a_keeps_what_is_likely_enough_beside_the_most_likely(top_k: int) -> None:
+    # Probabilities 0.5, 0.25, 0.125, 0.0625, 0.0625: the bound is 0.4 * 0.5**2 = 0.1.
+    logits = np.log(np.array([0.5, 0.25, 0.125, 0.0625, 0.0625], dtype=np.float32))
+    found = draws(logits, 400, top_a=0.4, top_k=top_k)
+    assert set(found.tolist()) == {0, 1, 2}
+    assert set(draws(logits, 400, top_a=1.0, top_k=top_k).tolist()) == {0, 1}
+
+
+@given(seed=st.integers(0, 2**32), length=st.integers(1, 30), again=st.integers(1, 30))
+def test_taking_tokens_back_leaves_no_trace(seed: int, length: int, again: int) -> None:
+    rng = np.random.default_rng(seed)
+    row = rng.standard_normal((1, 50)).astype(np.float32)
+    params = {
+        "seed": seed,
+        "repetition_penalty": 1.3,
+        "frequency_penalty": 0.5,
+        "presence_penalty": 0.7,
+    }
+    plain, rewound = (state(50, prompt=(3, 4), **params) for _ in range(2))
+    kept = rng.integers(0, 50, length).tolist()
+    dropped = rng.integers(0, 50, again).tolist()
+    for token in kept:
+        plain.accept(token)
+        rewound.accept(token)
+    for token in dropped:
+        rewound.accept(token)
+    for token in reversed(dropped):
+        rewound.retract(token)
+    sampler = Sampler(50)
+    for _ in range(3):
+        assert sampler.choose(row, [0], [plain]) == sampler.choose(row, [0], [rewound])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as AbstractSequence
 from secrets import randbits
 
@@ -14,7 +15,10 @@ from cierzo.engine.sampling_params import SamplingParams
 
 # Given in place of a token.
 NOT_FINITE = -1  # the logits are not all finite numbers
-NOTHING_LEFT = -2  # bias, bans and penalties leave nothing to choose from
+NOTHING_LEFT = -2  # bias, bans, penalties and the mask leave nothing to choose from
+
+_NEVER = -math.inf
+_NO_MASKS = np.empty((0, 0), dtype=np.uint32)
 
 
 class SamplerState:
@@ -39,15 +43,24 @@ class SamplerState:
             top_p=params.top_p,
             top_k=params.top_k,
             min_p=params.min_p,
+            top_a=params.top_a,
             presence_penalty=params.presence_penalty,
             frequency_penalty=params.frequency_penalty,
             repetition_penalty=params.repetition_penalty,
             seed=seed % 2**64,
             min_tokens=params.min_tokens,
             logprobs=-1 if params.logprobs is None else params.logprobs,
-            bias=sorted(params.logit_bias.items()),
+            bias=sorted((params.logit_bias | dict.fromkeys(params.forbidden, _NEVER)).items()),
             stop_ids=sorted(stop_ids),
         )
+
+    def accept(self, token: int) -> None:
+        """Adds a token that was not chosen but forced."""
+        self.native.accept(token)
+
+    def retract(self, token: int) -> None:
+        """Takes the last token back: the state is as it was before it was added."""
+        self.native.retract(token)
 
     @property
     def logprobs(self) -> TokenLogprobs:
@@ -66,13 +79,20 @@ class Sampler:
         logits: npt.NDArray[np.float32],
         rows: list[int],
         states: AbstractSequence[SamplerState],
+        masks: npt.NDArray[np.uint32] = _NO_MASKS,
+        slots: list[int] | None = None,
     ) -> list[int]:
         """One token for each state, from the row of `logits` [L, vocab] at the same place.
 
-        `NOT_FINITE` or `NOTHING_LEFT` where there is none to give. The interpreter lock is free
-        meanwhile.
+        masks[slots[i]] [S, words] has a bit for each token that state i may choose, lowest bit
+        first; slot -1, or no slots at all, allows every token. `NOT_FINITE` or `NOTHING_LEFT`
+        where there is none to give. The interpreter lock is free meanwhile.
         """
-        tokens: list[int] = self._native.choose(logits, rows, [state.native for state in states])
+        if slots is None:
+            slots = [-1] * len(rows)
+        tokens: list[int] = self._native.choose(
+            logits, rows, [state.native for state in states], masks, slots
+        )
         return tokens
 
     def explain(

@@ -6,6 +6,8 @@ import math
 
 import msgspec
 
+from cierzo.grammar.constraint import Constraint
+
 MAX_LOGPROBS = 20  # alternatives for each token
 
 
@@ -22,16 +24,19 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     top_p: float = 1.0
     top_k: int = 0  # 0 means all
     min_p: float = 0.0
+    top_a: float = 0.0  # drops tokens less probable than top_a times the square of the largest
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: dict[int, float] = {}
+    forbidden: tuple[int, ...] = ()  # token ids that are never chosen
     seed: int | None = None  # None draws one at random when the request is accepted
     stop: tuple[str, ...] = ()  # text: matched by the detokenizer, outside the engine
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None  # alternatives wanted for each token; 0 means the chosen one only
     prompt_logprobs: int | None = None  # the same for each prompt token after the first
+    constraint: Constraint | None = None  # what form the answer must have
 
 
 def validate(params: SamplingParams, vocab_size: int) -> None:
@@ -46,6 +51,7 @@ def validate(params: SamplingParams, vocab_size: int) -> None:
     _real("temperature", params.temperature, 0.0, 1e4)
     _real("top_p", params.top_p, 0.0, 1.0, above=True)
     _real("min_p", params.min_p, 0.0, 1.0)
+    _real("top_a", params.top_a, 0.0, 1.0)
     _real("presence_penalty", params.presence_penalty, -100.0, 100.0)
     _real("frequency_penalty", params.frequency_penalty, -100.0, 100.0)
     _real("repetition_penalty", params.repetition_penalty, 0.0, 100.0, above=True)
@@ -64,8 +70,12 @@ def validate(params: SamplingParams, vocab_size: int) -> None:
     for token, bias in params.logit_bias.items():
         _whole("logit_bias: token id", token, 0, vocab_size - 1)
         _real(f"logit_bias of token {token}", bias, -100.0, 100.0)
-    for token in params.stop_token_ids:
-        _whole("stop_token_ids: token id", token, 0, vocab_size - 1)
+    for name, tokens in (
+        ("stop_token_ids", params.stop_token_ids),
+        ("forbidden", params.forbidden),
+    ):
+        for token in tokens:
+            _whole(f"{name}: token id", token, 0, vocab_size - 1)
 
 
 def _whole(name: str, value: int, low: int, high: int) -> None:
