@@ -18,6 +18,7 @@ from tokenizers import AddedToken
 
 from cierzo.chat.pieces import byte_level_bytes, sentencepiece_bytes
 from cierzo.chat.tokenizer import decode_tokens, without_surrogates
+from cierzo.grammar.vocabulary import EncoderKind
 from cierzo.model.contents import TokenizerSource
 from cierzo.model.errors import ModelError
 
@@ -87,6 +88,11 @@ class HfTokenizer:
         ids = {id_: pipeline.token_to_id(private) for id_, private in self._private.items()}
         self._real = {ours: id_ for id_, ours in ids.items()}
         self._real |= {pipeline.token_to_id(text): i for text, i in self.added_tokens.items()}
+
+    @property
+    def encoder(self) -> tuple[EncoderKind, str]:
+        # Such a vocabulary cannot encode a text that goes on with another.
+        return ("", "") if self.drops_leading_space else ("tokenizers", self._pipeline.to_str())
 
     def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
         ids = self._encode(without_surrogates(text))

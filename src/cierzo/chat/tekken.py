@@ -12,6 +12,7 @@ from mistral_common.tokens.tokenizers.tekken import SpecialTokenInfo, Tekkenizer
 from cierzo.chat.pieces import BYTE_OF_LETTER
 from cierzo.chat.tekken_pattern import TEKKEN_PATTERN
 from cierzo.chat.tokenizer import decode_tokens, without_surrogates
+from cierzo.grammar.vocabulary import EncoderKind
 from cierzo.model.contents import TokenizerSource
 from cierzo.model.errors import ModelError
 
@@ -61,6 +62,10 @@ class TekkenTokenizer:
         }
         self._model: tiktoken.Encoding = tekkenizer._model
         self._num_special = tekkenizer.num_special_tokens
+
+    @property
+    def encoder(self) -> tuple[EncoderKind, str]:
+        return "tiktoken", self._model._pat_str
 
     def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
         ids = self.tekkenizer.encode(without_surrogates(text), bos=False, eos=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from cierzo.grammar.vocabulary import EncoderKind, TokenBytes
+
 if TYPE_CHECKING:
     from cierzo.model.checkpoint import TokenizerSource
 
@@ -38,6 +40,10 @@ class Tokenizer(Protocol):
     def added_tokens(self) -> Mapping[str, int]:
         """Spelling and id of whole words outside the byte-pair vocabulary that text may become."""
 
+    @property
+    def encoder(self) -> tuple[EncoderKind, str]:
+        """How another process builds `encode`: `encoder` and `data` of `TokenBytes`."""
+
     def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
         """The tokens of a text. It never becomes a control token, whatever it spells."""
 
@@ -66,6 +72,19 @@ def decode_tokens(tokenizer: Tokenizer, ids: Sequence[int], skip_special: bool) 
     if tokenizer.drops_leading_space:
         data = data.removeprefix(b" ")
     return data.decode("utf-8", "replace")
+
+
+def token_bytes_of(tokenizer: Tokenizer) -> TokenBytes:
+    """The vocabulary in the form that grammars need, and that travels to the engine."""
+    kind, data = tokenizer.encoder
+    ids = range(tokenizer.vocab_size)
+    return TokenBytes(
+        tokens=tuple(map(tokenizer.token_bytes, ids)),
+        special=tuple(i for i in ids if tokenizer.is_special(i)),
+        eos=tokenizer.eos_token_ids,
+        encoder=kind,
+        data=data,
+    )
 
 
 def without_surrogates(text: str) -> str:
