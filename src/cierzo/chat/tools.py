@@ -1,0 +1,75 @@
+"""The functions that a model may call, and which of them a request lets it call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from cierzo.chat.messages import ChatError
+
+ChoiceMode: TypeAlias = Literal["none", "auto", "required"]
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NOTHING = {"type": "object", "properties": {}}  # the parameters of a function that has none
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function. `parameters` is the JSON schema of its arguments; None: it takes none."""
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    strict: bool = False
+
+    def to_openai(self) -> dict[str, Any]:
+        """The object that chat templates read: OpenAI's, as short as it can be."""
+        function: dict[str, Any] = {"name": self.name}
+        if self.description is not None:
+            function["description"] = self.description
+        function["parameters"] = dict(_NOTHING if self.parameters is None else self.parameters)
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model must call something, and what it may call: `names`, or all if empty."""
+
+    mode: ChoiceMode = "auto"
+    names: tuple[str, ...] = ()
+
+
+def check_tools(tools: Sequence[Tool]) -> None:
+    """Raises ChatError for a name that is none, or that two tools have."""
+    seen: dict[str, int] = {}
+    for index, tool in enumerate(tools):
+        if not _NAME.fullmatch(tool.name):
+            raise ChatError(
+                f"tools[{index}].function.name {tool.name[:80]!r} must be 1 to 64 letters, "
+                "digits, underscores or dashes"
+            )
+        if tool.name in seen:
+            raise ChatError(
+                f"tools[{index}].function.name {tool.name!r} is that of tools[{seen[tool.name]}] "
+                "too; give each tool a name of its own"
+            )
+        seen[tool.name] = index
+
+
+def callable_tools(tools: Sequence[Tool], choice: ToolChoice) -> list[tuple[int, Tool]]:
+    """The tools that may be called, each with its place in the request.
+
+    Raises ChatError if `choice` names a tool that is not there, or wants a call and there is none.
+    """
+    check_tools(tools)
+    known = {tool.name for tool in tools}
+    unknown = next((name for name in choice.names if name not in known), None)
+    if unknown is not None:
+        raise ChatError(f"tool_choice names {unknown[:80]!r}, which is none of the tools")
+    if choice.mode == "required" and not tools:
+        raise ChatError("tool_choice asks for a call, but there are no tools")
+    if choice.mode == "none":
+        return []
+    return [(i, t) for i, t in enumerate(tools) if not choice.names or t.name in choice.names]

@@ -1,0 +1,85 @@
+"""Grammar rules for JSON values: arguments of tools, and content that a schema governs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from cierzo.chat.messages import ChatError
+from cierzo.chat.tools import Tool
+from cierzo.grammar.constraint import Check
+
+try:
+    from cierzo.grammar.schema import SchemaError, enforce, inline
+except ImportError:  # until that package is there
+    from types import SimpleNamespace
+
+    class SchemaError(ValueError):  # type: ignore[no-redef]
+        path = ""
+
+    def enforce(schema: Any) -> Any:  # type: ignore[misc]
+        return SimpleNamespace(mask=schema, exact=True)
+
+    def inline(mask: dict[str, Any]) -> str:
+        spelling = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        return json.dumps({"x-guidance": spelling, **mask})
+
+
+_KEPT = 512  # schemas; an agent sends the same ones with every request
+_NOT_MERELY = ("properties", "patternProperties", "additionalProperties", "$ref", "allOf", "anyOf")
+_NOT_MERELY += ("oneOf", "required", "minProperties", "propertyNames", "dependentSchemas", "if")
+
+
+@dataclass
+class ValueRules:
+    """Rules in Lark, each for one value, and the checks for what their masks leave open."""
+
+    lines: list[str] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+
+    def arguments(self, index: int, tool: Tool) -> str:
+        """The rule for the arguments of `tools[index]`. Raises ChatError naming the part."""
+        where = f"tools[{index}].function.parameters"
+        return self._add(f"args_{index}", _parameters(tool, where), where)
+
+    def content(self, schema: Any) -> str:
+        """The rule for content under `response_format`'s schema."""
+        return self._add("value", schema, "response_format.json_schema.schema")
+
+    def _add(self, rule: str, schema: Any, where: str) -> str:
+        try:
+            text = json.dumps(schema)
+            mask, exact = _enforced(text)
+        except SchemaError as error:
+            at = f"{where}.{error.path}" if error.path else where
+            raise ChatError(f"{at}: {error}") from error
+        except (RecursionError, ValueError, TypeError) as error:
+            raise ChatError(f"{where} is no JSON schema that can be read: {error}") from error
+        self.lines.append(f"{rule}[capture]: %json {mask}")
+        if not exact:
+            self.checks.append(Check(rule, text))
+        return rule
+
+
+@lru_cache(maxsize=_KEPT)
+def _enforced(schema: str) -> tuple[str, bool]:
+    enforced = enforce(json.loads(schema))
+    return inline(enforced.mask), enforced.exact
+
+
+def _parameters(tool: Tool, where: str) -> Mapping[str, Any]:
+    """The schema of the arguments, which are always an object; nothing where there are none."""
+    schema = dict(tool.parameters or {})
+    kind = schema.get("type")
+    if kind is None and not any(key in schema for key in ("$ref", "allOf", "anyOf", "oneOf")):
+        schema = {"type": "object", **schema}
+    elif isinstance(kind, list) and "object" in kind:
+        schema["type"] = "object"
+    elif kind not in (None, "object"):
+        raise ChatError(f"{where}.type must be 'object', as arguments are; it is {kind!r:.80}")
+    if not schema.get("properties") and not any(schema.get(key) for key in _NOT_MERELY):
+        schema["additionalProperties"] = False
+    return schema
