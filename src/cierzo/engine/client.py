@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from uuid import uuid4
 
-import msgspec
 import numpy as np
 
+from cierzo.engine.compile_calls import CompileCalls
 from cierzo.engine.connection import COMMAND, Connection
 from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
 from cierzo.engine.messages import (
     Abort,
     Add,
+    CompileResult,
     EngineInfo,
     EngineLaunch,
     EngineStats,
@@ -29,26 +28,21 @@ from cierzo.engine.messages import (
     Ping,
     Pong,
     Ready,
+    SetVocabulary,
     Shutdown,
     Start,
     StepOutput,
 )
 from cierzo.engine.sampling_params import SamplingParams, validate
-
-EngineState: TypeAlias = Literal["loading", "ready", "restarting", "dead", "stopped"]
+from cierzo.engine.status import EngineState, EngineStatus
+from cierzo.engine.turnover import Turnover
+from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.vocabulary import TokenBytes
 
 _PING_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
 _STABLE_SECONDS = 60.0  # an engine that ran so long is not the one that kept failing
-
-
-class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How the engine is, for `/health`."""
-
-    state: EngineState
-    detail: str  # one line: what is being loaded, or what went wrong
-    since: float  # time.time() when this state began
 
 
 class _Request:
@@ -92,7 +86,9 @@ class EngineClient:
         self._stats = EngineStats()
         self._connection: Connection | None = None  # set while requests can be sent
         self._requests: dict[str, _Request] = {}
-        self._finished_at: deque[float] = deque(maxlen=32)
+        self._vocabulary: TokenBytes | None = None
+        self._compile_calls = CompileCalls()
+        self._turnover = Turnover()
         self._ping = self._pong = 0
         self._restarts = 0
         self._supervisor: asyncio.Task[None] | None = None
@@ -136,18 +132,39 @@ class EngineClient:
         """How often a failed engine has been replaced by one that was ready."""
         return self._restarts
 
+    def set_vocabulary(self, source: TokenBytes) -> None:
+        """Tells this engine, and every one after it, the tokens that constraints are made of."""
+        self._vocabulary = source
+        if self._connection is not None:
+            self._connection.send(SetVocabulary(source))
+
+    async def check_constraint(self, constraint: Constraint) -> str | None:
+        """Whether a request may come with this constraint: None, or one line on what is wrong.
+
+        The engine keeps what it compiled for the request. Raises EngineError without an engine.
+        """
+        if self._connection is None:
+            raise EngineError(f"the engine is not ready: {self._status.detail}")
+        return await self._compile_calls.ask(self._connection, constraint)
+
     async def generate(
-        self, prompt: Sequence[int], params: SamplingParams, *, request_id: str | None = None
+        self,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        *,
+        request_id: str | None = None,
+        shares: str = "",
     ) -> AsyncGenerator[StepOutput, None]:
         """Yields what each step gives the request; the last one has a `finish_reason`.
 
         Closing the generator, or cancelling the task that runs it, aborts the request exactly
         once; its blocks are free within one step. Nothing is sent before the first iteration.
+        `shares` is the id of an earlier request with the same prompt, which then is computed once.
 
         Raises QueueFull, PromptTooLong, ValueError (parameters out of bounds, one line), and
         EngineError when the engine dies, hangs, stops, or fails this request.
         """
-        request = self._admit(prompt, params, request_id or uuid4().hex)
+        request = self._admit(prompt, params, request_id or uuid4().hex, shares)
         request_id = request.add.request_id
         try:
             while True:
@@ -195,7 +212,9 @@ class EngineClient:
                 self._set("stopped", "the engine was stopped")
             self._gone.set()
 
-    def _admit(self, prompt: Sequence[int], params: SamplingParams, request_id: str) -> _Request:
+    def _admit(
+        self, prompt: Sequence[int], params: SamplingParams, request_id: str, shares: str
+    ) -> _Request:
         """Checks a request and sends it, or keeps it for an engine that is being restarted."""
         info = self.info
         if self._stopping or self._gone.is_set():
@@ -212,20 +231,12 @@ class EngineClient:
             raise PromptTooLong(len(tokens), info.max_model_len)
         waiting = len(self._requests) - info.max_batch_sequences
         if waiting >= self._launch.settings.max_queue:
-            raise QueueFull(waiting, self._retry_after())
-        request = _Request(Add(request_id, tokens.astype("<i4").tobytes(), params))
+            raise QueueFull(waiting, self._turnover.seconds_to_next())
+        request = _Request(Add(request_id, tokens.astype("<i4").tobytes(), params, shares))
         self._requests[request_id] = request
         if self._connection is not None:
             self._send(self._connection, request)
         return request
-
-    def _retry_after(self) -> int:
-        """Seconds in which a request is likely to finish, from how often one did lately."""
-        times = self._finished_at
-        if len(times) < 2:
-            return 5
-        mean = (times[-1] - times[0]) / (len(times) - 1)
-        return min(60, max(1, math.ceil(mean)))
 
     def _send(self, connection: Connection, request: _Request) -> None:
         request.sent_after_ping = self._ping
@@ -254,8 +265,10 @@ class EngineClient:
                 request.begun = True
                 request.items.put_nowait(output)
                 if output.finish_reason is not None:
-                    self._finished_at.append(time.monotonic())
+                    self._turnover.mark()
                     self._forget(output.request_id)
+        elif isinstance(message, CompileResult):
+            self._compile_calls.receive(message)
         elif isinstance(message, Pong):
             self._pong = message.serial
             self._stats = message.stats
@@ -298,6 +311,8 @@ class EngineClient:
         self._stats = EngineStats(free_blocks=info.num_blocks, num_blocks=info.num_blocks)
         self._ping = self._pong = 0
         self._connection = connection
+        if self._vocabulary is not None:
+            connection.send(SetVocabulary(self._vocabulary))
         for request in self._requests.values():
             self._send(connection, request)
         self._set("ready", info.memory_plan)
@@ -363,6 +378,7 @@ class EngineClient:
 
     def _lose(self, reason: str) -> None:
         """Ends the requests that the failed engine had; keeps those that it cannot have seen."""
+        self._compile_calls.fail(reason)
         for request_id, request in list(self._requests.items()):
             seen = request.begun or self._pong > request.sent_after_ping
             if seen or request.resent:

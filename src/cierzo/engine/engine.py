@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as AbstractSequence
+from concurrent.futures import Future
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -14,13 +15,18 @@ from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
 from cierzo.engine.batch_builder import BatchBuilder
 from cierzo.engine.block_pool import BlockPool
+from cierzo.engine.constrained import Constrained, ConstraintError
 from cierzo.engine.errors import PromptTooLong, QueueFull
+from cierzo.engine.masks import MaskWorker
 from cierzo.engine.messages import EngineStats, FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.pacing import Pacer
-from cierzo.engine.sampler import NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
+from cierzo.engine.request import Request
+from cierzo.engine.sampler import NO_MASKS, NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduler import Chunk, Scheduler
 from cierzo.engine.sequence import Sequence
+from cierzo.grammar.compiler import GrammarCompiler
+from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 from cierzo.settings import EngineSettings
 
 TokenIds: TypeAlias = AbstractSequence[int] | npt.NDArray[np.int32]
@@ -32,7 +38,8 @@ _NOT_FINITE = (
 )
 _NO_TOKEN = {
     NOT_FINITE: _NOT_FINITE,
-    NOTHING_LEFT: "logit_bias, min_tokens and the penalties leave no token to choose from",
+    NOTHING_LEFT: "logit_bias, min_tokens, the penalties and the format that the answer must have "
+    "leave no token to choose from",
 }
 
 
@@ -87,6 +94,7 @@ class Engine:
         self._runner = runner
         self._eos = frozenset(eos_token_ids)
         self._max_active = settings.max_batch_sequences + settings.max_queue
+        self._max_batch_sequences = settings.max_batch_sequences
         self.vocab_size = runner.config.vocab_size
         # A sequence longer than the whole cache could never run.
         self.max_model_len = min(runner.max_model_len, runner.num_blocks * runner.block_size)
@@ -106,18 +114,31 @@ class Engine:
         )
         self._pacer = Pacer(settings.max_batch_tokens)
         self._sampler = Sampler(self.vocab_size)
-        self._active: dict[str, tuple[Sequence, SamplerState]] = {}
+        self._active: dict[str, Request] = {}
+        self.grammars: GrammarCompiler | None = None  # once the vocabulary is known
+        self._masks: MaskWorker | None = None
         # Shown each step's batch and logits before they are used: for measuring quality.
         self.observer: Callable[[Batch, Logits], None] | None = None
         self._requests = self._finished = self._aborted = self._failed = 0
-        self._prompt_tokens = self._computed_tokens = self._generated_tokens = 0
+        self._prompt_tokens = self._cached_tokens = 0
+        self._computed_tokens = self._generated_tokens = 0
         self._steps = 0
         self._step_seconds = 0.0
 
-    def add(self, request_id: str, prompt: TokenIds, params: SamplingParams) -> None:
-        """Queues a request.
+    def set_vocabulary(self, source: TokenBytes) -> None:
+        """Makes constraints possible. Takes half a second for 131,072 tokens."""
+        vocabulary = Vocabulary(source, self.vocab_size)
+        self._masks = MaskWorker(self._max_batch_sequences, vocabulary.num_words)
+        self.grammars = GrammarCompiler(vocabulary)
 
-        Raises PromptTooLong, QueueFull, or ValueError with one line on what is wrong.
+    def add(
+        self, request_id: str, prompt: TokenIds, params: SamplingParams, *, shares: str = ""
+    ) -> None:
+        """Queues a request. `shares` names an earlier one with the same prompt, which then is not
+        computed twice; it may have ended.
+
+        Raises PromptTooLong, QueueFull, or ValueError (a GrammarError too) with one line on what
+        is wrong. A constraint that was not compiled before is compiled here.
         """
         if request_id in self._active:
             raise ValueError(f"request id {request_id!r} is in use")
@@ -135,16 +156,32 @@ class Engine:
             request_id, tokens, params, max_len=self.max_model_len, eos_token_ids=self._eos
         )
         state = SamplerState(params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size)
+        request = Request(sequence, state, self._constrained(params))
+        leader = self._active.get(shares)
+        if leader is not None and np.array_equal(
+            leader.sequence.tokens[: leader.sequence.num_prompt], tokens
+        ):
+            sequence.leader = leader.sequence
         self._scheduler.add(sequence)
-        self._active[request_id] = (sequence, state)
+        if sequence.leader is not None and sequence.leader.prompt_read:
+            self._scheduler.follow(sequence)
+        self._active[request_id] = request
         self._requests += 1
+
+    def _constrained(self, params: SamplingParams) -> Constrained | None:
+        if params.constraint is None:
+            return None
+        if self.grammars is None:
+            raise ValueError("constraint: the engine has not been told the vocabulary")
+        compiled = self.grammars.compile(params.constraint)
+        return Constrained(compiled, self.grammars.vocabulary)
 
     def abort(self, request_id: str) -> bool:
         """Drops a request at once; False if it is not there (any more)."""
         active = self._active.pop(request_id, None)
         if active is None:
             return False
-        self._scheduler.remove(active[0])
+        self._scheduler.remove(active.sequence)
         self._aborted += 1
         return True
 
@@ -161,10 +198,11 @@ class Engine:
         if not chunks:
             return []
         batch = self._builder.build(chunks)
+        slots, masks_done = self._begin_masks(chunks)
         logits = self._runner.run(batch)
         if self.observer is not None:
             self.observer(batch, logits)
-        outputs = self._take(chunks, logits)
+        outputs = self._take(chunks, logits, slots, masks_done)
         seconds = time.perf_counter() - started
         self._pacer.observe(sum(c.count for c in chunks if c.count > 1), seconds)
         self._computed_tokens += len(batch.token_ids)
@@ -185,44 +223,77 @@ class Engine:
             failed=self._failed,
             prompt_tokens=self._prompt_tokens,
             computed_tokens=self._computed_tokens,
+            cached_tokens=self._cached_tokens,
             generated_tokens=self._generated_tokens,
             preemptions=self._scheduler.num_preemptions,
             steps=self._steps,
             step_seconds=self._step_seconds,
         )
 
-    def _take(self, chunks: list[Chunk], logits: Logits) -> list[StepOutput]:
+    def _begin_masks(self, chunks: list[Chunk]) -> tuple[dict[str, int], Future[None] | None]:
+        """Starts computing the masks that the step will need: their places by request."""
+        wanting: dict[str, Constrained] = {}
+        for chunk in chunks:
+            request = self._active[chunk.sequence.request_id]
+            if request.wants_mask and chunk.end == chunk.sequence.num_tokens:
+                assert request.constrained is not None
+                wanting[chunk.sequence.request_id] = request.constrained
+        if not wanting or self._masks is None:
+            return {}, None
+        slots = {request_id: slot for slot, request_id in enumerate(wanting)}
+        return slots, self._masks.begin(list(wanting.values()))
+
+    def _take(
+        self,
+        chunks: list[Chunk],
+        logits: Logits,
+        slots: dict[str, int],
+        masks_done: Future[None] | None,
+    ) -> list[StepOutput]:
         """Notes what is computed now, and gives each sequence what it wants of the logits."""
-        outputs: list[StepOutput] = []
-        due: list[tuple[Sequence, SamplerState, Pieces]] = []  # whose next token is to be chosen
+        outputs: list[StepOutput | None] = []
+        due: list[tuple[Request, Pieces]] = []  # whose next token is to be chosen
         rows: list[int] = []
         row = 0
         for chunk in chunks:
             sequence = chunk.sequence
+            request = self._active[sequence.request_id]
             sequence.num_computed = chunk.end
             first_row, row = row, row + chunk.num_logits
             pieces: Pieces = None
             if row > first_row and sequence.wants_prompt_logprobs:
                 pieces = self._explain(chunk, logits, first_row)
                 if pieces is None:
-                    outputs.append(self._fail(sequence, _NOT_FINITE))
+                    outputs.append(self._fail(request, _NOT_FINITE))
                     continue
             if chunk.end < sequence.num_tokens:
-                if pieces:
-                    outputs.append(self._output(sequence, prompt_logprobs=pieces))
+                outputs.append(request.output(None, pieces))
                 continue
-            if sequence.num_generated == 0:
+            if not sequence.prompt_read:
+                sequence.prompt_read = True
                 self._prompt_tokens += sequence.num_prompt
+                self._cached_tokens += sequence.num_cached
+                self._scheduler.share_prompt(sequence)
             if sequence.num_tokens == sequence.max_len:  # max_tokens is 0
-                outputs.append(self._finish(sequence, "length", prompt_logprobs=pieces))
-                continue
-            due.append((sequence, self._active[sequence.request_id][1], pieces))
-            rows.append(row - 1)
+                outputs.append(self._finish(request, "length", pieces))
+            elif request.forced:
+                outputs.append(self._take_forced(request, logits, row - 1, pieces))
+            else:
+                due.append((request, pieces))
+                rows.append(row - 1)
+        if masks_done is not None:
+            masks_done.result()
         if rows:
-            tokens = self._sampler.choose(logits, rows, [state for _, state, _ in due])
-            for (sequence, state, pieces), token in zip(due, tokens, strict=True):
-                outputs.append(self._advance(sequence, state, token, pieces))
-        return outputs
+            tokens = self._sampler.choose(
+                logits,
+                rows,
+                [request.state for request, _ in due],
+                self._masks.masks if self._masks is not None else NO_MASKS,
+                [slots.get(request.sequence.request_id, -1) for request, _ in due],
+            )
+            for (request, pieces), token in zip(due, tokens, strict=True):
+                outputs.append(self._advance(request, token, pieces))
+        return [output for output in outputs if output is not None]
 
     def _explain(self, chunk: Chunk, logits: Logits, first_row: int) -> Pieces:
         """Log-probabilities of the prompt tokens that follow the chunk's logits."""
@@ -233,74 +304,54 @@ class Engine:
         num_top = sequence.params.prompt_logprobs or 0
         return self._sampler.explain(logits, first_row, sequence.tokens[begin:end], num_top)
 
-    def _advance(
-        self, sequence: Sequence, state: SamplerState, token: int, pieces: Pieces
-    ) -> StepOutput:
-        """Adds a token to a sequence, and ends it if that was its last."""
-        if token in _NO_TOKEN:
-            return self._fail(sequence, _NO_TOKEN[token])
-        sequence.append(token)
-        self._generated_tokens += 1
-        logprobs = None if sequence.params.logprobs is None else (state.logprobs,)
-        if token in sequence.stop_ids:
-            return self._finish(
-                sequence,
-                "stop",
-                token_ids=(token,),
-                logprobs=logprobs,
-                prompt_logprobs=pieces,
-                stop_token_id=token,
-            )
-        if sequence.num_tokens == sequence.max_len:
-            return self._finish(
-                sequence, "length", token_ids=(token,), logprobs=logprobs, prompt_logprobs=pieces
-            )
-        return self._output(sequence, token_ids=(token,), logprobs=logprobs, prompt_logprobs=pieces)
+    def _take_forced(
+        self, request: Request, logits: Logits, row: int, pieces: Pieces
+    ) -> StepOutput | None:
+        """Adds the next token that is known already, with its log-probability."""
+        token = request.forced[0]
+        num_top = request.sequence.params.logprobs or 0
+        scores = self._sampler.explain(logits, row, np.array([token], dtype=np.int32), num_top)
+        if scores is None:
+            return self._fail(request, _NOT_FINITE)
+        return self._add(request, token, scores[0], pieces)
 
-    def _finish(
-        self,
-        sequence: Sequence,
-        reason: FinishReason,
-        *,
-        token_ids: tuple[int, ...] = (),
-        logprobs: Pieces = None,
-        prompt_logprobs: Pieces = None,
-        stop_token_id: int | None = None,
-        error: str | None = None,
-    ) -> StepOutput:
+    def _advance(self, request: Request, token: int, pieces: Pieces) -> StepOutput | None:
+        """Adds the token that was chosen."""
+        if token in _NO_TOKEN:
+            return self._fail(request, _NO_TOKEN[token])
+        score = request.state.logprobs if request.wants_scores else None
+        return self._add(request, token, score, pieces)
+
+    def _add(
+        self, request: Request, token: int, score: TokenLogprobs | None, pieces: Pieces
+    ) -> StepOutput | None:
+        """Adds a token to a sequence, and ends it if that was its last."""
+        try:
+            finish, added = request.take(token, score)
+        except ConstraintError as error:
+            return self._fail(request, str(error))
+        self._generated_tokens += added
+        if finish is None:
+            return request.output(None, pieces)
+        return self._finish(request, finish, pieces)
+
+    def _finish(self, request: Request, reason: FinishReason, pieces: Pieces) -> StepOutput | None:
         """Forgets a sequence; its last output."""
-        del self._active[sequence.request_id]
-        self._scheduler.remove(sequence)
-        if error is None:
-            self._finished += 1
-        else:
-            self._failed += 1
+        self._forget(request)
+        self._finished += 1
+        return request.output(reason, pieces)
+
+    def _fail(self, request: Request, error: str) -> StepOutput:
+        sequence = request.sequence
+        self._forget(request)
+        self._failed += 1
         return StepOutput(
             sequence.request_id,
-            token_ids,
-            logprobs,
-            prompt_logprobs,
-            reason,
-            stop_token_id,
-            sequence.num_prompt,
+            finish_reason="error",
+            num_prompt_tokens=sequence.num_prompt,
             error=error,
         )
 
-    def _fail(self, sequence: Sequence, error: str) -> StepOutput:
-        return self._finish(sequence, "error", error=error)
-
-    def _output(
-        self,
-        sequence: Sequence,
-        *,
-        token_ids: tuple[int, ...] = (),
-        logprobs: Pieces = None,
-        prompt_logprobs: Pieces = None,
-    ) -> StepOutput:
-        return StepOutput(
-            sequence.request_id,
-            token_ids,
-            logprobs,
-            prompt_logprobs,
-            num_prompt_tokens=sequence.num_prompt,
-        )
+    def _forget(self, request: Request) -> None:
+        del self._active[request.sequence.request_id]
+        self._scheduler.remove(request.sequence)

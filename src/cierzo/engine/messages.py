@@ -12,6 +12,8 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import msgspec
 
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.vocabulary import TokenBytes
 from cierzo.settings import EngineSettings
 
 MAX_FRAME_BYTES = 64 * 2**20
@@ -106,12 +108,29 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     launch: EngineLaunch
 
 
+class SetVocabulary(msgspec.Struct, frozen=True, tag=True):
+    """The model's tokens, which constraints need; sent once."""
+
+    source: TokenBytes
+
+
+class Compile(msgspec.Struct, frozen=True, tag=True):
+    """Asks whether a constraint can be used; it is then ready for requests that come with it."""
+
+    serial: int
+    constraint: Constraint
+
+
 class Add(msgspec.Struct, frozen=True, tag=True):
-    """A new request. `prompt` is int32 token ids, little-endian."""
+    """A new request. `prompt` is int32 token ids, little-endian.
+
+    `shares` names an earlier request with the same prompt, which then is not computed twice.
+    """
 
     request_id: str
     prompt: bytes
     params: SamplingParams
+    shares: str = ""
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
@@ -130,7 +149,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Exit now; whatever still runs is dropped."""
 
 
-ToEngine: TypeAlias = Start | Add | Abort | Ping | Shutdown
+ToEngine: TypeAlias = Start | SetVocabulary | Compile | Add | Abort | Ping | Shutdown
 
 # Engine to client.
 
@@ -153,6 +172,13 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
+class CompileResult(msgspec.Struct, frozen=True, tag=True):
+    """The answer to `Compile`: one line on what is wrong with the grammar, if anything is."""
+
+    serial: int
+    error: str | None
+
+
 class Outputs(msgspec.Struct, frozen=True, tag=True):
     """All that one step gave, in one frame."""
 
@@ -167,7 +193,7 @@ class Pong(msgspec.Struct, frozen=True, tag=True):
     stats: EngineStats
 
 
-FromEngine: TypeAlias = Loading | Ready | LoadFailed | Outputs | Pong
+FromEngine: TypeAlias = Loading | Ready | LoadFailed | CompileResult | Outputs | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -15,15 +15,20 @@ import signal
 import socket
 import sys
 import threading
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 
+from cierzo.engine.compiling import Compiled, CompileWorker
+from cierzo.engine.engine import Engine
 from cierzo.engine.errors import EngineError, PromptTooLong
 from cierzo.engine.loading import LoadError, load
 from cierzo.engine.messages import (
     Abort,
     Add,
+    Compile,
+    CompileResult,
     FromEngine,
     LoadFailed,
     Loading,
@@ -31,6 +36,7 @@ from cierzo.engine.messages import (
     Ping,
     Pong,
     Ready,
+    SetVocabulary,
     Shutdown,
     Start,
     StepOutput,
@@ -38,6 +44,9 @@ from cierzo.engine.messages import (
     encode_frame,
     reads_to_engine,
 )
+
+# Messages from the client, and what the worker has done.
+Inbox: TypeAlias = "queue.SimpleQueue[ToEngine | Compiled | CompileResult]"
 
 _READ_BYTES = 1 << 18
 _PR_SET_PDEATHSIG = 1
@@ -48,7 +57,7 @@ def main() -> NoReturn:
     faulthandler.enable()
     _outlive_nothing()
     connection = socket.socket(fileno=int(sys.argv[1]))
-    inbox: queue.SimpleQueue[ToEngine] = queue.SimpleQueue()
+    inbox: Inbox = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
     try:
         _serve(connection, inbox)
@@ -68,7 +77,7 @@ def _outlive_nothing() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _read(connection: socket.socket, inbox: queue.SimpleQueue[ToEngine]) -> None:
+def _read(connection: socket.socket, inbox: Inbox) -> None:
     """Moves messages from the socket to the queue; ends the process with the connection."""
     reader = reads_to_engine()
     while True:
@@ -84,7 +93,7 @@ def _read(connection: socket.socket, inbox: queue.SimpleQueue[ToEngine]) -> None
             inbox.put(message)
 
 
-def _serve(connection: socket.socket, inbox: queue.SimpleQueue[ToEngine]) -> NoReturn:
+def _serve(connection: socket.socket, inbox: Inbox) -> NoReturn:
     def send(message: FromEngine) -> None:
         connection.sendall(encode_frame(message))
 
@@ -97,30 +106,77 @@ def _serve(connection: socket.socket, inbox: queue.SimpleQueue[ToEngine]) -> NoR
         send(LoadFailed(str(error)))
         os._exit(1)
     send(Ready(info))
+    loop = _Loop(engine, inbox)
     while True:
-        changed = False
-        refused: list[StepOutput] = []
-        while not engine.has_work() or not inbox.empty():
-            message = inbox.get()
-            if isinstance(message, Add):
-                try:
-                    engine.add(
-                        message.request_id, np.frombuffer(message.prompt, "<i4"), message.params
-                    )
-                except (EngineError, PromptTooLong, ValueError) as error:
-                    refused.append(
-                        StepOutput(message.request_id, finish_reason="error", error=str(error))
-                    )
-                    break
-            elif isinstance(message, Abort):
-                changed = engine.abort(message.request_id) or changed
-                if changed and not engine.has_work():
-                    break
-            elif isinstance(message, Ping):
-                send(Pong(message.serial, engine.stats()))
+        refused, changed = loop.read(send)
         outputs = engine.step()
         if outputs or refused or changed:
             send(Outputs((*refused, *outputs), engine.stats()))
+
+
+class _Loop:
+    """What happens between two steps: the messages that have come."""
+
+    def __init__(self, engine: Engine, inbox: Inbox) -> None:
+        self._engine = engine
+        self._inbox = inbox
+        self._compiling = CompileWorker(engine, inbox.put)
+
+    def read(self, send: Callable[[FromEngine], None]) -> tuple[list[StepOutput], bool]:
+        """Takes messages in, and waits for them while there is nothing to compute.
+
+        Gives the requests that were refused, and whether any was dropped: what the client shall
+        hear of at once.
+        """
+        engine = self._engine
+        refused: list[StepOutput] = []
+        changed = False
+        while not refused and (not engine.has_work() or not self._inbox.empty()):
+            message = self._inbox.get()
+            if isinstance(message, Add):
+                if not self._compiling.prepare(message):
+                    refused += self._add(message)
+            elif isinstance(message, Compiled):
+                refused += self._add_compiled(message)
+            elif isinstance(message, Abort):
+                dropped = self._compiling.drop(message.request_id)
+                changed = engine.abort(message.request_id) or dropped or changed
+                if changed and not engine.has_work():
+                    break
+            else:
+                self._serve(message, send)
+        return refused, changed
+
+    def _serve(self, message: ToEngine | CompileResult, send: Callable[[FromEngine], None]) -> None:
+        """What concerns no request."""
+        if isinstance(message, Ping):
+            send(Pong(message.serial, self._engine.stats()))
+        elif isinstance(message, SetVocabulary):
+            self._compiling.set_vocabulary(message.source)
+        elif isinstance(message, Compile):
+            self._compiling.check(message.serial, message.constraint)
+        elif isinstance(message, CompileResult):
+            send(message)
+
+    def _add_compiled(self, message: Compiled) -> list[StepOutput]:
+        if not self._compiling.drop(message.add.request_id):
+            return []  # aborted meanwhile
+        if message.error is not None:
+            return [_refusal(message.add, message.error)]
+        return self._add(message.add)
+
+    def _add(self, message: Add) -> list[StepOutput]:
+        """What there is to say if the engine refuses the request."""
+        prompt = np.frombuffer(message.prompt, "<i4")
+        try:
+            self._engine.add(message.request_id, prompt, message.params, shares=message.shares)
+        except (EngineError, PromptTooLong, ValueError) as error:
+            return [_refusal(message, str(error))]
+        return []
+
+
+def _refusal(message: Add, error: str) -> StepOutput:
+    return StepOutput(message.request_id, finish_reason="error", error=error)
 
 
 if __name__ == "__main__":

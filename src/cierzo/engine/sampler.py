@@ -18,7 +18,7 @@ NOT_FINITE = -1  # the logits are not all finite numbers
 NOTHING_LEFT = -2  # bias, bans, penalties and the mask leave nothing to choose from
 
 _NEVER = -math.inf
-_NO_MASKS = np.empty((0, 0), dtype=np.uint32)
+NO_MASKS = np.empty((0, 0), dtype=np.uint32)
 
 
 class SamplerState:
@@ -79,7 +79,7 @@ class Sampler:
         logits: npt.NDArray[np.float32],
         rows: list[int],
         states: AbstractSequence[SamplerState],
-        masks: npt.NDArray[np.uint32] = _NO_MASKS,
+        masks: npt.NDArray[np.uint32] = NO_MASKS,
         slots: list[int] | None = None,
     ) -> list[int]:
         """One token for each state, from the row of `logits` [L, vocab] at the same place.

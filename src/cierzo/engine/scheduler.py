@@ -81,8 +81,31 @@ class Scheduler:
             )
         self.waiting.append(sequence)
 
+    def share_prompt(self, sequence: Sequence) -> None:
+        """Gives the blocks of a prompt that has been computed to those who wait for it."""
+        for follower in self.waiting:
+            if follower.leader is sequence:
+                self.follow(follower)
+
+    def follow(self, sequence: Sequence) -> None:
+        """Starts a sequence with its leader's blocks, up to the last one that is full.
+
+        The prompt's last token is computed again in any case, for the logits after it.
+        """
+        leader, sequence.leader = sequence.leader, None
+        if leader is None or sequence.blocks or sequence.wants_prompt_logprobs:
+            return
+        full = min((sequence.num_prompt - 1) // self.block_size, len(leader.blocks))
+        sequence.blocks = leader.blocks[:full]
+        for block in sequence.blocks:
+            self.pool.share(block)
+        sequence.num_computed = sequence.num_cached = full * self.block_size
+
     def remove(self, sequence: Sequence) -> None:
         """Forgets a sequence, finished or not, and frees its blocks."""
+        for follower in self.waiting:
+            if follower.leader is sequence:
+                follower.leader = None
         if sequence in self.running:
             self.running.remove(sequence)
         else:
@@ -154,12 +177,16 @@ class Scheduler:
         """Moves the head of the queue to the running ones, if there is room for all of it.
 
         Room means blocks for its tokens after those that are promised to running prompts, and one
-        to spare for each running sequence, lest the newcomer be thrown out again at once.
+        to spare for each running sequence, lest the newcomer be thrown out again at once. Who
+        follows another waits until that one's prompt is computed.
         """
         if not self.waiting or len(self.running) == self.max_batch_sequences:
             return False
+        head = self.waiting[0]
+        if head.leader is not None:
+            return False
         promised = sum(self._blocks_for(s.num_tokens) - len(s.blocks) for s in self.running)
-        needed = self._blocks_for(self.waiting[0].num_tokens)
+        needed = self._blocks_for(head.num_tokens) - len(head.blocks)
         if needed + promised + len(self.running) > self.pool.num_free and self.running:
             return False
         self.running.append(self.waiting.popleft())
@@ -174,12 +201,23 @@ class Scheduler:
         missing = self._blocks_for(num_positions) - len(sequence.blocks)
         for _ in range(missing):
             while self.pool.num_free == 0:
+                if self._take_from_waiting():
+                    continue
                 youngest = self.running[-1]
                 if youngest is sequence:
                     return False
                 self._preempt(youngest)
             sequence.blocks.append(self.pool.take())
         return True
+
+    def _take_from_waiting(self) -> bool:
+        """Frees the blocks of the youngest that holds some without running; False for none."""
+        for sequence in reversed(self.waiting):
+            if sequence.blocks:
+                self._free(sequence)
+                sequence.num_computed = sequence.num_cached = 0
+                return True
+        return False
 
     def _preempt(self, sequence: Sequence) -> None:
         """Puts the youngest running sequence back to the head of the queue, without its blocks."""

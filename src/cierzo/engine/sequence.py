@@ -20,12 +20,15 @@ class Sequence:
     __slots__ = (
         "blocks",
         "last_token",
+        "leader",
         "max_len",
+        "num_cached",
         "num_computed",
         "num_prompt",
         "num_prompt_logprobs",
         "num_tokens",
         "params",
+        "prompt_read",
         "request_id",
         "stop_ids",
         "tokens",
@@ -50,6 +53,9 @@ class Sequence:
         self.num_tokens = self.num_prompt
         self.last_token = int(prompt[-1])
         self.num_computed = 0
+        self.num_cached = 0  # of the prompt, found in the cache instead of computed
+        self.prompt_read = False  # the whole prompt has been through the model
+        self.leader: Sequence | None = None  # with the same prompt, and further with it
         self.num_prompt_logprobs = 0  # given out so far
         self.blocks: list[int] = []  # in order of position; a new list after a preemption
         eos = frozenset() if params.ignore_eos else eos_token_ids
@@ -72,6 +78,15 @@ class Sequence:
             self.params.prompt_logprobs is not None
             and self.num_prompt_logprobs < self.num_prompt - 1
         )
+
+    def truncate(self, length: int) -> None:
+        """Takes tokens of the answer back, down to `length` tokens in all.
+
+        The last one that stays is computed again, for the logits after it.
+        """
+        self.num_tokens = length
+        self.last_token = int(self.tokens[length - 1])
+        self.num_computed = min(self.num_computed, length - 1)
 
     def append(self, token: int) -> None:
         """Adds a token of the answer."""

@@ -1,1 +1,1 @@
-"""What an answer may look like: JSON schemas and grammars, and the masks that hold a model to them."""
+"""What form an answer may have: JSON schemas, grammars, and the masks that hold a model to them."""

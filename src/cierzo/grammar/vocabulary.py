@@ -78,13 +78,15 @@ class Vocabulary:
         """Whether it is a text that ends in white space."""
         return token_id < len(self.tokens) and self.bytes_of((token_id,))[-1:] in _SPACES
 
+    def may_be_trimmed(self, token_id: int) -> bool:
+        """Whether a text may end before it: it ends in white space, or is the end itself."""
+        return token_id in self.special or self.ends_in_space(token_id)
+
     @cached_property
     def starting_in_space(self) -> Mask:
         """Tokens of text that begin with white space."""
         ids = [
-            i
-            for i, data in enumerate(self.tokens)
-            if data[:1] in _SPACES and i not in self.special
+            i for i, data in enumerate(self.tokens) if data[:1] in _SPACES and i not in self.special
         ]
         bits = np.zeros(self.num_words * 32, dtype=np.uint8)
         bits[ids] = 1

@@ -1,0 +1,127 @@
+"""One request in the engine: how its tokens are chosen, and which of them were given out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence as AbstractSequence
+
+from cierzo.engine.constrained import Constrained
+from cierzo.engine.messages import FinishReason, StepOutput, TokenLogprobs
+from cierzo.engine.sampler import SamplerState
+from cierzo.engine.sequence import Sequence
+
+
+class Request:
+    """A sequence with its sampler and constraint. Tokens are given out once they are final."""
+
+    __slots__ = ("_emitted", "_scores", "constrained", "forced", "sequence", "state")
+
+    def __init__(
+        self, sequence: Sequence, state: SamplerState, constrained: Constrained | None
+    ) -> None:
+        self.sequence = sequence
+        self.state = state
+        self.constrained = constrained
+        # Tokens that come next whatever the logits say, but whose log-probability is wanted.
+        self.forced: deque[int] = deque()
+        self._scores: list[TokenLogprobs] = []  # of the answer's tokens, if asked for
+        self._emitted = 0  # tokens of the answer given out
+
+    @property
+    def wants_scores(self) -> bool:
+        """Whether log-probabilities of the answer are asked for."""
+        return self.sequence.params.logprobs is not None
+
+    @property
+    def wants_mask(self) -> bool:
+        """Whether the next token is to be sampled under a mask."""
+        return self.constrained is not None and not self.forced and self.constrained.needs_mask
+
+    def take(self, token: int, score: TokenLogprobs | None) -> tuple[FinishReason | None, int]:
+        """Adds a token that was chosen, or was first in `forced`.
+
+        Gives the reason if the answer ends with it, and how many tokens were added in all. Raises
+        ConstraintError if the answer cannot go on.
+        """
+        sequence = self.sequence
+        was_forced = bool(self.forced)
+        if was_forced:
+            self.forced.popleft()
+            self.state.accept(token)
+        sequence.append(token)
+        if score is not None:
+            self._scores.append(score)
+        added = 1
+        if self.constrained is not None and not was_forced:
+            change = self.constrained.accept(token)
+            if change.keep < sequence.num_generated:
+                self._take_back(change.keep)
+            if self.wants_scores:
+                self.forced.extend(change.append)
+            else:
+                added += self._append(change.append)
+        return self._ending(token), added
+
+    def output(
+        self, finish: FinishReason | None, prompt_logprobs: tuple[TokenLogprobs, ...] | None
+    ) -> StepOutput | None:
+        """What can be given out now; None if that is nothing."""
+        sequence = self.sequence
+        num_generated = sequence.num_generated
+        end = num_generated
+        if self.constrained is not None and finish != "length":
+            end = min(self.constrained.final, num_generated)
+        places = list(range(self._emitted, end))
+        stop_token_id = None
+        if finish == "stop" and sequence.last_token in sequence.stop_ids and num_generated:
+            stop_token_id = sequence.last_token
+            if end < num_generated:  # white space before it is no part of the answer
+                places.append(num_generated - 1)
+        if not places and finish is None and not prompt_logprobs:
+            return None
+        first = sequence.num_prompt
+        self._emitted = end
+        return StepOutput(
+            sequence.request_id,
+            tuple(int(sequence.tokens[first + place]) for place in places),
+            tuple(self._scores[place] for place in places) if self.wants_scores else None,
+            prompt_logprobs,
+            finish,
+            stop_token_id,
+            sequence.num_prompt,
+            sequence.num_cached,
+        )
+
+    def _take_back(self, keep: int) -> None:
+        """Leaves the first `keep` tokens of the answer."""
+        sequence = self.sequence
+        length = sequence.num_prompt + keep
+        for token in reversed(sequence.tokens[length : sequence.num_tokens].tolist()):
+            self.state.retract(token)
+        del self._scores[keep:]
+        sequence.truncate(length)
+
+    def _append(self, tokens: AbstractSequence[int]) -> int:
+        """Adds tokens without sampling, as far as there is room. How many."""
+        sequence = self.sequence
+        fitting = tokens[: sequence.max_len - sequence.num_tokens]
+        for token in fitting:
+            sequence.append(token)
+            self.state.accept(token)
+        return len(fitting)
+
+    def _ending(self, token: int) -> FinishReason | None:
+        sequence = self.sequence
+        if self.forced:
+            return "length" if sequence.num_tokens == sequence.max_len else None
+        constrained = self.constrained
+        if constrained is None:
+            stopped = token in sequence.stop_ids
+        elif constrained.ended:
+            stopped = constrained.final == sequence.num_generated
+        else:
+            # A token that was taken back ends nothing.
+            stopped = token in sequence.stop_ids and sequence.last_token == token
+        if stopped:
+            return "stop"
+        return "length" if sequence.num_tokens == sequence.max_len else None
