@@ -21,19 +21,10 @@ from cierzo.engine.messages import EngineLaunch
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.settings import EngineSettings
 from tests.engine.models import Answer, Request, make_engine, random_prompt, run
-from tests.support.checkpoints import TinyModel, write_gguf
 
 SHORT = SamplingParams(max_tokens=20, temperature=0.0, ignore_eos=True)
 # Does not end within a test.
 LONG = SamplingParams(max_tokens=60_000, temperature=0.0, ignore_eos=True)
-
-
-@pytest.fixture(scope="module")
-def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose context is long enough for an answer to be interrupted."""
-    path = tmp_path_factory.mktemp("model") / "long.gguf"
-    write_gguf(path, TinyModel(max_position_embeddings=65_536))
-    return path
 
 
 def launch(path: Path, **settings: Any) -> EngineLaunch:
