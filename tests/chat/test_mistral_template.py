@@ -19,7 +19,14 @@ from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from cierzo.chat.mistral import MistralTemplate
-from cierzo.chat.template import ChatError, ChatTemplate, Message, ToolCall, load_chat_template
+from cierzo.chat.template import (
+    ChatError,
+    ChatTemplate,
+    Message,
+    Tool,
+    ToolCall,
+    load_chat_template,
+)
 from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
 from cierzo.model.errors import ModelError
 from tests.chat import vocabularies
@@ -28,14 +35,11 @@ from tests.chat.vocabularies import gguf_source, tekken_source
 from tests.support.tokenizers import TEKKEN_SPECIAL_COUNT, tekken_json, tekken_vocabulary
 
 VERSIONS = ("v3", "v7", "v11", "v13")
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "How is the weather? é <b>",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
-    },
-}
+WEATHER = Tool(
+    "weather",
+    "How is the weather? é <b>",
+    {"type": "object", "properties": {"city": {"type": "string"}}},
+)
 CALL = ToolCall("weather", '{"city": "Zürich",  "days": [1, 2]}', "abcDEF123")
 OTHER = ToolCall("time", "", "zzzzzzzz9")
 RESULT = Message("tool", '{"sky":"clear"}', tool_call_id="abcDEF123")
@@ -92,14 +96,14 @@ def as_dict(message: Message, is_open: bool = False) -> dict[str, Any]:
 def expected(
     reference: MistralTokenizer,
     messages: list[Message],
-    tools: list[dict[str, Any]] | None = None,
+    tools: list[Tool] | None = None,
     continue_last: bool = False,
 ) -> list[int]:
     """What mistral-common makes of the conversation, with its own checks."""
     last = len(messages) - 1
     request = ChatCompletionRequest[UATS](
         messages=[as_dict(m, continue_last and i == last) for i, m in enumerate(messages)],
-        tools=tools,
+        tools=[tool.to_openai() for tool in tools] if tools else None,
     )
     return list(reference.encode_chat_completion(request).tokens)
 
@@ -144,7 +148,7 @@ class TestEqualToMistralCommon:
     def test_text_stays_text(self, pair: Pair, text: str) -> None:
         ours, tokenizer, _ = pair
         call = ToolCall("f", json.dumps({"x": text}), "a" * 9)
-        tool = {"type": "function", "function": {"name": "f", "description": text}}
+        tool = Tool("f", text)
         messages = [
             Message("user", text),
             Message("assistant", "", tool_calls=(call,)),
@@ -155,7 +159,7 @@ class TestEqualToMistralCommon:
             Message("assistant", "", tool_calls=(ToolCall("f", '{"x": "x"}', "a" * 9),)),
             Message("tool", "x", tool_call_id="a" * 9),
         ]
-        tools = [tool], [{"type": "function", "function": {"name": "f", "description": "x"}}]
+        tools = [tool], [Tool("f", "x")]
         found, control = (
             [i for i in ours.render(m, tools=t) if tokenizer.is_special(i)]
             for m, t in zip((messages, same), tools, strict=True)
@@ -304,18 +308,15 @@ class TestSeenInTheWild:
 
 
 class TestErrors:
-    @pytest.mark.parametrize(
-        ("tool", "message"),
-        [
-            ({"type": "function"}, r"tools\[0\]\.function"),
-            ({"function": {"name": "a b", "parameters": None}}, r"'a b' must be 1 to 64"),
-            ({"function": {"name": 5}}, r"tools\[0\]\.function\.name"),
-        ],
-    )
-    def test_a_tool_that_is_none(self, v13: Pair, tool: dict[str, Any], message: str) -> None:
-        with pytest.raises(ChatError, match=message) as caught:
-            v13[0].render([Message("user", "x")], tools=[tool])
+    @pytest.mark.parametrize("name", ["", "a b", "é", "x" * 65, "f\n", '"}]'])
+    def test_a_tool_whose_name_is_none(self, v13: Pair, name: str) -> None:
+        with pytest.raises(ChatError, match=r"tools\[1\]\.function\.name .* 1 to 64") as caught:
+            v13[0].render([Message("user", "x")], tools=[WEATHER, Tool(name)])
         assert "\n" not in str(caught.value)
+
+    def test_two_tools_of_one_name(self, v13: Pair) -> None:
+        with pytest.raises(ChatError, match=r"tools\[1\]\.function\.name 'weather'"):
+            v13[0].render([Message("user", "x")], tools=[WEATHER, WEATHER])
 
     def test_roles(self, v13: Pair) -> None:
         with pytest.raises(ChatError, match="must be one of"):

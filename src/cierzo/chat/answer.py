@@ -48,7 +48,7 @@ class Answer:
         mid_text: bool = False,
         call_ids: CallIds | None = None,
     ) -> None:
-        """`call_ids` gives the id of each call by its index. Raises ValueError for an empty stop."""
+        """`call_ids` gives the id of each call. Raises ValueError for an empty stop string."""
         mark = format.mark if format else ""
         self._text = Detokenizer(tokenizer, stop, mid_text=mid_text, mark=mark)
         self._format = format

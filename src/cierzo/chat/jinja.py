@@ -16,9 +16,21 @@ from typing import Any
 import jinja2
 import jinja2.meta
 
+from cierzo.chat.canonical import canonical, in_call_order
 from cierzo.chat.jinja_sandbox import Budget, environment
-from cierzo.chat.messages import ChatError, Message, check_roles, ends_open, merge_turns
+from cierzo.chat.jinja_tools import native_format
+from cierzo.chat.messages import (
+    ChatError,
+    Message,
+    check_roles,
+    ends_open,
+    merge_turns,
+    pair_tool_results,
+)
+from cierzo.chat.text_calls import TextCalls, with_tools_in_text
 from cierzo.chat.tokenizer import Tokenizer
+from cierzo.chat.tool_format import ToolFormat
+from cierzo.chat.tools import Tool, check_tools
 from cierzo.model.contents import TokenizerSource
 from cierzo.model.errors import ModelError
 
@@ -39,7 +51,6 @@ class JinjaTemplate:
                 f"{source.path}: its chat template is not Jinja that can be read "
                 f"({_line(error)}); download the model again"
             ) from error
-        self.supports_tools = "tools" in jinja2.meta.find_undeclared_variables(tree)
         self._tokenizer = tokenizer
         self._names = _special_names(tokenizer, source)
         self._control = {t: i for t, i in tokenizer.control_tokens.items() if len(t) > 1}
@@ -61,17 +72,25 @@ class JinjaTemplate:
         )
         self._breaks = _Breaker(self._control, self._mark)
         self._word_breaks = _Breaker(self._words, self._word_mark)
+        native = None
+        if "tools" in jinja2.meta.find_undeclared_variables(tree):
+            native = native_format(lambda m, t: self._render(m, t, False), tokenizer)
+        self.supports_tools = native is not None
+        self.tool_format: ToolFormat = native or TextCalls()
 
     def render(
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         continue_last: bool = False,
     ) -> list[int]:
-        turns = check_roles(messages)
-        if tools and not self.supports_tools:
-            raise ChatError("this model's chat template has no place for tools; send none")
+        check_tools(tools or ())
+        turns = in_call_order(canonical(check_roles(messages)))
+        if not self.supports_tools:
+            turns, tools = with_tools_in_text(turns, tools or ()), None
+        elif self.tool_format.trims:  # Mistral's templates insist on ids in Mistral's form
+            turns = pair_tool_results(turns)
         is_open = ends_open(turns, continue_last)
         if continue_last and not is_open and turns[-1].role == "assistant":
             turns = turns[:-1]  # an empty beginning of the answer says no more than none
@@ -85,13 +104,14 @@ class JinjaTemplate:
             text = self._render(merged, tools, is_open)
         return self._tokenizer.encode_segments(self._segments(text))
 
-    def _render(
-        self, turns: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, is_open: bool
-    ) -> str:
-        dicts = [self._plain(message) for message in turns]
+    def _render(self, turns: Sequence[Message], tools: Sequence[Tool] | None, is_open: bool) -> str:
+        try:
+            dicts = [self._plain(message) for message in turns]
+            guarded_tools = [self._guarded(t.to_openai(), words=True) for t in tools or ()] or None
+        except RecursionError as error:
+            raise ChatError("messages or tools are nested too deeply") from error
         if is_open:
             dicts[-1]["content"] = dicts[-1].get("content", "") + self._end + " "
-        guarded_tools = [self._guarded(tool, words=True) for tool in tools] if tools else None
         budget = Budget(sum(len(str(d)) for d in (*dicts, *(guarded_tools or ()))))
         context = self._names | {
             "messages": dicts,

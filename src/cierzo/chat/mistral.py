@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -13,7 +12,8 @@ from mistral_common.protocol.instruct import messages as mistral
 from mistral_common.protocol.instruct.chunk import TextChunk
 from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
-from mistral_common.protocol.instruct.tool_calls import FunctionCall, Tool
+from mistral_common.protocol.instruct.tool_calls import FunctionCall
+from mistral_common.protocol.instruct.tool_calls import Tool as MistralTool
 from mistral_common.protocol.instruct.tool_calls import ToolCall as MistralToolCall
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.instruct import (
@@ -25,8 +25,12 @@ from mistral_common.tokens.tokenizers.instruct import (
 )
 from pydantic import ValidationError
 
+from cierzo.chat.canonical import canonical
 from cierzo.chat.messages import ChatError, Message, check_roles, ends_open, pair_tool_results
+from cierzo.chat.mistral_calls import mistral_format
 from cierzo.chat.tekken import TekkenTokenizer
+from cierzo.chat.tool_format import ToolFormat
+from cierzo.chat.tools import Tool, check_tools
 from cierzo.model.errors import ModelError
 
 _INSTRUCT = {
@@ -36,7 +40,6 @@ _INSTRUCT = {
     TokenizerVersion.v13: InstructTokenizerV13,
     TokenizerVersion.v15: InstructTokenizerV15,
 }
-_FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class MistralTemplate:
@@ -63,20 +66,26 @@ class MistralTemplate:
         except ValueError as error:
             raise ModelError(f"Tekken vocabulary lacks a control token: {error}") from error
         self._normalizer = get_normalizer(self._version, tekkenizer.model_settings_builder)
+        number = int(self._version.value.removeprefix("v"))
+        form = mistral_format(tokenizer, args=number >= 11, ids=number < 13)
+        if form is None:
+            raise ModelError("Tekken vocabulary lacks a control token of its tool calls")
+        self.tool_format: ToolFormat = form
 
     def render(
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         continue_last: bool = False,
     ) -> list[int]:
-        turns = check_roles(messages)
+        check_tools(tools or ())
+        turns = canonical(check_roles(messages))
         is_open = ends_open(turns, continue_last)
         turns = pair_tool_results([m for m in turns if m.role != "assistant" or not m.is_empty()])
         if self._version == TokenizerVersion.v3:
             turns = _calls_alone(turns)
-        available = [_tool(index, tool) for index, tool in enumerate(tools or ())]
+        available = [MistralTool.model_validate(_described(tool)) for tool in tools or ()]
         if available and all(m.role != "user" for m in turns):
             # The format writes tools at a user message, so there has to be one.
             start = next((i for i, m in enumerate(turns) if m.role != "system"), len(turns))
@@ -88,6 +97,8 @@ class MistralTemplate:
             )
             instruct = self._normalizer.from_chat_completion_request(request)
             return list(self._instruct.encode_instruct(instruct).tokens)
+        except RecursionError as error:
+            raise ChatError("messages or tools are nested too deeply") from error
         except (MistralCommonException, ValueError) as error:
             raise ChatError(f"Mistral's format cannot hold this: {_line(error)}") from error
 
@@ -129,25 +140,9 @@ def _content(message: Message) -> Any:
     return parts[0] if parts else ""
 
 
-def _tool(index: int, tool: Mapping[str, Any]) -> Tool:
-    # As in OpenAI's API, null is absent, and a function without parameters takes none.
-    given = {key: value for key, value in tool.items() if value is not None}
-    function = given.get("function")
-    if isinstance(function, Mapping):
-        given["function"] = {"parameters": {"type": "object", "properties": {}}} | {
-            key: value for key, value in function.items() if value is not None
-        }
-    try:
-        found = Tool.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise ChatError(f"tools[{index}].{where}: {first['msg']}") from error
-    if not _FUNCTION_NAME.fullmatch(found.function.name):
-        raise ChatError(
-            f"tools[{index}].function.name {found.function.name[:80]!r} must be 1 to 64 letters, "
-            "digits, underscores or dashes"
-        )
+def _described(tool: Tool) -> dict[str, Any]:
+    found = tool.to_openai()
+    found["function"].setdefault("description", "")
     return found
 
 

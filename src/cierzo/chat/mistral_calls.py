@@ -1,6 +1,6 @@
 """How Mistral models write calls: control tokens around names and arguments, or a JSON list.
 
-v13 and v15: `[TOOL_CALLS]name[ARGS]{...}` for each call. v11: `[TOOL_CALLS]name[CALL_ID]id[ARGS]{...}`.
+v13 and v15: `[TOOL_CALLS]name[ARGS]{...}` for each call, v11 with `[CALL_ID]id` before `[ARGS]`.
 v3 and v7: one `[TOOL_CALLS][{"name": ..., "arguments": {...}, "id": ...}, ...]`.
 """
 

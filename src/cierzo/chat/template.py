@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from cierzo.chat.messages import ChatError, Message, ToolCall
+from cierzo.chat.text_calls import TextCalls
 from cierzo.chat.tokenizer import Tokenizer
+from cierzo.chat.tool_format import ToolFormat
+from cierzo.chat.tools import Tool
 
 if TYPE_CHECKING:
     from cierzo.model.contents import TokenizerSource
 
-__all__ = ["ChatError", "ChatTemplate", "Message", "ToolCall", "load_chat_template"]
+__all__ = ["ChatError", "ChatTemplate", "Message", "Tool", "ToolCall", "load_chat_template"]
 
 # What most models with these two control tokens were trained on.
 _CHATML = (
@@ -26,20 +29,24 @@ class ChatTemplate(Protocol):
 
     @property
     def supports_tools(self) -> bool:
-        """Whether the model was taught to read a list of tools."""
+        """Whether the model was taught to read tools; if not, its prompt explains them."""
+
+    @property
+    def tool_format(self) -> ToolFormat:
+        """How the model writes calls."""
 
     def render(
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         continue_last: bool = False,
     ) -> list[int]:
         """The prompt up to where the assistant speaks.
 
-        `tools` are OpenAI's tool objects; an empty list is none. With `continue_last`, a last
-        assistant message is the beginning of the answer. Nothing in a message or tool becomes a
-        control token. Raises ChatError, in one line, for what cannot be written.
+        An empty list of tools is none. With `continue_last`, a last assistant message is the
+        beginning of the answer. Nothing in a message or tool becomes a control token. Raises
+        ChatError, in one line, for what cannot be written.
         """
 
 
@@ -47,12 +54,13 @@ class NoTemplate:
     """Stands in for the template of a model that has none, such as a base model."""
 
     supports_tools = False
+    tool_format: ToolFormat = TextCalls()
 
     def render(
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         continue_last: bool = False,
     ) -> list[int]:
         raise ChatError(

@@ -1,4 +1,4 @@
-"""Calls in text, `<tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>`, as Hermes has them.
+"""Calls in text, as Hermes and Qwen write them: a JSON object with name and arguments, in tags.
 
 Many models were trained on this form. It is also what models with no form of their own are taught,
 in their system prompt.
@@ -21,7 +21,7 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 @dataclass(frozen=True)
 class TextCalls:
-    """The format, in a vocabulary where the tags are tokens of their own, or in one without."""
+    """The format, where a template writes the tags as tokens of their own, or as text."""
 
     tags: dict[int, str] = field(default_factory=dict)  # token ids of OPEN and CLOSE, if they have
 
@@ -65,7 +65,7 @@ class TextCalls:
 
 
 def text_format(tokenizer: Tokenizer) -> TextCalls:
-    """The format in one vocabulary."""
+    """The format of a template that writes the tags itself: as tokens, if there are such."""
     known = {**tokenizer.added_tokens, **tokenizer.control_tokens}
     return TextCalls({known[tag]: tag for tag in (OPEN, CLOSE) if {OPEN, CLOSE} <= known.keys()})
 

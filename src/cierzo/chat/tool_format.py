@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -38,6 +39,9 @@ class CallParser(Protocol):
 
     def end(self) -> Iterable[Event]:
         """The answer is over, perhaps within a call. Nothing that came is lost."""
+
+
+_FREE = "FREE: /(?s:.*)/"
 
 
 class ToolFormat(Protocol):
@@ -118,7 +122,7 @@ def output_constraint(
     elif format.trigger is not None:
         start, trigger = "start: calls", format.trigger
     else:
-        start = f"start: FREE | head calls\nhead[lazy]: FREE {_quoted(format.mark)}\n{_FREE}"
+        start = f"start: FREE | head calls\nhead[lazy]: FREE {json.dumps(format.mark)}\n{_FREE}"
     return Constraint(
         grammar="\n".join([start, *lines, *rules.lines]) + "\n",
         trigger=trigger,
@@ -126,12 +130,3 @@ def output_constraint(
         trims=format.trims and bool(available),
         checks=tuple(rules.checks),
     )
-
-
-_FREE = "FREE: /(?s:.*)/"
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)

@@ -1,0 +1,44 @@
+"""Which form of tool calls a checkpoint's own template writes: found by letting it write one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cierzo.chat.messages import ChatError, Message, ToolCall
+from cierzo.chat.mistral_calls import mistral_format
+from cierzo.chat.text_calls import CLOSE, OPEN, text_format
+from cierzo.chat.tokenizer import Tokenizer
+from cierzo.chat.tool_format import ToolFormat
+from cierzo.chat.tools import Tool
+
+_TOOL = Tool("probe", "Does nothing.", {"type": "object", "properties": {"a": {"type": "integer"}}})
+_ID = "probe0123"
+_CALL = (
+    Message("user", "Hello"),
+    Message("assistant", tool_calls=(ToolCall(_TOOL.name, '{"a": 1}', _ID),)),
+    Message("tool", "Done.", tool_call_id=_ID, name=_TOOL.name),
+)
+_OBJECT = f'{{"name": "{_TOOL.name}", "arguments": {{"a": 1}}'
+
+
+def native_format(
+    render: Callable[[Sequence[Message], Sequence[Tool]], str], tokenizer: Tokenizer
+) -> ToolFormat | None:
+    """The form of a template that lists tools and writes calls and results in a form known here."""
+    try:
+        listed = render(_CALL[:1], (_TOOL,))
+        text = render(_CALL, (_TOOL,))
+    except ChatError:
+        return None
+    if "Does nothing." not in listed or "Done." not in text:
+        return None
+    if f"{OPEN}\n{_OBJECT}}}\n{CLOSE}" in text:
+        return text_format(tokenizer)
+    for written, args, ids in (
+        (f'[TOOL_CALLS]{_TOOL.name}[ARGS]{{"a": 1}}', True, False),
+        (f'[TOOL_CALLS]{_TOOL.name}[CALL_ID]{_ID}[ARGS]{{"a": 1}}', True, True),
+        (f'[TOOL_CALLS][{_OBJECT}, "id": "{_ID}"}}]', False, True),
+    ):
+        if written in text:
+            return mistral_format(tokenizer, args=args, ids=ids)
+    return None
