@@ -13,6 +13,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One at a time in the environment: two terminals may run make at once.
 LOCKED := flock $(VENV)/.lock
@@ -34,7 +35,7 @@ endif
 MODEL ?=
 TORCH_INDEX ?=
 
-.PHONY: serve test test-fast lint format bench docs setup native clean
+.PHONY: serve test test-fast test-clients lint format bench docs setup native clean
 
 serve: $(VENV)/.native
 	$(BIN)/cierzo serve $(MODEL)
@@ -46,6 +47,12 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	$(BIN)/cierzo pull smollm2-135m
 	$(BIN)/python -m pytest -m "not slow"
+
+# The clients that people use, against a server. Some of their packages need older versions of what
+# the other tests use.
+test-clients: $(CLIENTS)/.clients
+	$(BIN)/cierzo pull smollm2-135m
+	$(CLIENTS)/bin/python -m pytest tests/clients
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check $(CODE)
@@ -70,7 +77,7 @@ setup: $(VENV)/.test $(VENV)/.lint
 native: $(VENV)/.native
 
 clean:
-	rm -rf $(VENV) build site
+	rm -rf $(VENV) $(CLIENTS) build site
 
 # What cannot be installed here is asked for in one line, before anything is.
 define FAIL
@@ -116,4 +123,12 @@ $(VENV)/.bench: $(VENV)/.native
 
 $(VENV)/.docs: $(VENV)/.native
 	$(INSTALL_CIERZO) --editable ".[docs]"
+	touch $@
+
+# What it does not have of its own it takes from the main environment.
+$(CLIENTS)/.clients: $(VENV)/.test
+	$(BIN)/python -m venv $(CLIENTS)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_paths()["purelib"])' \
+	  > "$$($(CLIENTS)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/cierzo-environment.pth"
+	$(LOCKED) $(CLIENTS)/bin/python -m pip --disable-pip-version-check install --quiet "cierzo[test-clients]"
 	touch $@
