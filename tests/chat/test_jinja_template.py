@@ -281,8 +281,8 @@ class TestRoleOrders:
 
     def test_missing_content_is_empty(self, chatml: Pair) -> None:
         ours, _, reference = chatml
-        messages = [Message("user", "a"), Message("assistant"), Message("user")]
-        same = [Message("user", "a"), Message("assistant", ""), Message("user", "")]
+        messages = [Message("system", "a"), Message("user")]
+        same = [Message("system", "a"), Message("user", "")]
         assert ours.render(messages) == expected(reference, same)
 
     def test_an_empty_answer_is_not_continued(self, chatml: Pair) -> None:
