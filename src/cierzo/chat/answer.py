@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from cierzo.chat.canonical import SPACE
 from cierzo.chat.detokenizer import Detokenizer, Piece, TokenText
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.chat.tool_format import CallDelta, CallIds, Event, ToolFormat
@@ -106,7 +107,7 @@ class Answer:
 
     def _content(self, text: str, made: _Made) -> None:
         text = self._space + text
-        kept = text.rstrip()
+        kept = text.rstrip(SPACE)
         self._space = text[len(kept) :]
         made.text.append(kept)
 

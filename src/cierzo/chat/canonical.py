@@ -14,6 +14,8 @@ from dataclasses import replace
 from cierzo.chat.messages import ChatError, Message, ToolCall, pair_tool_results
 from cierzo.chat.tokenizer import without_surrogates
 
+SPACE = " \t\n\r\v\f"  # what `Constraint.trims` is about; other white space is text
+
 
 def canonical(messages: Sequence[Message]) -> list[Message]:
     """The messages with calls and the content beside them as the model wrote them.
@@ -75,12 +77,12 @@ def _with_calls(index: int, message: Message) -> Message:
 def _trimmed(parts: Sequence[str]) -> str | tuple[str, ...] | None:
     """The parts without white space around them all; None if that is everything."""
     kept = list(parts)
-    while kept and not (first := kept[0].lstrip()):
+    while kept and not (first := kept[0].lstrip(SPACE)):
         del kept[0]
     if not kept:
         return None
     kept[0] = first
-    while not (last := kept[-1].rstrip()):
+    while not (last := kept[-1].rstrip(SPACE)):
         del kept[-1]
     kept[-1] = last
     kept = [part for part in kept if part]

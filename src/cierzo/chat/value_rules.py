@@ -11,26 +11,13 @@ from typing import Any
 from cierzo.chat.messages import ChatError
 from cierzo.chat.tools import Tool
 from cierzo.grammar.constraint import Check
-
-try:
-    from cierzo.grammar.schema import SchemaError, enforce, inline
-except ImportError:  # until that package is there
-    from types import SimpleNamespace
-
-    class SchemaError(ValueError):  # type: ignore[no-redef]
-        path = ""
-
-    def enforce(schema: Any) -> Any:  # type: ignore[misc]
-        return SimpleNamespace(mask=schema, exact=True)
-
-    def inline(mask: dict[str, Any]) -> str:
-        spelling = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-        return json.dumps({"x-guidance": spelling, **mask})
-
+from cierzo.grammar.schema import SchemaError, enforce, inline
 
 _KEPT = 512  # schemas; an agent sends the same ones with every request
-_NOT_MERELY = ("properties", "patternProperties", "additionalProperties", "$ref", "allOf", "anyOf")
-_NOT_MERELY += ("oneOf", "required", "minProperties", "propertyNames", "dependentSchemas", "if")
+# A schema of these alone, without properties, says that there are no arguments.
+_PLAIN = frozenset(
+    {"type", "properties", "title", "description", "$schema", "additionalProperties"}
+)
 
 
 @dataclass
@@ -80,6 +67,6 @@ def _parameters(tool: Tool, where: str) -> Mapping[str, Any]:
         schema["type"] = "object"
     elif kind not in (None, "object"):
         raise ChatError(f"{where}.type must be 'object', as arguments are; it is {kind!r:.80}")
-    if not schema.get("properties") and not any(schema.get(key) for key in _NOT_MERELY):
-        schema["additionalProperties"] = False
+    if not schema.get("properties") and schema.keys() <= _PLAIN:
+        schema.setdefault("additionalProperties", False)
     return schema
