@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 KEY = "the-key"
+PROMPT_PRICE, COMPLETION_PRICE = 0.10e-6, 0.30e-6  # of the served model, dollars a token
 SERVED, ROUTED = "tiny", "author/tiny"  # the model's names: OpenAI's way, and OpenRouter's
 CAPITAL: list[Any] = [
     {"role": "user", "content": "What is the capital of France? Answer in one sentence."}

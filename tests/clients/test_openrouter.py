@@ -10,8 +10,10 @@ from openrouter import OpenRouter, components, errors
 from tests.api.live import Live
 from tests.clients.questions import (
     CAPITAL,
+    COMPLETION_PRICE,
     EXTRACT,
     KEY,
+    PROMPT_PRICE,
     ROUTED,
     TOO_LONG,
     WEATHER,
@@ -32,9 +34,11 @@ def test_chat_with_its_cost(client: OpenRouter) -> None:
     (choice,) = answer.choices
     assert "Paris" in str(choice.message.content)
     assert choice.finish_reason == "stop"
-    assert answer.usage is not None
-    assert answer.usage.cost == 0  # no price is known for the default model
-    assert answer.usage.prompt_tokens_details is not None
+    usage = answer.usage
+    assert usage is not None
+    assert usage.prompt_tokens_details is not None
+    price = PROMPT_PRICE * usage.prompt_tokens + COMPLETION_PRICE * usage.completion_tokens
+    assert usage.cost == pytest.approx(price)
 
 
 def test_a_stream_says_the_same_and_ends_with_usage(client: OpenRouter) -> None:
@@ -51,11 +55,13 @@ def test_a_stream_says_the_same_and_ends_with_usage(client: OpenRouter) -> None:
 
 def test_its_models_validate(client: OpenRouter) -> None:
     listed = client.models.list()
-    models = {model.id: model for model in listed.data}
+    assert listed is not None
+    models = {model.id: model for model in listed.result.data}
     assert ROUTED in models
     model = models[ROUTED]
     assert model.context_length
-    assert float(model.pricing.prompt) == float(model.pricing.completion) == 0
+    assert float(model.pricing.prompt) == PROMPT_PRICE
+    assert float(model.pricing.completion) == COMPLETION_PRICE
     assert {"tools", "response_format", "seed"} <= set(model.supported_parameters)
 
 
