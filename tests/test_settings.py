@@ -84,6 +84,8 @@ def test_a_flag_that_was_not_given_changes_nothing() -> None:
 
 def test_lists_are_written_with_commas_or_as_lists(tmp_path: Path) -> None:
     assert load({"api_keys": "one, two,"})[0].server.api_keys == ("one", "two")
+    assert load({}, {"CIERZO_API_KEY": "one,two"})[0].server.api_keys == ("one", "two")
+    assert load({"server.aliases": "a/b,c"})[0].server.aliases == ("a/b", "c")
     file = write(tmp_path, '[server]\napi_keys = ["one", "t,wo"]\n')
     assert load({}, {}, file)[0].server.api_keys == ("one", "t,wo")
 

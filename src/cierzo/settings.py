@@ -40,8 +40,12 @@ def _setting(
     *,
     choices: tuple[str, ...] = (),
     secret: bool = False,
+    single: str = "",
 ) -> T:
-    """Declares a field. Bounds are of the value, or of the length of a text or list."""
+    """Declares a field. Bounds are of the value, or of the length of a text or list.
+
+    `single` is what the option and the variable of a list are called, which name one at a time.
+    """
     return field(
         default=default,
         metadata={
@@ -51,6 +55,7 @@ def _setting(
             "high": high,
             "choices": choices,
             "secret": secret,
+            "single": single,
         },
     )
 
@@ -82,7 +87,16 @@ class ServerSettings:
     host: str = _setting("127.0.0.1", "address to listen on", 1, 253)
     port: int = _setting(8000, "port to listen on; 0: any that is free", 0, 65_535)
     api_keys: tuple[str, ...] = _setting(
-        (), "keys that clients must send one of; none: no key is asked for", 0, 1_024, secret=True
+        (),
+        "keys that clients must send one of; none: no key is asked for",
+        0,
+        1_024,
+        secret=True,
+        single="api_key",
+    )
+    api_key_file: str = _setting("", "file with more keys, one a line; empty: none", 0, 4_096)
+    aliases: tuple[str, ...] = _setting(
+        (), "other names for the model, besides its own", 0, 64, single="alias"
     )
     allowed_hosts: tuple[str, ...] = _setting(
         ("localhost", "127.0.0.1", "::1"), "Host headers that are answered", 1, 256
@@ -135,6 +149,7 @@ class Setting:
     high: float
     choices: tuple[str, ...]
     secret: bool
+    single: str
 
     @property
     def key(self) -> str:
@@ -144,13 +159,13 @@ class Setting:
     @property
     def variable(self) -> str:
         """Its environment variable. Limits say so; the other names are unique without a section."""
-        name = f"limits_{self.name}" if self.section == "limits" else self.name
+        name = f"limits_{self.name}" if self.section == "limits" else self.single or self.name
         return PREFIX + name.upper()
 
     @property
     def flag(self) -> str:
         """Its command-line option."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + (self.single or self.name).replace("_", "-")
 
     @property
     def allowed(self) -> str:

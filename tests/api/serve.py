@@ -7,8 +7,16 @@ import sys
 from pathlib import Path
 
 from cierzo.api.server import run_server
+from cierzo.model.registry import ModelEntry
 from cierzo.settings import load_settings
 
 if __name__ == "__main__":
     settings, _ = load_settings(json.loads(sys.argv[2]), environment={}, files=())
-    sys.exit(run_server(settings, Path(sys.argv[1]), "tiny", aliases=("author/tiny",)))
+    entry = ModelEntry(
+        "tiny",
+        aliases=("author/tiny",),
+        prompt_price=0.10e-6,
+        completion_price=0.30e-6,
+        sampling={"temperature": 0.9},
+    )
+    sys.exit(run_server(settings, Path(sys.argv[1]), entry))

@@ -21,9 +21,13 @@ def refused(server: Live, path: str, body: dict[str, Any], status: int = 400) ->
             assert response.status_code == status, response.text
             assert response.headers["content-type"] == "application/json"
             error: dict[str, Any] = response.json()["error"]
-            assert set(error) == {"message", "type", "param", "code"}
+            assert set(error) == {"message", "type", "param", "code", "metadata"}
             assert error["message"]
             assert "\n" not in error["message"]
+            assert (error["code"] == status) == bool(prefix)
+            name = error["metadata"].get("provider_code")
+            assert prefix or error["code"] == name
+            error["code"] = name
     return error
 
 
@@ -42,19 +46,40 @@ def refused(server: Live, path: str, body: dict[str, Any], status: int = 400) ->
         ({"logit_bias": {"100000": 1}}, "logit_bias"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"reasoning": {"effort": "low"}}, "reasoning"),
+        ({"reasoning": {"enabled": True}}, "reasoning"),
+        ({"reasoning": {"max_tokens": 100}}, "reasoning"),
+        ({"reasoning": {"summary": "auto"}}, "reasoning"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
         ({"modalities": ["text", "audio"]}, "modalities"),
-        ({"transforms": ["middle-out"]}, "transforms"),
-        ({"models": ["other"]}, "models"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"image_config": {"aspect_ratio": "1:1"}}, "image_config"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"plugins": [{"id": "response-healing"}, {"id": "web"}]}, "plugins[1]"),
+        ({"plugins": [{"id": "moderation"}]}, "plugins[0]"),
+        ({"plugins": [{"enabled": True}]}, "plugins[0].id"),
+        ({"transforms": ["middle-out", "other"]}, "transforms[1]"),
+        ({"route": "best"}, "route"),
+        ({"service_tier": "turbo"}, "service_tier"),
+        ({"provider": {"fastest": True}}, "provider.fastest"),
+        ({"provider": {"sort": "beauty"}}, "provider.sort"),
+        ({"provider": {"max_price": {"prompt": "cheap"}}}, "provider.max_price.prompt"),
+        ({"prediction": {"type": "content"}}, "prediction.content"),
+        ({"prediction": {"type": "tokens", "content": ""}}, "prediction.type"),
+        ({"debug": {"echo_upstream_body": True}}, "debug.echo_upstream_body"),
+        ({"metadata": {str(i): "" for i in range(17)}}, "metadata"),
+        ({"metadata": {"k" * 65: ""}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata"),
+        ({"session_id": "s" * 257}, "session_id"),
+        ({"prompt": "stored"}, "prompt"),
         ({"store": True}, "store"),
-        ({"top_a": 0.5}, "top_a"),
+        ({"top_a": 1.5}, "top_a"),
         ({"max_tokens": 32_768}, "messages"),
         (
-            {"messages": [{"role": "assistant", "function_call": {}, "audio": 1}]},
-            "messages[0].audio",
+            {"messages": [USER, {"role": "assistant", "audio": {"id": "a"}}]},
+            "messages[1].audio",
         ),
     ],
 )
@@ -93,6 +118,25 @@ def test_completions_name_the_field(server: Live, fields: dict[str, Any], param:
     [
         {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
         {"response_format": {"type": "text"}, "modalities": ["text"], "reasoning": {}},
+        {"reasoning": {"effort": "none", "exclude": True}, "reasoning_effort": "none"},
+        {"reasoning": {"enabled": False, "summary": "auto"}, "include_reasoning": True},
+        {"include_reasoning": False, "verbosity": "medium", "structured_outputs": False},
+        {"provider": {"order": ["Other"], "data_collection": "deny", "zdr": True}},
+        {"provider": {"sort": {"by": "price"}, "require_parameters": True, "only": ["cierzo"]}},
+        {"provider": {"order": ["Cierzo/int8"], "allow_fallbacks": False, "ignore": ["Other"]}},
+        {"provider": {"quantizations": ["int4", "int8"], "sort": "latency"}},
+        {"provider": {"max_price": {"prompt": "0.2", "completion": 0.3, "image": "0"}}},
+        {"provider": {"preferred_max_latency": 3, "preferred_min_throughput": {"p50": 100}}},
+        {"models": ["other", "author/tiny"], "route": "fallback"},
+        {"model": "other", "models": ["tiny"], "route": "sort"},
+        {"model": "tiny", "models": ["other"], "transforms": ["middle-out"]},
+        {"plugins": [{"id": "web", "enabled": False}, {"id": "context-compression"}]},
+        {"plugins": [{"id": "response-healing"}, {"id": "file-parser", "pdf": {"engine": "x"}}]},
+        {"stop_server_tools_when": [{"type": "step_count_is", "step_count": 3}]},
+        {"trace": {"trace_id": "t"}, "safety_identifier": "s", "cache_control": {"type": "e"}},
+        {"prompt_cache_retention": "24h", "prompt_cache_options": {"mode": "explicit"}},
+        {"web_search_options": None, "store": False, "debug": {"echo_upstream_body": False}},
+        {"prediction": {"type": "content", "content": [{"type": "text", "text": "a"}]}},
         {"temperature": None, "top_p": None, "stop": None, "seed": None, "n": None, "tools": None},
         {"user": "u", "metadata": {"a": "b"}, "session_id": "s", "prompt_cache_key": "k"},
         {"prediction": {"type": "content", "content": "a"}, "usage": {"include": True}},
@@ -134,6 +178,38 @@ def test_an_unknown_model_is_answered_as_each_owner_does(server: Live) -> None:
     openrouter = server.post("/api/v1/chat/completions", {"model": "gpt-9", "messages": HELLO})
     assert openrouter.status_code == 400
     assert "gpt-9 is not a valid model ID" in openrouter.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "param"),
+    [
+        ({"only": ["OpenAI", "Mistral"]}, "provider.only"),
+        ({"ignore": ["Other", "cierzo"]}, "provider.ignore"),
+        ({"order": ["Other"], "allow_fallbacks": False}, "provider.order"),
+        ({"quantizations": ["fp8", "bf16"]}, "provider.quantizations"),
+        ({"max_price": {"prompt": 0.05}}, "provider.max_price.prompt"),
+        ({"max_price": {"completion": "0.299"}}, "provider.max_price.completion"),
+        ({"enforce_distillable_text": True}, "provider.enforce_distillable_text"),
+    ],
+)
+def test_a_provider_that_is_not_us_is_not_found(
+    server: Live, provider: dict[str, Any], param: str
+) -> None:
+    error = refused(server, CHAT, {"messages": HELLO, "provider": provider}, status=404)
+    assert (error["param"], error["code"]) == (param, "no_endpoints_found")
+    refused(server, COMPLETIONS, {"prompt": "a", "provider": provider}, status=404)
+
+
+def test_models_none_of_which_is_served(server: Live) -> None:
+    body = {"models": ["gpt-9", "gpt-8"], "messages": HELLO}
+    for path, status in ((CHAT, 404), (f"/api{CHAT}", 400)):
+        response = server.post(path, body)
+        assert response.status_code == status
+        error = response.json()["error"]
+        assert error["param"] == "models"
+        assert error["metadata"]["provider_code"] == "model_not_found"
+        assert "gpt-9" in error["message"]
+        assert "tiny" in error["message"]
 
 
 def test_every_name_of_the_model_is_accepted_and_answered_with_the_first(server: Live) -> None:

@@ -66,7 +66,10 @@ def test_the_field_at_fault_is_named(field: str, param: str) -> None:
         ('["hello"]', "messages[0]"),
         ('[{"content": "a"}]', "messages[0].role"),
         ('[{"role": "user"}]', "messages[0].content"),
-        ('[{"role": "user", "content": null}]', "messages[0].content"),
+        (
+            '[{"role": "assistant", "tool_calls": [{"id": "a"}]}]',
+            "messages[0].tool_calls[0].function",
+        ),
         ('[{"role": "user", "content": 5}]', "messages[0].content"),
         ('[{"role": "user", "content": [{"type": "text"}]}]', "messages[0].content[0].text"),
         ('[{"role": "user", "content": "a", "when": 1}]', "messages[0].when"),

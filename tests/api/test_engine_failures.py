@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from tests.api.live import HELLO, NO_END, Live, start
+from tests.api.openrouter import conforms
 
 ENDLESS: dict[str, Any] = {"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}
 FAILURES = pytest.mark.parametrize(
@@ -37,9 +38,10 @@ def fail_engine(server: Live, number: signal.Signals) -> None:
 def test_a_stream_ends_with_an_error_and_the_next_request_is_answered(
     fragile: Live, number: signal.Signals, words: str
 ) -> None:
+    path = "/v1/chat/completions" if words == "died" else "/api/v1/chat/completions"
     with (
         fragile.client() as client,
-        client.stream("POST", "/v1/chat/completions", json={**ENDLESS, "stream": True}) as response,
+        client.stream("POST", path, json={**ENDLESS, "stream": True}) as response,
     ):
         lines = response.iter_lines()
         next(lines)
@@ -47,8 +49,13 @@ def test_a_stream_ends_with_an_error_and_the_next_request_is_answered(
         last = [line for line in lines if line][-1]
     event = json.loads(last.removeprefix("data: "))
     assert words in event["error"]["message"]
-    assert event["error"]["code"] == "engine_error"
-    assert event["choices"][0]["finish_reason"] == "error"
+    assert event["error"]["code"] == ("engine_error" if words == "died" else 503)
+    assert event["error"]["metadata"]["provider_code"] == "engine_error"
+    (choice,) = event["choices"]
+    assert choice.pop("native_finish_reason") == "error"
+    assert choice == {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+    if words == "hung":
+        conforms("ChatStreamChunk", event)
     answer = fragile.chat(max_tokens=4)
     assert answer.status_code == 200
     fragile.until("ready", fragile.is_ready)

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from cierzo.api.keys import check_exposure, with_key_file
+from cierzo.settings import ServerSettings, Settings, SettingsError
 from tests.api.live import HELLO, Live, start
 
 
 @pytest.fixture(scope="module")
-def guarded(model: Path) -> Iterator[Live]:
-    with start(model, server__api_keys=("first-key", "second-key")) as server:
+def guarded(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    file = tmp_path_factory.mktemp("keys") / "keys.txt"
+    file.write_text("# who may\n\n  filed-key \nother-key\n")
+    keys = ("first-key", "second-key")
+    with start(model, server__api_keys=keys, server__api_key_file=str(file)) as server:
         yield server
 
 
@@ -22,6 +27,8 @@ def guarded(model: Path) -> Iterator[Live]:
         {"authorization": "Bearer first-key"},
         {"authorization": "bearer second-key"},
         {"x-api-key": "second-key"},
+        {"authorization": "Bearer filed-key"},
+        {"authorization": "Bearer  other-key"},
     ],
 )
 def test_any_of_the_keys_opens(guarded: Live, headers: dict[str, str]) -> None:
@@ -38,6 +45,8 @@ def test_any_of_the_keys_opens(guarded: Live, headers: dict[str, str]) -> None:
         {"authorization": "Bearer first-key2"},
         {"authorization": "Basic first-key"},
         {"authorization": "first-key"},
+        {"authorization": "Bearer first-key,second-key"},
+        {"authorization": "Bearer # who may"},
         {"authorization": b"Bearer \xff\xfe"},
     ],
 )
@@ -46,10 +55,58 @@ def test_nothing_else_does(guarded: Live, path: str, headers: dict[str, str | by
     response = guarded.post(path, {}, headers=headers)
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
-    assert response.json()["error"]["code"] == "invalid_api_key"
+    error = response.json()["error"]
+    assert error["metadata"] == {"error_type": "authentication", "provider_code": "invalid_api_key"}
+    assert error["code"] == (401 if path.startswith("/api/") else "invalid_api_key")
     assert "first-key" not in response.text
 
 
 def test_health_and_metrics_need_none(guarded: Live) -> None:
     assert guarded.health() == (200, "ready")
     assert guarded.metrics()
+
+
+@pytest.mark.parametrize("key", ["Bearer anything", "nonsense", ""])
+def test_where_no_key_is_set_any_is_accepted(server: Live, key: str) -> None:
+    body = {"messages": HELLO, "max_tokens": 1}
+    headers = {"authorization": key}
+    assert server.post("/v1/chat/completions", body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.9.1"])
+def test_a_loopback_address_needs_no_key(host: str) -> None:
+    check_exposure(ServerSettings(host=host), insecure=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "no such host"])
+def test_any_other_address_needs_one(host: str) -> None:
+    with pytest.raises(SettingsError, match="CIERZO_API_KEY") as caught:
+        check_exposure(ServerSettings(host=host), insecure=False)
+    assert "--insecure" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    check_exposure(ServerSettings(host=host), insecure=True)
+    check_exposure(ServerSettings(host=host, api_keys=("k",)), insecure=False)
+    check_exposure(ServerSettings(host=host, api_key_file="keys"), insecure=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        (b"", "holds no key"),
+        (b"# only words\n\n", "holds no key"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"k\n" * 600_000, "larger than"),
+        (b"".join(b"key-%d\n" % i for i in range(2000)), "more than the 1,024"),
+    ],
+)
+def test_a_key_file_that_locks_nothing_is_refused(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=words) as caught:
+        with_key_file(Settings(server=ServerSettings(api_key_file=str(file))))
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -52,6 +52,8 @@ def test_the_routes_are_these(document: dict[str, Any]) -> None:
         ("/v1/models", "get"),
         ("/api/v1/models", "get"),
         ("/v1/models/{name}", "get"),
+        ("/api/v1/models/{author}/{slug}/endpoints", "get"),
+        ("/api/v1/models/{slug}/endpoints", "get"),
         ("/health", "get"),
         ("/metrics", "get"),
     }

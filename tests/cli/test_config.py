@@ -34,7 +34,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
 
 def test_keys_are_never_shown(tmp_path: Path) -> None:
     for arguments in (["config", "show"], ["config", "show", "--json"]):
-        done = cierzo(*arguments, cwd=tmp_path, CIERZO_API_KEYS="hush-1,hush-2")
+        done = cierzo(*arguments, cwd=tmp_path, CIERZO_API_KEY="hush-1,hush-2")
         assert "hush" not in done.stdout + done.stderr
         assert "2 set, not shown" in done.stdout
 

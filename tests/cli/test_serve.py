@@ -87,6 +87,40 @@ def test_settings_come_from_the_file_too(model: Path, tmp_path: Path) -> None:
         assert answer["usage"]["completion_tokens"] == 1
 
 
+def test_names_and_keys_come_from_options(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("from a file\n")
+    options = ("--alias", "one", "--alias", "two,author/three", "--api-key-file", "keys")
+    with serving(str(model), *options, "--api-key", "k1", *SMALL, cwd=tmp_path) as (_, url, _said):
+        for name, key in (("one", "k1"), ("two", "from a file"), ("author/three", "k1")):
+            body = {"model": name, "prompt": "Hi", "max_tokens": 1}
+            answer = post(f"{url}/v1/completions", body, Authorization=f"Bearer {key}")
+            assert answer["model"] == "tiny"
+
+
+def test_a_server_open_to_a_network_needs_a_key_or_a_word(model: Path, tmp_path: Path) -> None:
+    """It is refused before anything is fetched or loaded."""
+    done = cierzo("serve", "no-such-model", "--host", "0.0.0.0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "CIERZO_API_KEY" in done.stderr
+    with serving(str(model), "--host", "0.0.0.0", "--insecure", *SMALL, cwd=tmp_path) as (
+        _,
+        url,
+        _,
+    ):
+        port = url.rpartition(":")[2]
+        body = {"prompt": "Hi", "max_tokens": 1}
+        answer = post(f"http://127.0.0.1:{port}/v1/completions", body)
+        assert answer["usage"]["completion_tokens"] == 1
+
+
+def test_a_key_file_that_is_not_there_is_one_line(model: Path, tmp_path: Path) -> None:
+    done = cierzo("serve", str(model), "--api-key-file", "missing", "--port", "0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "server.api_key_file: missing: cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_address_in_use_is_one_line(model: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

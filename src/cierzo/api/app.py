@@ -35,22 +35,25 @@ def create_app(service: Service) -> ASGIApp:
 
     @app.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> Response:
-        return error_response(error)
+        return error_response(error, request.url.path)
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
-        where = f"{request.method} {request.url.path}"[:200]
+        path = request.url.path
+        where = f"{request.method} {path}"[:200]
         if error.status_code == 404:
-            return error_response(ApiError(404, f"there is no {where}", code="no_such_route"))
+            missing = ApiError(404, f"there is no {where}", code="no_such_route")
+            return error_response(missing, path)
         words = http.HTTPStatus(error.status_code).phrase.lower()
-        response = error_response(ApiError(error.status_code, f"{where}: {words}"))
+        response = error_response(ApiError(error.status_code, f"{where}: {words}"), path)
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
     async def defect(request: Request, error: Exception) -> Response:
         message = "the server has made a mistake; its log says more"
-        return error_response(ApiError(500, message, kind="server_error", code="internal_error"))
+        wrong = ApiError(500, message, kind="server_error", code="internal_error", final=True)
+        return error_response(wrong, request.url.path)
 
     settings = service.settings
     return Edge(app, settings.limits, settings.server, service.metrics.mark_response)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from cierzo.api import generation
-from cierzo.api.errors import bad_request, stream_error
+from cierzo.api.errors import bad_request
 from cierzo.api.generation import Delta, Job, Tally
 from cierzo.api.openapi import documented
+from cierzo.api.plan import Plan, head_of, respond, sampling_of
 from cierzo.api.schemas import common
 from cierzo.api.schemas.completions import (
     Completion,
@@ -28,44 +28,30 @@ from cierzo.api.schemas.completions import (
     prompts_of,
 )
 from cierzo.api.schemas.decode import decode_request
+from cierzo.api.schemas.routing import check_routing
 from cierzo.api.score_table import ScoreTable, joined, token_name
-from cierzo.api.service import Language, Service, new_id
-from cierzo.api.sse import DONE, Answer, EventStream, event, json_response
+from cierzo.api.service import Language, Service
+from cierzo.api.sse import DONE, event, json_response
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.engine.messages import TokenLogprobs
-from cierzo.engine.sampling_params import SamplingParams
 
 PARAM = "prompt"
 _DECODER = msgspec.json.Decoder(CompletionRequest)
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
+_BROKEN = {"object": "text_completion", "text": ""}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A checked request, ready to run. For each job, `echoes` has what goes before its text."""
+class CompletionPlan(Plan[CompletionRequest]):
+    """For each job, `echoes` has what goes before its text."""
 
-    request: CompletionRequest
-    jobs: tuple[Job, ...]
     echoes: tuple[str, ...]
-    id: str
-    created: int
-    model: str
-    fingerprint: str
-    tokenizer: Tokenizer
-    usage_in_stream: bool
 
     def completion(
         self, choices: list[CompletionChoice], usage: common.Usage | UnsetType = UNSET
     ) -> Completion:
         """The answer, or one event of it."""
-        return Completion(
-            id=self.id,
-            created=self.created,
-            model=self.model,
-            system_fingerprint=self.fingerprint,
-            choices=choices,
-            usage=usage,
-        )
+        return Completion(**self.head, choices=choices, usage=usage)
 
 
 def router(service: Service) -> APIRouter:
@@ -81,14 +67,7 @@ def router(service: Service) -> APIRouter:
         body = await request.body()
         language = service.ready()
         plan = await service.in_thread(lambda: _prepare(service, language, body, path))
-        headers = {"x-generation-id": plan.id}
-        if plan.request.stream:
-            head = {"id": plan.id, "object": "text_completion", "created": plan.created}
-            head |= {"model": plan.model, "system_fingerprint": plan.fingerprint}
-            return EventStream(
-                _events(service, plan), lambda error: stream_error(error, head), headers
-            )
-        return Answer(lambda: _answer(service, plan, headers))
+        return respond(service, plan, _answer, _events, _BROKEN)
 
     docs = documented(CompletionRequest, Completion, Completion)
     for path in ("/v1/completions", "/api/v1/completions"):
@@ -96,52 +75,41 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _prepare(service: Service, language: Language, body: bytes, path: str) -> Plan:
+def _prepare(service: Service, language: Language, body: bytes, path: str) -> CompletionPlan:
     """Everything that can be checked before the first token. Runs in a thread."""
     limits = service.settings.limits
     request = decode_request(body, _DECODER, limits.json_depth)
-    service.check_model(request.model, path)
+    check_routing(request, service.served, path)
     check_completion_request(request, limits)
     choices = common.check_choices(request.n, limits)
     wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
-    params = SamplingParams(
+    params = msgspec.structs.replace(
+        sampling_of(request, service.served.entry.sampling, limits),
         max_tokens=wanted,
-        temperature=common.given(request.temperature, 1.0),
-        top_p=common.given(request.top_p, 1.0),
-        top_k=common.given(request.top_k, 0),
-        min_p=common.given(request.min_p, 0.0),
-        presence_penalty=common.given(request.presence_penalty, 0.0),
-        frequency_penalty=common.given(request.frequency_penalty, 0.0),
-        repetition_penalty=common.given(request.repetition_penalty, 1.0),
-        logit_bias=request.logit_bias or {},
-        seed=request.seed,
-        stop=common.stop_strings(request.stop, limits),
         logprobs=request.logprobs,
         prompt_logprobs=request.logprobs if request.echo else None,
     )
     generation.check_params(params, service)
-    now = int(time.time())
-    name = new_id(now)
+    head = head_of(service, request)
     jobs: list[Job] = []
     echoes: list[str] = []
     for index, prompt in enumerate(prompts_of(request, limits)):
         ids = _token_ids(prompt, language, service)
         generation.check_context(len(ids), wanted, service, PARAM)
-        jobs += generation.jobs_for(ids, params, choices, f"{name}-{index}", mid_text=True)
+        name = f"{head['id']}-{index}"
+        jobs += generation.jobs_for(ids, params, choices, name, mid_text=True)
         text = ""
         if request.echo:
             text = prompt if isinstance(prompt, str) else _text(language.tokenizer, ids)
         echoes += [text] * choices
-    return Plan(
+    return CompletionPlan(
         request=request,
+        path=path,
         jobs=tuple(jobs),
-        echoes=tuple(echoes),
-        id=name,
-        created=now,
-        model=service.names[0],
-        fingerprint=service.fingerprint,
+        head=head,
         tokenizer=language.tokenizer,
-        usage_in_stream=common.usage_in_stream(request.stream_options, path),
+        usage_in_stream=common.usage_in_stream(request, path),
+        echoes=tuple(echoes),
     )
 
 
@@ -167,7 +135,7 @@ def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 class _Choice:
     """One choice as it comes: its echo, its text, and OpenAI's older table of log-probabilities."""
 
-    def __init__(self, plan: Plan, index: int) -> None:
+    def __init__(self, plan: CompletionPlan, index: int) -> None:
         self._plan = plan
         self._job = plan.jobs[index]
         self._echo = plan.echoes[index]
@@ -220,8 +188,7 @@ class _Choice:
         self._table.add(name, scores.logprob, top, at)
 
 
-async def _answer(service: Service, plan: Plan, headers: dict[str, str]) -> Response:
-    tally = Tally()
+async def _answer(service: Service, plan: CompletionPlan, tally: Tally) -> Response:
     choices = [_Choice(plan, index) for index in range(len(plan.jobs))]
     done = [CompletionChoice(index, "") for index in range(len(plan.jobs))]
     async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
@@ -233,18 +200,21 @@ async def _answer(service: Service, plan: Plan, headers: dict[str, str]) -> Resp
                 before.text + text,
                 joined(before.logprobs, logprobs),
                 delta.finish_reason,
+                delta.finish_reason,
             )
-    return json_response(plan.completion(done, tally.usage()), headers)
+    return json_response(plan.completion(done, tally.usage()))
 
 
-async def _events(service: Service, plan: Plan) -> AsyncGenerator[bytes, None]:
-    tally = Tally()
+async def _events(
+    service: Service, plan: CompletionPlan, tally: Tally
+) -> AsyncGenerator[bytes, None]:
     choices = [_Choice(plan, index) for index in range(len(plan.jobs))]
     async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
         async for index, delta in deltas:
             text, logprobs = choices[index].take(delta)
-            if text or delta.finish_reason or (logprobs and logprobs.tokens):
-                choice = CompletionChoice(index, text, logprobs, delta.finish_reason)
+            reason = delta.finish_reason
+            if text or reason or (logprobs and logprobs.tokens):
+                choice = CompletionChoice(index, text, logprobs, reason, reason)
                 yield event(plan.completion([choice]))
     last = event(plan.completion([], tally.usage())) if plan.usage_in_stream else b""
     yield last + DONE

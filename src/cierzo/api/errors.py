@@ -1,4 +1,4 @@
-"""What goes wrong, as clients are told: OpenAI's error object, for every status and in a stream."""
+"""What goes wrong, as clients are told: one error object for OpenRouter's clients and OpenAI's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,28 @@ import msgspec
 from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
 
 RETRY_SOON = 2  # seconds; for an engine that is on its way
+_OPENROUTER = "/api/"  # paths of OpenRouter's, whose clients take `code` for the status
+# OpenRouter's word for the kind of error, by status, where `code` says nothing closer.
+_ERROR_TYPES = {
+    401: "authentication",
+    402: "payment_required",
+    403: "permission_denied",
+    404: "not_found",
+    408: "timeout",
+    413: "payload_too_large",
+    422: "unprocessable",
+    429: "rate_limit_exceeded",
+    500: "server",
+    502: "provider_unavailable",
+    503: "provider_unavailable",
+}
+
+
+class ErrorMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The same error in OpenRouter's names, for programs."""
+
+    error_type: str
+    provider_code: str | None = None  # OpenAI's name, under OpenRouter's paths too
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -16,8 +38,9 @@ class ErrorDetail(msgspec.Struct, frozen=True):
 
     message: str
     type: str
-    param: str | None = None  # the field at fault, such as messages[0].content
-    code: str | None = None
+    param: str | None  # the field at fault, such as messages[0].content
+    code: int | str | None  # under /api/v1 the status, as OpenRouter; else a name, as OpenAI
+    metadata: ErrorMetadata
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -38,21 +61,34 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: int | None = None,
+        final: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.detail = ErrorDetail(message, kind, param, code)
+        error_type = _ERROR_TYPES.get(status, "invalid_request")
+        if code == "context_length_exceeded":
+            error_type = code
+        self.detail = ErrorDetail(message, kind, param, code, ErrorMetadata(error_type, code))
         self.retry_after = retry_after  # seconds
+        self.final = final  # the same request would fail again, though the status sounds else
 
-    def body(self) -> bytes:
-        """The JSON of the error object."""
-        return msgspec.json.encode(ErrorBody(self.detail))
+    def shown(self, path: str) -> ErrorDetail:
+        """The error object as the clients of that path read it."""
+        if not path.startswith(_OPENROUTER):
+            return self.detail
+        return msgspec.structs.replace(self.detail, code=self.status)
+
+    def body(self, path: str) -> bytes:
+        """The JSON of the answer."""
+        return msgspec.json.encode(ErrorBody(self.shown(path)))
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers that the answer needs besides its length."""
         headers = [(b"content-type", b"application/json")]
         if self.retry_after is not None:
             headers.append((b"retry-after", b"%d" % self.retry_after))
+        if self.final:
+            headers.append((b"x-should-retry", b"false"))
         if self.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         return headers
@@ -63,18 +99,21 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
     return ApiError(400, message, param=param, code=code)
 
 
-def unsupported(param: str, what: str | None = None) -> ApiError:
-    """A 400 for a parameter that is known but that this server cannot honour."""
-    return bad_request(
-        f"{what or param} is not supported by this server yet; leave it out",
-        param,
-        "unsupported_parameter",
-    )
+def unsupported(param: str, why: str) -> ApiError:
+    """A 400 for a value that is known, but that this server cannot honour."""
+    return bad_request(f"{param}: {why}", param, "unsupported_parameter")
 
 
 def unavailable(message: str, code: str, retry_after: int | None = RETRY_SOON) -> ApiError:
-    """A 503 for a server that is loading, ending, or without its engine."""
-    return ApiError(503, message, kind="server_error", code=code, retry_after=retry_after)
+    """A 503 for a server that is loading, ending, or without its engine (then no time is given)."""
+    return ApiError(
+        503,
+        message,
+        kind="server_error",
+        code=code,
+        retry_after=retry_after,
+        final=retry_after is None,
+    )
 
 
 def context_length_exceeded(limit: int, prompt: int, answer: int, param: str) -> ApiError:
@@ -111,8 +150,8 @@ def as_api_error(error: Exception) -> ApiError | None:
     return None
 
 
-def stream_error(error: ApiError, head: dict[str, Any]) -> bytes:
+def stream_error(error: ApiError, path: str, head: dict[str, Any], choice: dict[str, Any]) -> bytes:
     """The last event of a stream that broke: the error beside a choice that ends with it."""
-    choice = {"index": 0, "delta": {"content": ""}, "text": "", "finish_reason": "error"}
-    event = {**head, "error": error.detail, "choices": [choice]}
+    ended = {"index": 0, **choice, "finish_reason": "error", "native_finish_reason": "error"}
+    event = {**head, "error": error.shown(path), "choices": [ended]}
     return b"data: " + msgspec.json.encode(event) + b"\n\n"

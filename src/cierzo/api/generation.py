@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -14,7 +15,7 @@ import msgspec
 
 from cierzo.api.errors import as_api_error, bad_request, context_length_exceeded
 from cierzo.api.metrics import Outcome
-from cierzo.api.schemas.common import PromptTokensDetails, Usage
+from cierzo.api.schemas.common import CostDetails, PromptTokensDetails, Usage
 from cierzo.api.service import Language, Service
 from cierzo.chat.detokenizer import Detokenizer, TokenText
 from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
@@ -54,16 +55,27 @@ class Delta:
 
 @dataclass(slots=True)
 class Tally:
-    """Tokens of a whole request, for its usage."""
+    """Tokens of a whole request, for its usage. Prices are in US dollars a token."""
 
+    prompt_price: float
+    completion_price: float
     prompt: int = 0
     cached: int = 0
     completion: int = 0
 
     def usage(self) -> Usage:
         """As clients are told."""
-        total = self.prompt + self.completion
-        return Usage(self.prompt, self.completion, total, PromptTokensDetails(self.cached))
+        # Rounded to where a float's own error would show.
+        prompt_cost = round(self.prompt * self.prompt_price, 12)
+        completion_cost = round(self.completion * self.completion_price, 12)
+        return Usage(
+            prompt_tokens=self.prompt,
+            completion_tokens=self.completion,
+            total_tokens=self.prompt + self.completion,
+            cost=round(prompt_cost + completion_cost, 12),
+            cost_details=CostDetails(prompt_cost, completion_cost),
+            prompt_tokens_details=PromptTokensDetails(self.cached),
+        )
 
 
 def check_context(prompt_tokens: int, max_tokens: int | None, service: Service, param: str) -> int:
@@ -107,11 +119,15 @@ def jobs_for(
     *,
     mid_text: bool,
 ) -> tuple[Job, ...]:
-    """A job for each choice. The first has the request's seed, the others one that follows."""
+    """A job for each choice. The first has the request's seed, the others one that follows.
+
+    Without a seed one is drawn here, so that all that is made from it agrees.
+    """
+    seed = secrets.randbits(63) if params.seed is None else params.seed
     return tuple(
         Job(
             prompt,
-            msgspec.structs.replace(params, seed=seed_of_choice(params.seed, index)),
+            msgspec.structs.replace(params, seed=seed_of_choice(seed, index)),
             f"{request_id}-{index}",
             mid_text=mid_text,
             first=index == 0,
@@ -120,9 +136,9 @@ def jobs_for(
     )
 
 
-def seed_of_choice(seed: int | None, index: int) -> int | None:
+def seed_of_choice(seed: int, index: int) -> int:
     """The seed of one of several choices: the request's own for the first."""
-    if seed is None or index == 0:
+    if index == 0:
         return seed
     digest = hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")

@@ -16,10 +16,10 @@ def health_of(service: Service) -> Health:
     status = service.client.status
     state, detail = status.state, status.detail
     if service.stopping or state == "stopped":
-        return Health("stopping", "the server is shutting down", status.since, service.names[0])
+        return Health("stopping", "the server is shutting down", status.since, service.served.name)
     if state == "ready" and service.language is None:
-        return Health("loading", "reading the tokenizer", status.since, service.names[0])
-    return Health(state, detail, status.since, service.names[0])
+        return Health("loading", "reading the tokenizer", status.since, service.served.name)
+    return Health(state, detail, status.since, service.served.name)
 
 
 def router(service: Service) -> APIRouter:

@@ -8,12 +8,12 @@ its sender sees the answer.
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Callable, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cierzo.api.errors import ApiError
+from cierzo.api.keys import is_known
 from cierzo.api.protocol import LINGER_SECONDS, head_too_large
 from cierzo.settings import Limits, ServerSettings
 
@@ -57,7 +57,7 @@ class Edge:
                     return
             await self._app(scope, _replay(bytes(body), receive), counted)
         except ApiError as error:
-            await _refuse(error, receive, counted)
+            await _refuse(error, scope["path"], receive, counted)
         finally:
             self._held -= len(body)
 
@@ -92,8 +92,7 @@ class Edge:
         given = given.strip()
         if not given:
             message = "you did not provide an API key; send it as `Authorization: Bearer KEY`"
-        # Every key is compared, so that the time taken does not tell which one was close.
-        elif any([hmac.compare_digest(given, key) for key in self._keys]):
+        elif is_known(given, self._keys):
             return
         else:
             message = "incorrect API key provided"
@@ -150,9 +149,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def _refuse(error: ApiError, receive: Receive, send: Send) -> None:
+async def _refuse(error: ApiError, path: str, receive: Receive, send: Send) -> None:
     """Answers before the body is read, and lets the rest of it run into nothing for a moment."""
-    body = error.body()
+    body = error.body(path)
     headers = [*error.headers(), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -137,7 +137,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         if self.transport.is_closing():
             return
-        body = error.body()
+        body = error.body("")  # its path may not be known
         headers = [*error.headers(), (b"content-length", b"%d" % len(body))]
         headers.append((b"connection", b"close"))
         status = f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -11,17 +12,20 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from cierzo.api.keys import with_key_file
+from cierzo.api.served import quantization_of, served_model
 from cierzo.engine.client import EngineClient
 from cierzo.engine.errors import EngineError
 from cierzo.engine.messages import EngineLaunch
 from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.errors import ModelError
+from cierzo.model.registry import ModelEntry
 from cierzo.settings import ServerSettings, Settings
 
 if TYPE_CHECKING:
@@ -43,27 +47,27 @@ def say_on_stderr(line: str) -> None:
 def run_server(
     settings: Settings,
     path: Path,
-    name: str,
+    entry: ModelEntry,
     *,
-    aliases: Sequence[str] = (),
     tokenizer: Path | None = None,
     say: Say = say_on_stderr,
 ) -> int:
-    """Serves the checkpoint at `path` as `name` until a signal; returns the exit code.
+    """Serves the checkpoint at `path` until a signal; returns the exit code.
 
-    `aliases` are other names that requests may use; `tokenizer` is a tekken.json to use in place
+    `entry` has its names, prices and defaults; `tokenizer` is a tekken.json to use in place
     of the checkpoint's own vocabulary (see `open_checkpoint`). `say` takes one line at a time:
     the address, the engine's memory plan, when it is ready, what goes wrong. The codes: 0 after
     SIGINT or SIGTERM, 1 when the address is taken, the model cannot be loaded or the engine is
-    dead for good, 130 after a second signal.
+    dead for good, 130 after a second signal. Raises SettingsError for a key file of no use.
     """
+    settings = with_key_file(settings)
     try:
         sockets = _bind(settings.server)
     except OSError as error:
         where = f"{settings.server.host}:{settings.server.port}"
         say(f"cannot listen on {where}: {error.strerror or error}; choose another with --port")
         return 1
-    code = asyncio.run(_Life(settings, path, tokenizer, (name, *aliases), say).run(sockets))
+    code = asyncio.run(_Life(settings, path, tokenizer, entry, say).run(sockets))
     if code == 130:
         # At once: a thread that still tokenizes would be waited for.
         sys.stderr.flush()
@@ -79,13 +83,13 @@ class _Life:
         settings: Settings,
         path: Path,
         tokenizer: Path | None,
-        names: tuple[str, ...],
+        entry: ModelEntry,
         say: Say,
     ) -> None:
         self._settings = settings
         self._path = path
         self._tokenizer = tokenizer
-        self._names = names
+        self._served = served_model(entry, settings.server.aliases)
         self._say = say
         self._url = ""  # known once the sockets are
         self._signals = 0
@@ -128,7 +132,7 @@ class _Life:
         from cierzo.api.protocol import limited
         from cierzo.api.service import Service
 
-        service = Service(self._settings, client, self._names, Metrics(client))
+        service = Service(self._settings, client, self._served, Metrics(client))
         return service, _Server(
             uvicorn.Config(
                 create_app(service),
@@ -157,7 +161,8 @@ class _Life:
                 return 0
             failure = ready.result()
             if failure is None:
-                self._say(f"{self._names[0]} is ready; try:\n{_curl(self._url, self._names[0])}")
+                name = self._served.name
+                self._say(f"{name} is ready; try:\n{_curl(self._url, name)}")
                 dead = asyncio.create_task(service.client.wait_dead())
                 await asyncio.wait((signalled, dead), return_when=asyncio.FIRST_COMPLETED)
                 if signalled.done():
@@ -173,7 +178,10 @@ class _Life:
     async def _until_ready(self, service: Service, starting: asyncio.Task[None]) -> str | None:
         """Loads the words while the engine loads the weights. Returns what went wrong."""
         try:
-            service.language = await asyncio.to_thread(_load_language, self._path, self._tokenizer)
+            language, storage = await asyncio.to_thread(_read_model, self._path, self._tokenizer)
+            quantization = quantization_of(storage, self._settings.engine.quantize)
+            service.served = dataclasses.replace(self._served, quantization=quantization)
+            service.language = language
             await starting
         except (ModelError, EngineError) as error:
             return str(error)
@@ -212,15 +220,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _load_language(path: Path, tokenizer_path: Path | None) -> Language:
+def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, str]:
+    """How the model reads and writes, and how most of its weights are stored."""
     from cierzo.api.service import Language
     from cierzo.chat.template import load_chat_template
     from cierzo.chat.tokenizer import load_tokenizer
 
-    source = open_checkpoint(path, tokenizer=tokenizer_path).tokenizer
+    checkpoint = open_checkpoint(path, tokenizer=tokenizer_path)
+    source = checkpoint.tokenizer
     tokenizer = load_tokenizer(source)
     longest = max(len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size))
-    return Language(tokenizer, load_chat_template(source, tokenizer), longest)
+    language = Language(tokenizer, load_chat_template(source, tokenizer), longest)
+    return language, checkpoint.main_storage()
 
 
 def _bind(server: ServerSettings) -> list[socket.socket]:

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from cierzo.api.errors import ApiError, unavailable
+from cierzo.api.errors import unavailable
 from cierzo.api.metrics import Metrics
+from cierzo.api.served import ServedModel
 from cierzo.chat.template import ChatTemplate
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.engine.client import EngineClient
@@ -40,7 +41,7 @@ class Service:
 
     settings: Settings
     client: EngineClient
-    names: tuple[str, ...]  # of the model, the one that answers carry first
+    served: ServedModel
     metrics: Metrics
     language: Language | None = None  # None while it is being loaded
     stopping: bool = False
@@ -59,18 +60,6 @@ class Service:
         if self.language is None or status.state == "loading":
             raise unavailable("the model is still being loaded; see /health", "loading")
         return self.language
-
-    def check_model(self, name: str | None, path: str) -> None:
-        """Raises ApiError, each path as its owner does, for a model that is not served here."""
-        if name is None or name in self.names:
-            return
-        served = ", ".join(self.names)
-        shown = name[:200]
-        if path.startswith("/api/"):
-            message = f"{shown} is not a valid model ID; this server has {served}"
-            raise ApiError(400, message, param="model", code="model_not_found")
-        message = f"The model `{shown}` does not exist; this server has {served}"
-        raise ApiError(404, message, param="model", code="model_not_found")
 
     @property
     def fingerprint(self) -> str:

@@ -33,9 +33,9 @@ def json_response(value: object, headers: dict[str, str] | None = None) -> Respo
     return Response(_encode(value), media_type="application/json", headers=headers)
 
 
-def error_response(error: ApiError) -> Response:
-    """The answer that an error is."""
-    response = Response(error.body(), error.status)
+def error_response(error: ApiError, path: str) -> Response:
+    """The answer that an error is, to a request for `path`."""
+    response = Response(error.body(path), error.status)
     for name, value in error.headers():
         response.headers[name.decode()] = value.decode()
     return response
@@ -93,7 +93,7 @@ class EventStream(Response):
         except ApiError as error:
             if not self._started:
                 await _cancelled(comments)
-                await error_response(error)(scope, receive, send)
+                await error_response(error, scope["path"])(scope, receive, send)
                 return
             last = self._broken(error)
         finally:

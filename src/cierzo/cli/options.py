@@ -39,7 +39,7 @@ def takes_settings(*keys: str) -> Callable[[Callable[..., None]], Callable[..., 
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:
-            flags = {s.key: given.pop(s.name) for s in chosen}
+            flags = {s.key: _joined(given.pop(s.name)) for s in chosen}
             flags["model"] = given.get("model")
             settings, _ = load_settings(flags)
             command(settings, **given)
@@ -68,8 +68,18 @@ def _option(setting: Setting) -> inspect.Parameter:
         setting.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[str | None, option],
+        # A list may be given at once, with commas, or one by one.
+        annotation=Annotated[
+            list[str] | None if isinstance(setting.default, tuple) else str | None, option
+        ],
     )
+
+
+def _joined(given: str | list[str] | None) -> str | None:
+    """What was given for an option; nothing for one that was not."""
+    if isinstance(given, list):
+        return ",".join(given) if given else None
+    return given
 
 
 def _metavar(setting: Setting) -> str:

@@ -15,25 +15,24 @@ from cierzo.settings import Settings
 def serve(
     settings: Settings,
     model: Annotated[str | None, model_argument()] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="Let everyone on the network of --host in without a key."),
+    ] = False,
 ) -> None:
     """Serve a model over HTTP until Ctrl-C or SIGTERM.
 
     Without MODEL: the one that CIERZO_MODEL or cierzo.toml names, or the small default.
     """
+    from cierzo.api.keys import check_exposure
     from cierzo.model.registry import resolve
 
+    check_exposure(settings.server, insecure)
     with download_progress() as progress:
         found = resolve(settings.model, progress)
 
     note(f"serving {found.name} from {found.path}")
     from cierzo.api.server import run_server
 
-    code = run_server(
-        settings,
-        found.path,
-        found.name,
-        aliases=found.entry.aliases,
-        tokenizer=found.tokenizer,
-        say=note,
-    )
+    code = run_server(settings, found.path, found.entry, tokenizer=found.tokenizer, say=note)
     raise typer.Exit(code)

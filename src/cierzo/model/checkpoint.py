@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +54,13 @@ class Checkpoint:
                 start = tensor.data.size * i // _SAMPLES
                 digest.update(tensor.data[start : start + _SAMPLE_BYTES].tobytes())
         return digest.hexdigest()[:16]
+
+    def main_storage(self) -> str:
+        """The storage type of most of the numbers, such as "q4_k"."""
+        numbers: Counter[str] = Counter()
+        for tensor in self.tensors.values():
+            numbers[tensor.storage.value] += math.prod(tensor.shape)
+        return numbers.most_common(1)[0][0]
 
     def release(self, tensor: RawTensor) -> None:
         """Lets the file pages of a tensor leave memory, after it was laid out for a device."""

@@ -1,128 +1,65 @@
-"""Requests and answers of `/chat/completions`."""
+"""Requests of `/chat/completions`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from cierzo.api.errors import bad_request
 from cierzo.api.schemas import common
 from cierzo.api.schemas.common import refuse_unless
-from cierzo.chat import messages as chat
+from cierzo.api.schemas.messages import ChatMessage, check_message
+from cierzo.api.schemas.routing import RoutedRequest
 from cierzo.settings import Limits
 
-FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "error"]
+Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+_NO_REASONING = "this model does not reason; leave it out"
 
 
-class TextPart(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"
-):
-    """A piece of a message's text."""
+class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much to reason before the answer, and what to show of it."""
+
+    effort: Effort | None = None
+    max_tokens: common.CountOrZero | None = None
+    enabled: bool | None = None
+    exclude: bool | None = None  # nothing is shown anyway
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+    def asks(self) -> bool:
+        """Whether it asks for reasoning."""
+        if self.enabled is False or self.effort == "none":
+            return False
+        return bool(self.enabled or self.effort or self.max_tokens or self.summary)
+
+
+class PredictedText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A piece of a prediction."""
 
     text: str
-    cache_control: Any = None  # caching is automatic
-    prompt_cache_breakpoint: Any = None
+    type: Literal["text"] = "text"
 
 
-Content: TypeAlias = str | list[TextPart]
+class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the answer will probably be: it may save time, and never changes the answer."""
+
+    type: Literal["content"]
+    content: str | list[PredictedText]
 
 
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="role"):
-    """What every role may carry."""
+class DebugOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to tell of the request on its way to a provider."""
 
-    name: str | None = None
-    cache_control: Any = None
-
-
-class SystemMessage(_Message, frozen=True, tag="system", kw_only=True):
-    """Instructions."""
-
-    content: Content
+    echo_upstream_body: bool | None = None
 
 
-class DeveloperMessage(_Message, frozen=True, tag="developer", kw_only=True):
-    """Instructions, in OpenAI's newer word for them."""
-
-    content: Content
-
-
-class UserMessage(_Message, frozen=True, tag="user", kw_only=True):
-    """What the user said."""
-
-    content: Content
-
-
-class FunctionCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which function to call; `arguments` is JSON text."""
-
-    name: str
-    arguments: str
-
-
-class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A call that the assistant made earlier."""
-
-    function: FunctionCall
-    id: str | None = None
-    type: Literal["function"] | None = None
-    index: int | None = None
-
-
-class AssistantMessage(_Message, frozen=True, tag="assistant", kw_only=True):
-    """What the assistant said; as the last message, the beginning of its answer.
-
-    What other servers put into their answers may come back: reasoning, annotations and the like
-    are no part of the prompt of a model that does not reason.
-    """
-
-    content: Content | None = None
-    tool_calls: list[ToolCall] | None = None
-    refusal: str | None = None
-    function_call: Any = None
-    audio: Any = None
-    images: Any = None
-    annotations: Any = None
-    reasoning: Any = None
-    reasoning_content: Any = None
-    reasoning_details: Any = None
-    model: Any = None
-
-
-class ToolMessage(_Message, frozen=True, tag="tool", kw_only=True):
-    """What a tool answered."""
-
-    content: Content | None = None
-    tool_call_id: str | None = None
-
-
-ChatMessage: TypeAlias = (
-    SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
-)
-
-
-class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ChatRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A conversation to continue, and how. null is the same as leaving a field out."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]
-    model: str | None = None
     max_completion_tokens: common.Count | None = None
     max_tokens: common.Count | None = None  # the older name
-    temperature: common.Temperature | None = None
-    top_p: common.TopP | None = None
-    top_k: common.TopK | None = None
-    min_p: common.Probability | None = None
-    top_a: common.Probability | None = None
-    frequency_penalty: common.Penalty | None = None
-    presence_penalty: common.Penalty | None = None
-    repetition_penalty: common.RepetitionPenalty | None = None
-    logit_bias: dict[common.TokenId, common.Bias] | None = None
-    seed: common.Seed | None = None
-    stop: str | list[str] | None = None
-    n: common.Count | None = None
-    stream: bool | None = None
-    stream_options: common.StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: common.CountOrZero | None = None
     response_format: dict[str, Any] | None = None
@@ -132,40 +69,27 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     function_call: Any = None
+    prediction: Prediction | None = None
     modalities: list[str] | None = None
-    prediction: Any = None  # draft tokens: they never change the answer
-    reasoning: dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    include_reasoning: bool | None = None
-    verbosity: str | None = None
-    provider: Any = None
-    models: list[str] | None = None
-    route: str | None = None
-    plugins: list[Any] | None = None
-    transforms: list[Any] | None = None
+    reasoning: Reasoning | None = None
+    reasoning_effort: Effort | None = None
+    include_reasoning: bool | None = None  # all that there is, none, is included
+    verbosity: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    stop_server_tools_when: list[Any] | None = None  # the server has no tools of its own
     audio: Any = None
     image_config: Any = None
     web_search_options: Any = None
-    stop_server_tools_when: Any = None
     prompt: Any = None
     store: bool | None = None
-    debug: Any = None
-    # The rest names or groups requests and changes nothing in the answer.
-    usage: Any = None
-    user: str | None = None
-    metadata: dict[str, str] | None = None
-    session_id: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
-    prompt_cache_options: Any = None
-    safety_identifier: str | None = None
-    service_tier: str | None = None
-    cache_control: Any = None
-    trace: Any = None
+    debug: DebugOptions | None = None
+
+    def longest_answer(self) -> int | None:
+        """In tokens, if it says; the newer name wins."""
+        return self.max_completion_tokens or self.max_tokens
 
 
 def check_chat_request(request: ChatRequest, limits: Limits) -> None:
-    """Raises ApiError for what the types cannot say: limits, and what is not supported yet."""
+    """Raises ApiError for what the types cannot say: limits, and what is not supported."""
     common.check_length("messages", request.messages, limits.messages)
     common.check_length("tools", request.tools, limits.tools)
     common.check_length("logit_bias", request.logit_bias, limits.logit_bias_entries)
@@ -175,125 +99,33 @@ def check_chat_request(request: ChatRequest, limits: Limits) -> None:
             raise bad_request(f"top_logprobs: must be from 0 to {most}", "top_logprobs")
         if not request.logprobs:
             raise bad_request("top_logprobs: needs logprobs to be true", "top_logprobs")
-    refuse_unless("response_format", request.response_format, {"type": "text"})
-    refuse_unless("tools", request.tools)
-    refuse_unless("tool_choice", request.tool_choice, "none", "auto")
-    refuse_unless("functions", request.functions)
-    refuse_unless("function_call", request.function_call, "none", "auto")
-    refuse_unless("modalities", request.modalities, ["text"])
-    refuse_unless("top_a", request.top_a, 0)
-    refuse_unless("reasoning", request.reasoning, {"effort": "none"}, {"enabled": False})
-    refuse_unless("reasoning_effort", request.reasoning_effort, "none")
-    refuse_unless("verbosity", request.verbosity, "medium")
-    refuse_unless("models", request.models)
-    refuse_unless("route", request.route, "fallback")
-    for name in ("provider", "plugins", "transforms", "audio", "image_config", "prompt", "store"):
-        refuse_unless(name, getattr(request, name))
-    for name in ("web_search_options", "stop_server_tools_when", "debug"):
-        refuse_unless(name, getattr(request, name))
+    _check_unsupported(request)
     for index, message in enumerate(request.messages):
-        if isinstance(message, AssistantMessage):
-            for name in ("function_call", "audio", "images"):
-                refuse_unless(f"messages[{index}].{name}", getattr(message, name))
+        check_message(message, f"messages[{index}]")
 
 
-def to_chat_message(message: ChatMessage) -> chat.Message:
-    """The message as the rooms below know it."""
-    content = message.content
-    calls: tuple[chat.ToolCall, ...] = ()
-    call_id = None
-    if isinstance(message, AssistantMessage):
-        calls = tuple(
-            chat.ToolCall(call.function.name, call.function.arguments, call.id)
-            for call in message.tool_calls or ()
-        )
-    elif isinstance(message, ToolMessage):
-        call_id = message.tool_call_id
-    return chat.Message(
-        role=str(message.__struct_config__.tag),
-        content=tuple(part.text for part in content) if isinstance(content, list) else content,
-        name=message.name,
-        tool_calls=calls,
-        tool_call_id=call_id,
+def _check_unsupported(request: ChatRequest) -> None:
+    text_only = "this model reads and writes text only; leave it out"
+    refuse_unless("modalities", request.modalities, text_only, ["text"], [])
+    refuse_unless("audio", request.audio, text_only)
+    refuse_unless("image_config", request.image_config, text_only, {})
+    if request.reasoning is not None and request.reasoning.asks():
+        refuse_unless("reasoning", True, _NO_REASONING)
+    refuse_unless("reasoning_effort", request.reasoning_effort, _NO_REASONING, "none")
+    refuse_unless("verbosity", request.verbosity, "only medium is known here", "medium")
+    refuse_unless(
+        "web_search_options",
+        request.web_search_options,
+        "there is no web search here; leave it out",
     )
-
-
-class TopLogprob(msgspec.Struct, frozen=True):
-    """A token that could have stood there."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class TokenLogprob(msgspec.Struct, frozen=True):
-    """A token of the answer and what else could have stood there."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-    top_logprobs: list[TopLogprob]
-
-
-class ChoiceLogprobs(msgspec.Struct, frozen=True):
-    """Log-probabilities of the answer's tokens."""
-
-    content: list[TokenLogprob]
-    refusal: None = None
-
-
-class AnswerMessage(msgspec.Struct, frozen=True):
-    """The answer."""
-
-    content: str
-    role: Literal["assistant"] = "assistant"
-    refusal: None = None
-
-
-class ChatChoice(msgspec.Struct, frozen=True):
-    """One of `n` answers."""
-
-    index: int
-    message: AnswerMessage
-    logprobs: ChoiceLogprobs | None
-    finish_reason: FinishReason
-
-
-class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer."""
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int  # Unix time
-    model: str
-    system_fingerprint: str  # names build, weights and device
-    choices: list[ChatChoice]
-    usage: common.Usage
-
-
-class MessageDelta(msgspec.Struct, frozen=True):
-    """What is new."""
-
-    content: str | UnsetType = UNSET
-    role: Literal["assistant"] | UnsetType = UNSET
-
-
-class ChunkChoice(msgspec.Struct, frozen=True):
-    """What is new in one choice."""
-
-    index: int
-    delta: MessageDelta
-    finish_reason: FinishReason | None = None
-    logprobs: ChoiceLogprobs | None = None
-
-
-class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a stream."""
-
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int  # Unix time
-    model: str
-    system_fingerprint: str
-    choices: list[ChunkChoice]
-    usage: common.Usage | UnsetType = UNSET
+    refuse_unless("prompt", request.prompt, "prompts are not stored here; send messages")
+    refuse_unless("store", request.store, "answers are not stored here; leave it out")
+    if request.debug is not None:
+        echo = request.debug.echo_upstream_body
+        refuse_unless("debug.echo_upstream_body", echo, "there is nothing upstream")
+    not_yet = "this value is not supported by this server yet; leave it out"
+    refuse_unless("response_format", request.response_format, not_yet, {}, {"type": "text"})
+    refuse_unless("tools", request.tools, not_yet, [])
+    refuse_unless("tool_choice", request.tool_choice, not_yet, "none", "auto")
+    refuse_unless("functions", request.functions, not_yet, [])
+    refuse_unless("function_call", request.function_call, not_yet, "none", "auto")

@@ -1,12 +1,12 @@
-"""Fields that several protocols share: sampling, streaming, usage, and their bounds."""
+"""Fields that both kinds of completions share: sampling, streaming, usage, and their bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from cierzo.api.errors import bad_request, unsupported
 from cierzo.settings import Limits
@@ -25,6 +25,8 @@ CountOrZero = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "error"]
+
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a stream ends."""
@@ -33,19 +35,76 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_obfuscation: bool | None = None  # padding against eavesdroppers; none is added
 
 
+class UsageOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenRouter's older way to ask for usage, which its paths always have."""
+
+    include: bool | None = None
+
+
+class SamplingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How tokens are chosen and sent. null is the same as leaving a field out."""
+
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None  # 0: all
+    min_p: Probability | None = None
+    top_a: Probability | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    logit_bias: dict[TokenId, Bias] | None = None
+    seed: Seed | None = None
+    stop: str | list[str] | None = None
+    n: Count | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    usage: UsageOptions | None = None
+
+
 class PromptTokensDetails(msgspec.Struct, frozen=True):
     """Where the prompt's tokens came from."""
 
     cached_tokens: int = 0
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """What a request cost, in tokens. A prompt shared by several choices counts once."""
+class CompletionTokensDetails(msgspec.Struct, frozen=True):
+    """What the answer's tokens were. Nothing is drafted from a prediction yet."""
+
+    reasoning_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class CostDetails(msgspec.Struct, frozen=True):
+    """Where the cost comes from, in US dollars."""
+
+    upstream_inference_prompt_cost: float
+    upstream_inference_completions_cost: float
+    upstream_inference_cost: float | None = None  # of somebody else's key; there is none
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request took. A prompt shared by several choices counts once."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    cost: float  # US dollars, by the prices in /models
+    cost_details: CostDetails
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
+    is_byok: bool = False
+
+
+class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What every answer and every event of a stream begins with."""
+
+    id: str
+    created: int  # Unix time
+    model: str
+    provider: str
+    system_fingerprint: str  # names build, weights and device
+    service_tier: str | UnsetType = UNSET  # the only one there is, where a request names one
 
 
 def stop_strings(stop: str | list[str] | None, limits: Limits) -> tuple[str, ...]:
@@ -73,14 +132,14 @@ def check_choices(n: int | None, limits: Limits) -> int:
     return n or 1
 
 
-def refuse_unless(param: str, value: object, *harmless: object) -> None:
-    """Raises ApiError unless a parameter that is not supported has a value that asks for nothing.
+def refuse_unless(param: str, value: object, why: str, *harmless: object) -> None:
+    """Raises ApiError, saying why, unless a value asks for nothing that is not done here.
 
-    null, false, nothing in a list or object are always harmless.
+    null and false are always harmless.
     """
-    if value is None or value is False or value in ([], {}, *harmless):
+    if value is None or value is False or value in harmless:
         return
-    raise unsupported(param, f"{param}: this value")
+    raise unsupported(param, why)
 
 
 def given(value: T | None, default: T) -> T:
@@ -88,6 +147,8 @@ def given(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
-def usage_in_stream(options: StreamOptions | None, path: str) -> bool:
+def usage_in_stream(request: SamplingRequest, path: str) -> bool:
     """Whether a stream ends with its usage: always for OpenRouter, when asked for OpenAI."""
-    return path.startswith("/api/") or bool(options and options.include_usage)
+    options, older = request.stream_options, request.usage
+    asked = bool(options and options.include_usage) or bool(older and older.include)
+    return asked or path.startswith("/api/")

@@ -10,37 +10,23 @@ from msgspec import UNSET, Meta, UnsetType
 from cierzo.api.errors import bad_request, unsupported
 from cierzo.api.schemas import common
 from cierzo.api.schemas.common import refuse_unless
+from cierzo.api.schemas.routing import RoutedRequest
 from cierzo.settings import Limits
 
 MAX_LOGPROBS = 5  # OpenAI's bound for this interface
 Prompt: TypeAlias = str | tuple[int, ...]
 
 
-class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CompletionRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A text to go on with, and how. null is the same as leaving a field out."""
 
     # A text, texts, the token ids of a text, or those of several texts.
     prompt: str | Annotated[list[str | common.TokenId | list[common.TokenId]], Meta(min_length=1)]
-    model: str | None = None
     max_tokens: common.CountOrZero | None = None
-    temperature: common.Temperature | None = None
-    top_p: common.TopP | None = None
-    top_k: common.TopK | None = None
-    min_p: common.Probability | None = None
-    frequency_penalty: common.Penalty | None = None
-    presence_penalty: common.Penalty | None = None
-    repetition_penalty: common.RepetitionPenalty | None = None
-    logit_bias: dict[common.TokenId, common.Bias] | None = None
-    seed: common.Seed | None = None
-    stop: str | list[str] | None = None
-    n: common.Count | None = None
     best_of: common.Count | None = None
     echo: bool | None = None
     logprobs: common.CountOrZero | None = None
-    stream: bool | None = None
-    stream_options: common.StreamOptions | None = None
     suffix: str | None = None
-    user: str | None = None
 
 
 def check_completion_request(request: CompletionRequest, limits: Limits) -> None:
@@ -49,8 +35,8 @@ def check_completion_request(request: CompletionRequest, limits: Limits) -> None
     if request.logprobs is not None and request.logprobs > MAX_LOGPROBS:
         raise bad_request(f"logprobs: must be from 0 to {MAX_LOGPROBS}", "logprobs")
     if request.best_of is not None and request.best_of != (request.n or 1):
-        raise unsupported("best_of", "best_of other than n")
-    refuse_unless("suffix", request.suffix, "")
+        raise unsupported("best_of", "choosing among more than n is not done here; leave it out")
+    refuse_unless("suffix", request.suffix, "texts cannot be filled in here; leave it out", "")
 
 
 def prompts_of(request: CompletionRequest, limits: Limits) -> list[Prompt]:
@@ -87,15 +73,12 @@ class CompletionChoice(msgspec.Struct, frozen=True):
     text: str
     logprobs: CompletionLogprobs | None = None
     finish_reason: Literal["stop", "length"] | None = None
+    native_finish_reason: str | None = None
 
 
-class Completion(msgspec.Struct, frozen=True, kw_only=True):
+class Completion(common.AnswerHead, frozen=True, kw_only=True):
     """The whole answer; in a stream, one event of it."""
 
-    id: str
     object: Literal["text_completion"] = "text_completion"
-    created: int  # Unix time
-    model: str
-    system_fingerprint: str
     choices: list[CompletionChoice]
     usage: common.Usage | UnsetType = UNSET

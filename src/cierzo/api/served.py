@@ -1,0 +1,72 @@
+"""The model that is served: its names, prices, defaults, and what its weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cierzo.api.errors import ApiError
+from cierzo.model.registry import ModelEntry
+
+PROVIDER = "Cierzo"
+_OPEN_LICENCES = ("apache-2.0", "mit")
+# OpenRouter's words for how weights are stored; others, such as 5 or 6 bits, have none.
+_QUANTIZATIONS = {
+    "f32": "fp32",
+    "f16": "fp16",
+    "bf16": "bf16",
+    "q8_0": "int8",
+    "q4_0": "int4",
+    "q4_1": "int4",
+    "q4_k": "int4",
+}
+_ON_LOAD = {"w8": "int8", "w4": "int4"}  # float weights, by engine.quantize
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model, known by several names; answers carry the first."""
+
+    names: tuple[str, ...]
+    entry: ModelEntry
+    quantization: str = "unknown"  # until it is loaded
+
+    @property
+    def name(self) -> str:
+        """The name that answers carry."""
+        return self.names[0]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its licence lets anyone train on what it writes."""
+        return self.entry.licence.lower() in _OPEN_LICENCES
+
+    def check_asked(self, model: str | None, fallbacks: Sequence[str] | None, path: str) -> None:
+        """Raises ApiError, each path as its owner does, unless one of the names asked for is ours.
+
+        A request that names no model gets the one there is.
+        """
+        if model in self.names or any(name in self.names for name in fallbacks or ()):
+            return
+        if model is None and not fallbacks:
+            return
+        asked = model if model is not None else (fallbacks or ("",))[0]
+        param = "model" if model is not None else "models"
+        shown, ours = asked[:200], ", ".join(self.names)
+        if path.startswith("/api/"):
+            message = f"{shown} is not a valid model ID; this server has {ours}"
+            raise ApiError(400, message, param=param, code="model_not_found")
+        message = f"The model `{shown}` does not exist; this server has {ours}"
+        raise ApiError(404, message, param=param, code="model_not_found")
+
+
+def served_model(entry: ModelEntry, aliases: Sequence[str]) -> ServedModel:
+    """The model under its own name, the registry's other names and those of the settings."""
+    return ServedModel(tuple(dict.fromkeys((entry.name, *entry.aliases, *aliases))), entry)
+
+
+def quantization_of(storage: str, quantize: str) -> str:
+    """OpenRouter's word for weights of this storage type, or "unknown"."""
+    if storage in ("f32", "f16", "bf16") and quantize:
+        return _ON_LOAD[quantize]
+    return _QUANTIZATIONS.get(storage, "unknown")
