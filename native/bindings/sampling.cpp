@@ -134,9 +134,9 @@ class BoundSampler {
 
 BoundState make_state(int vocab_size, const Tokens& prompt, float temperature, float top_p,
                       int top_k, float min_p, float top_a, float presence_penalty,
-                      float frequency_penalty,
-                      float repetition_penalty, uint64_t seed, int min_tokens, int logprobs,
-                      std::vector<std::pair<int32_t, float>> bias, std::vector<int32_t> stop_ids) {
+                      float frequency_penalty, float repetition_penalty, uint64_t seed,
+                      int min_tokens, int logprobs, std::vector<std::pair<int32_t, float>> bias,
+                      std::vector<int32_t> stop_ids) {
     const auto check = [vocab_size](int32_t token) {
         if (token < 0 || token >= vocab_size) {
             throw std::invalid_argument("token id " + std::to_string(token) +
@@ -147,9 +147,19 @@ BoundState make_state(int vocab_size, const Tokens& prompt, float temperature, f
     for (const int32_t token : stop_ids) check(token);
     const int size = static_cast<int>(prompt.shape(0));
     for (int i = 0; i < size; ++i) check(prompt.data()[i]);
-    SamplingOptions options{
-        temperature, top_p, top_k, min_p, top_a, presence_penalty, frequency_penalty,
-        repetition_penalty, seed, min_tokens, logprobs, std::move(bias), std::move(stop_ids)};
+    SamplingOptions options{temperature,
+                            top_p,
+                            top_k,
+                            min_p,
+                            top_a,
+                            presence_penalty,
+                            frequency_penalty,
+                            repetition_penalty,
+                            seed,
+                            min_tokens,
+                            logprobs,
+                            std::move(bias),
+                            std::move(stop_ids)};
     return {SamplingState(std::move(options), prompt.data(), size), {}};
 }
 
@@ -178,8 +188,8 @@ void bind_sampling(nb::module_& m) {
           "repetition_penalty"_a, "seed"_a, "min_tokens"_a, "logprobs"_a, "bias"_a, "stop_ids"_a);
     nb::class_<BoundSampler>(m, "RowSampler", "Chooses tokens from rows of logits.")
         .def(nb::init<int>(), "vocab_size"_a)
-        .def("choose", &BoundSampler::choose, "logits"_a, "rows"_a, "states"_a,
-             "masks"_a, "slots"_a,
+        .def("choose", &BoundSampler::choose, "logits"_a, "rows"_a, "states"_a, "masks"_a,
+             "slots"_a,
              "One token for each state, from the row at the same place, among those with a bit in "
              "the mask of its slot (slot -1: all); -1 where the logits are "
              "not finite, -2 where nothing is left to choose from.")

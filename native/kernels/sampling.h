@@ -13,6 +13,9 @@ constexpr int sample_chunks(int n) { return (n + kSampleChunk - 1) / kSampleChun
 struct SamplingKernels {
     // The largest value of each chunk of x[n]. False if any value is NaN or infinite.
     bool (*chunk_max)(const float* x, int n, float* max);
+    // out[i] = x[i] where bit i of `mask` is set (lowest bit first), else minus infinity; the
+    // largest of each chunk of out. `out` may be `x`.
+    void (*keep_masked)(const float* x, int n, const uint32_t* mask, float* out, float* max);
     // w[i] = exp((x[i] - max) * inv_temperature), or 0 where that is below `floor` or 2^-126;
     // max is x's largest. Sums of w by chunk. `w` may be null (sums only) or `x`.
     void (*chunk_exp)(const float* x, int n, float max, float inv_temperature, float floor,

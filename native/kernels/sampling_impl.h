@@ -52,6 +52,30 @@ inline bool chunk_max(const float* x, int n, float* max) {
     return reduce_add(finite) == 0.0f;
 }
 
+inline void keep_masked(const float* x, int n, const uint32_t* mask, float* out, float* max) {
+    static_assert(kSampleChunk % 32 == 0);
+    for (int begin = 0; begin < n; begin += kSampleChunk) {
+        const int end = std::min(begin + kSampleChunk, n);
+        F32 most = broadcast(kLowest);
+        for (int first = begin; first < end; first += 32) {
+            const uint32_t word = mask[first / 32];
+            const int count = std::min(32, end - first);
+            if (word == 0) {
+                std::fill_n(out + first, count, kLowest);
+                continue;
+            }
+            // Written so that the compiler makes vectors of it.
+            float kept[32];
+            std::fill_n(kept, 32, kLowest);
+            std::memcpy(kept, x + first, static_cast<size_t>(count) * sizeof(float));
+            for (int i = 0; i < 32; ++i) kept[i] = (word >> i & 1) != 0 ? kept[i] : kLowest;
+            most = vmax(vmax(load(kept), load(kept + kWidth)), most);
+            std::memcpy(out + first, kept, static_cast<size_t>(count) * sizeof(float));
+        }
+        max[begin / kSampleChunk] = reduce_max(most);
+    }
+}
+
 inline void chunk_exp(const float* x, int n, float max, float inv_temperature, float floor,
                       float* w, float* sum) {
     const F32 scale = broadcast(inv_temperature * kLog2E);
@@ -141,8 +165,9 @@ inline int gather_from(const float* x, int n, const float* max, float bound, int
 }  // namespace sampling
 
 inline SamplingKernels sampling_kernels() {
-    return {&sampling::chunk_max,  &sampling::chunk_exp, &sampling::mass_from,
-            &sampling::count_from, &sampling::keep_from, &sampling::gather_from};
+    return {&sampling::chunk_max,  &sampling::keep_masked, &sampling::chunk_exp,
+            &sampling::mass_from,  &sampling::count_from,  &sampling::keep_from,
+            &sampling::gather_from};
 }
 
 }  // namespace cierzo::CIERZO_ISA

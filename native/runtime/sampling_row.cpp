@@ -49,14 +49,17 @@ int32_t RowSampler::choose(const float* logits, const SamplingState& state, cons
         list_top(logits, options.logprobs, normaliser, &logprobs->top);
     }
     const float* x = logits;
-    if (state.modifies() || mask != nullptr) {
+    if (state.modifies()) {
         modified_.assign(logits, logits + vocab_size_);
-        if (state.modifies()) state.modify(modified_.data());
-        if (mask != nullptr) apply_mask(mask);
+        state.modify(modified_.data());
         x = modified_.data();
-        kernels_.chunk_max(x, vocab_size_, max_.data());
-        if (!std::isfinite(largest())) return kNothingLeft;
+        if (mask == nullptr) kernels_.chunk_max(x, vocab_size_, max_.data());
     }
+    if (mask != nullptr) {
+        kernels_.keep_masked(x, vocab_size_, mask, modified_.data(), max_.data());
+        x = modified_.data();
+    }
+    if (x != logits && !std::isfinite(largest())) return kNothingLeft;
     const int32_t token = draw(x, options, static_cast<uint64_t>(state.length()));
     if (options.logprobs >= 0) {
         logprobs->chosen = {token, static_cast<float>(logits[token] - normaliser)};
@@ -70,24 +73,6 @@ bool RowSampler::explain(const float* logits, int32_t token, int num_top, TokenL
     list_top(logits, num_top, normaliser, &logprobs->top);
     logprobs->chosen = {token, static_cast<float>(logits[token] - normaliser)};
     return true;
-}
-
-// Sets the logits of tokens without a bit to minus infinity.
-void RowSampler::apply_mask(const uint32_t* mask) {
-    constexpr float kNever = -std::numeric_limits<float>::infinity();
-    for (int begin = 0; begin < vocab_size_; begin += 32) {
-        const uint32_t word = mask[begin / 32];
-        if (word == ~uint32_t{0}) continue;
-        float* x = modified_.data() + begin;
-        const int count = std::min(32, vocab_size_ - begin);
-        if (word == 0) {
-            std::fill_n(x, count, kNever);
-            continue;
-        }
-        for (int i = 0; i < count; ++i) {
-            if (!(word >> i & 1)) x[i] = kNever;
-        }
-    }
 }
 
 float RowSampler::largest() const { return *std::max_element(max_.begin(), max_.end()); }

@@ -51,7 +51,6 @@ class RowSampler {
     };
 
     // These read a row whose chunk maxima are in max_.
-    void apply_mask(const uint32_t* mask);
     float largest() const;
     int32_t first_largest(const float* x) const;
     double log_sum_exp(const float* x);
