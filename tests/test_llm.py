@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from cierzo import LLM, SamplingParams
 from cierzo.backends.tensor import StorageType
 from cierzo.chat.messages import ChatError, Message
 from cierzo.engine.errors import EngineError, PromptTooLong
+from cierzo.grammar.constraint import Constraint
 from cierzo.model.errors import ModelError
 from cierzo.settings import SettingsError
 from tests.support.checkpoints import TinyModel, write_gguf
@@ -161,3 +163,11 @@ def test_the_default_model_answers(default_model: Path) -> None:
 def test_importing_the_package_loads_nothing_heavy() -> None:
     script = "import sys, cierzo; assert 'numpy' not in sys.modules; cierzo.LLM, cierzo.__version__"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_an_answer_can_be_held_to_a_grammar(llm: LLM) -> None:
+    constraint = Constraint(grammar="start: /[a-f]{3}-[0-9]{4}/")
+    params = SamplingParams(max_tokens=40, seed=1, constraint=constraint)
+    for answer in llm.generate(["One", "Two"], params):
+        assert re.fullmatch(r"[a-f]{3}-[0-9]{4}", answer.text)
+        assert answer.finish_reason == "stop"

@@ -23,7 +23,7 @@ from cierzo.backends.ops import Logits
 from cierzo.chat.detokenizer import Detokenizer
 from cierzo.chat.messages import Message
 from cierzo.chat.template import load_chat_template
-from cierzo.chat.tokenizer import load_tokenizer
+from cierzo.chat.tokenizer import load_tokenizer, token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.errors import EngineError
 from cierzo.engine.loading import LoadError, load
@@ -208,6 +208,8 @@ class LLM:
     ) -> Iterator[tuple[int, Piece]]:
         """Pieces of all answers as they come, each with the index of its prompt."""
         engine = self.engine
+        if params.constraint is not None and engine.grammars is None:
+            engine.set_vocabulary(token_bytes_of(self.tokenizer))
         waiting = list(enumerate(prompts))[::-1]
         running: dict[str, tuple[int, Detokenizer]] = {}
         try:
