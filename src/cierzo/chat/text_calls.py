@@ -24,6 +24,8 @@ class TextCalls:
     """The format, where a template writes the tags as tokens of their own, or as text."""
 
     tags: dict[int, str] = field(default_factory=dict)  # token ids of OPEN and CLOSE, if they have
+    before: str = "\n"  # between content and the first call
+    between: str = "\n"  # between two calls
 
     trims = False
     writes_ids = False
@@ -44,12 +46,14 @@ class TextCalls:
         return () if mode != "none" or self.trigger is None else (self.trigger,)
 
     def opening(self, after_text: bool) -> str:
-        return ('"\\n" ' if after_text else "") + self._tag(OPEN)
+        space = f"{_quoted(self.before)} " if after_text and self.before else ""
+        return space + self._tag(OPEN)
 
     def calls(
         self, arguments: Sequence[tuple[str, str]], parallel: bool, call_ids: CallIds | None
     ) -> str:
-        again = f' ("\\n" {self._tag(OPEN)} call)*' if parallel else ""
+        space = f"{_quoted(self.between)} " if self.between else ""
+        again = f" ({space}{self._tag(OPEN)} call)*" if parallel else ""
         objects = [
             _quoted(f'\n{{"name": "{name}", "arguments": ') + f' {rule} "}}\\n" {self._tag(CLOSE)}'
             for name, rule in arguments
@@ -64,10 +68,11 @@ class TextCalls:
         return _quoted(text) if token is None else f"<[{token}]>"
 
 
-def text_format(tokenizer: Tokenizer) -> TextCalls:
+def text_format(tokenizer: Tokenizer, before: str, between: str) -> TextCalls:
     """The format of a template that writes the tags itself: as tokens, if there are such."""
     known = {**tokenizer.added_tokens, **tokenizer.control_tokens}
-    return TextCalls({known[tag]: tag for tag in (OPEN, CLOSE) if {OPEN, CLOSE} <= known.keys()})
+    both = {OPEN, CLOSE} <= known.keys()
+    return TextCalls({known[tag]: tag for tag in (OPEN, CLOSE) if both}, before, between)
 
 
 def with_tools_in_text(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
