@@ -1,16 +1,38 @@
-"""Verifies complete JSON values under a schema. (First version; helper S replaces it.)"""
+"""The last word on a finished value: whether it is valid under the schema as it was given.
+
+What is wrong is told with its place in the text, so that the search can go back to where it can be
+mended. What cannot be verified counts as wrong.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
-import jsonschema
+from jsonschema import ValidationError  # type: ignore[import-untyped]
+
+from cierzo.grammar.json_text import Part, TextError, read
+from cierzo.grammar.schema.dialect import draft_of
+from cierzo.grammar.validation import MOST_STEPS, Unverifiable, validator_for
+
+MOST_ERRORS = 64
+_AT_THE_END = (
+    "required",
+    "minItems",
+    "minProperties",
+    "dependentRequired",
+    "dependencies",
+    "contains",
+)
+_AT_THE_NAME = ("properties", "additionalProperties", "unevaluatedProperties", "propertyNames")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Violation:
-    """What is wrong with a value, and where: a span of its bytes."""
+    """What is wrong, and where: the bytes from `start` to `end`. What follows cannot mend it."""
 
     message: str
     start: int
@@ -18,12 +40,85 @@ class Violation:
 
 
 class Verifier:
-    """One schema, given as JSON text."""
+    """Holds values to one schema (JSON text). The work for one value is bounded by `steps`."""
 
-    def __init__(self, schema_json: str) -> None:
-        self._validator = jsonschema.Draft202012Validator(json.loads(schema_json))
+    def __init__(self, schema_json: str, steps: int = MOST_STEPS) -> None:
+        self._schema = json.loads(schema_json)
+        self._draft = draft_of(self._schema)
+        self._steps = steps
 
     def violation(self, value: bytes) -> Violation | None:
-        """What is wrong with a value; None if it is valid."""
-        error = next(self._validator.iter_errors(json.loads(value)), None)
-        return None if error is None else Violation(error.message, 0, len(value))
+        """Give the first thing that is wrong with a value; None if it is valid."""
+        try:
+            text = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return Violation("the value is not UTF-8", error.start, error.end)
+        try:
+            whole = read(text)
+        except TextError as error:
+            return _in_bytes(text, str(error), error.start, error.end)
+        try:
+            validator = validator_for(self._schema, self._draft, self._steps)
+            errors = list(islice(validator.iter_errors(whole.value), MOST_ERRORS))
+            if not errors:
+                return None
+            message, start, end = _first(errors, whole)
+        except (Unverifiable, RecursionError) as error:
+            reason = str(error) or "it is nested too deep"
+            return _in_bytes(text, f"cannot be verified: {reason}", whole.start, whole.end)
+        return _in_bytes(text, message, start, end)
+
+
+def _in_bytes(text: str, message: str, start: int, end: int) -> Violation:
+    first = len(text[:start].encode())
+    return Violation(message[:300], first, first + len(text[start:end].encode()))
+
+
+def _first(errors: Iterable[ValidationError], whole: Part) -> tuple[str, int, int]:
+    """Give the error that ends first: whatever comes later is written anew anyway."""
+    found = [(error.message, *_place(error, whole)) for error in errors]
+    return min(found, key=lambda place: (place[2], -place[1]))
+
+
+def _place(error: ValidationError, whole: Part) -> tuple[int, int]:  # noqa: PLR0911
+    part: Part = whole
+    last: str | int | None = None
+    for key in error.absolute_path:
+        child = part.child(key)
+        if child is None:
+            return part.start, part.end
+        part, last = child, key
+    keyword = error.validator
+    if keyword in _AT_THE_NAME and isinstance(last, str):
+        return part.name_start, part.name_end
+    if keyword in _AT_THE_END:
+        return part.end - 1, part.end
+    if keyword == "minLength":
+        return part.end - 1, part.end
+    if keyword in ("maxItems", "maxProperties"):
+        parts = part.items or list(part.members.values())
+        most = int(error.validator_value)
+        if most < len(parts):
+            return _gap(part, parts, most)
+    if keyword in ("anyOf", "oneOf") and error.context:
+        return _farthest(error, whole)
+    if isinstance(part.value, int | float) and not isinstance(part.value, bool):
+        # A number ends only with what follows it.
+        return part.start, min(part.end + 1, whole.end)
+    return part.start, part.end
+
+
+def _farthest(error: ValidationError, whole: Part) -> tuple[int, int]:
+    """Of several alternatives, blame the value where the one that got farthest gave up."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+    places = [_first(inner, whole)[1:] for inner in branches.values()]
+    return max(places)
+
+
+def _gap(part: Part, parts: list[Part], index: int) -> tuple[int, int]:
+    """Give what stands before the member that is one too many: there it could have ended."""
+    start = part.start if index == 0 else parts[index - 1].end
+    end = parts[index].name_start or parts[index].start
+    return start, max(end, start + 1)

@@ -1,0 +1,110 @@
+"""Schemas made of schemas that apply to the same value: all, any, one, not, if, dependencies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cierzo.grammar.schema.masks import Mask, all_of, any_of, options_of
+
+if TYPE_CHECKING:
+    from cierzo.grammar.schema.references import Place
+    from cierzo.grammar.schema.rewrite import Rewriter
+
+MOST_WAYS = 64  # through all alternatives of one schema
+
+
+def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
+    found: list[Mask] = []
+    if "$ref" in words:
+        target = rewriter.references.resolve(words["$ref"], place.base, (*place.path, "$ref"))
+        found.append(rewriter.reference(target, positive=True))
+    for key in ("$dynamicRef", "$recursiveRef"):
+        if key not in words:
+            continue
+        found.append(_dynamic(rewriter, place, words[key], key))
+    found += [rewriter.beside(place, "allOf", at) for at in range(len(words.get("allOf", ())))]
+    if "anyOf" in words:
+        found.append(
+            any_of(rewriter.beside(place, "anyOf", at) for at in range(len(words["anyOf"])))
+        )
+    if "oneOf" in words:
+        found.append(_one_of(rewriter, place, len(words["oneOf"])))
+    if "not" in words:
+        found.append(rewriter.beside(place, "not", positive=False))
+    if "if" in words and ("then" in words or "else" in words):
+        found.append(_conditional(rewriter, place, words))
+    found += _dependencies(rewriter, place, words)
+    return _bounded(rewriter, found)
+
+
+def _bounded(rewriter: Rewriter, masks: list[Mask]) -> list[Mask]:
+    """Leave alternatives to the check where multiplying them out would be too much."""
+    ways = 1
+    kept: list[Mask] = []
+    for mask in sorted(masks, key=options_of):
+        if options_of(mask) > 1 and ways > 1 and ways * options_of(mask) > MOST_WAYS:
+            rewriter.exact = False
+            continue
+        ways *= options_of(mask)
+        kept.append(mask)
+    return [mask for mask in masks if any(mask is other for other in kept)]
+
+
+def _dynamic(rewriter: Rewriter, place: Place, reference: str, key: str) -> Mask:
+    """Follow a dynamic reference where it can only mean one schema."""
+    name = "#" if key == "$recursiveRef" else reference.rpartition("#")[2]
+    if rewriter.references.dynamic.get(name, 0) > 1:
+        return rewriter.loose()
+    target = rewriter.references.resolve(reference, place.base, (*place.path, key))
+    return rewriter.reference(target, positive=True)
+
+
+def _one_of(rewriter: Rewriter, place: Place, count: int) -> Mask:
+    """Any of them where they exclude each other; else each without the others, if that is small."""
+    options = [rewriter.beside(place, "oneOf", at) for at in range(count)]
+    disjoint = rewriter.known.disjoint
+    clashes = [
+        [j for j in range(count) if j != i and not disjoint(options[i], options[j])]
+        for i in range(count)
+    ]
+    if not any(clashes):
+        return any_of(options)
+    exact, rewriter.exact = rewriter.exact, True
+    if count <= 8:
+        negatives = {
+            j: rewriter.beside(place, "oneOf", j, positive=False) for js in clashes for j in js
+        }
+        apart = [
+            all_of([option, *(negatives[j] for j in clashes[i])])
+            for i, option in enumerate(options)
+        ]
+        if sum(map(options_of, apart)) <= MOST_WAYS:
+            rewriter.exact &= exact
+            return any_of(apart)
+    rewriter.exact = False
+    return any_of(options)
+
+
+def _conditional(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mask:
+    condition = rewriter.beside(place, "if")
+    otherwise = rewriter.beside(place, "if", positive=False)
+    then = rewriter.beside(place, "then") if "then" in words else True
+    other = rewriter.beside(place, "else") if "else" in words else True
+    return any_of([all_of([condition, then]), all_of([otherwise, other])])
+
+
+def _dependencies(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
+    required = words.get("required", [])
+    found: list[Mask] = []
+    for key in ("dependencies", "dependentRequired", "dependentSchemas"):
+        for name, needed in words.get(key, {}).items():
+            then: Mask
+            if isinstance(needed, list):
+                then = {"required": list(dict.fromkeys([name, *needed]))} if needed else True
+            else:
+                then = all_of([{"required": [name]}, rewriter.beside(place, key, name)])
+            if isinstance(required, list) and name in required:
+                found.append(then)
+            elif then not in (True, {"required": [name]}):
+                found.append(any_of([{"properties": {name: False}}, all_of([then])]))
+    return found

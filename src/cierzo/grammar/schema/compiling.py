@@ -1,0 +1,119 @@
+"""Where llguidance refuses a mask after all: leave out the part it names, until it does not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from llguidance import LLMatcher, LLParserLimits
+
+# What compiling a grammar may take. llguidance counts work, not time: the same everywhere.
+COMPILE_LIMITS: dict[str, Any] = {
+    "initial_lexer_fuel": 2_000_000,
+    "step_lexer_fuel": 500_000,
+    "step_max_items": 100_000,
+    "max_items_in_row": 4_000,
+    "max_lexer_states": 100_000,
+    "max_grammar_size": 200_000,
+    "verbose_errors": False,
+}
+MOST_TRIES = 16
+MOST_TEXT = 300_000  # characters of grammar that are compiled to find what is wrong
+
+GUIDANCE: dict[str, Any] = {
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "whitespace_flexible": False,
+    # No \uXXXX: names that are taken must have one spelling. So there are no control characters
+    # but those with a short escape.
+    "json_allowed_escapes": 'nrbtf\\"',
+}
+
+
+def inline(mask: dict[str, Any]) -> str:
+    """Give the text after `%json`: the mask, and the one spelling that json.dumps has."""
+    return json.dumps({**mask, "x-guidance": GUIDANCE})
+
+
+def limits() -> LLParserLimits:
+    return LLParserLimits(**COMPILE_LIMITS)
+
+
+def problem(mask: dict[str, Any]) -> str | None:
+    """Say why llguidance refuses a mask; None: it does not."""
+    grammar = f"start: %json {inline(mask)}\n"
+    failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, limits=limits())
+    return messages[0] if failed else None
+
+
+def unsatisfiable(message: str) -> bool:
+    return (
+        "Unsatisfiable schema" in message or "unsatisfiable" in message.split("\n", maxsplit=1)[0]
+    )
+
+
+def weaken(mask: dict[str, Any], message: str) -> str | None:
+    """Leave out, in place, what llguidance objects to; give its last word, None if it is content."""
+    tries = max(4, min(MOST_TRIES, MOST_TEXT // len(inline(mask))))
+    for keys in _suspects(message):
+        found = [(part, key) for part in _parts(mask) for key in keys if key in part]
+        if not found or tries <= 0:
+            continue
+        taken = [(part, key, part.pop(key)) for part, key in found]
+        after = problem(mask)
+        tries -= 1
+        if after is not None and (_kind(after) == _kind(message) or unsatisfiable(after)):
+            for part, key, value in taken:
+                part[key] = value
+            continue
+        if after is not None:
+            return weaken(mask, after)
+        for part, key, value in taken[:tries]:
+            part[key] = value
+            if problem(mask) is not None:
+                del part[key]
+        return None
+    return message
+
+
+def _kind(message: str) -> str:
+    return re.sub(r"/.*/|[0-9]+", "", message.split("\n", maxsplit=1)[0])[:80]
+
+
+def _suspects(message: str) -> Iterator[tuple[str, ...]]:
+    """Yield keywords that may be to blame, the likeliest first."""
+    if "min/maxProperties" in message:
+        yield ("minProperties", "maxProperties")
+    if "regex" in message or "fuel" in message or "lexer" in message:
+        yield ("pattern",)
+        yield ("minLength", "maxLength")
+    if "multipleOf" in message:
+        yield ("multipleOf",)
+    if "size" in message or "large" in message:
+        yield ("maxItems", "minItems")
+    yield ("multipleOf",)
+    yield ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+    yield ("minProperties", "maxProperties")
+    yield ("pattern",)
+    yield ("maxItems",)
+    yield ("allOf",)
+    yield ("anyOf",)
+
+
+def _parts(mask: Any) -> Iterator[dict[str, Any]]:
+    """Yield all schemas in a mask (not the maps of names to schemas)."""
+    stack = [mask]
+    seen = set()
+    while stack:
+        node = stack.pop()
+        if not isinstance(node, dict) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        for key in ("properties", "patternProperties", "$defs"):
+            stack.extend(node.get(key, {}).values())
+        for key in ("allOf", "anyOf", "prefixItems"):
+            stack.extend(node.get(key, ()))
+        stack.extend(node.get(key) for key in ("items", "additionalProperties"))

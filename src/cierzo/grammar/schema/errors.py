@@ -1,0 +1,14 @@
+"""What is wrong with a schema, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SchemaError(ValueError):
+    """A schema that cannot be served. `path` names the part: "properties.a.pattern"."""
+
+    def __init__(self, message: str, path: Iterable[str | int] = ()) -> None:
+        self.path = ".".join(str(part) for part in path)
+        self.reason = message
+        super().__init__(f"{self.path or 'the schema'}: {message}"[:500].replace("\n", " "))

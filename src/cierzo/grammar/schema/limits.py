@@ -1,0 +1,49 @@
+"""How large a schema may be. What is larger is refused before anything is done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cierzo.grammar.schema.errors import SchemaError
+
+
+@dataclass(frozen=True)
+class SchemaLimits:
+    text: int = 1_000_000  # characters of all names and strings, and a few for each value
+    nodes: int = 60_000  # objects, arrays and plain values
+    depth: int = 64  # of nesting
+    enum: int = 10_000  # values in one enum
+    pattern: int = 4_000  # characters in one pattern
+    expanded: int = 40_000  # subschemas after rewriting
+
+
+DEFAULT_LIMITS = SchemaLimits()
+
+
+def check_size(schema: Any, limits: SchemaLimits) -> None:
+    """Raise SchemaError if the schema is too large; stops as soon as that is known."""
+    text = nodes = 0
+    stack: list[tuple[Any, tuple[str | int, ...]]] = [(schema, ())]
+    while stack:
+        value, path = stack.pop()
+        nodes += 1
+        text += len(value) if isinstance(value, str) else 2
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                raise SchemaError("a key is not a string", path)
+            text += sum(len(key) for key in value)
+            stack.extend((child, (*path, key)) for key, child in value.items())
+        elif isinstance(value, list):
+            if path and path[-1] == "enum" and len(value) > limits.enum:
+                raise SchemaError(f"has {len(value)} values; at most {limits.enum} may be", path)
+            if len(value) > limits.nodes:
+                raise SchemaError(f"has {len(value)} entries; that is too many", path)
+            stack.extend((child, (*path, at)) for at, child in enumerate(value))
+        elif not isinstance(value, str | int | float | bool | None):
+            raise SchemaError(f"{type(value).__name__} is no JSON", path)
+        if len(path) > limits.depth:
+            raise SchemaError(f"is nested deeper than {limits.depth} levels", path[:6])
+        if text > limits.text or nodes > limits.nodes:
+            bounds = f"{limits.nodes} values and {limits.text} characters"
+            raise SchemaError(f"is larger than {bounds}", path[:2])

@@ -1,0 +1,149 @@
+"""Masks: the JSON schemas that are given to llguidance, and what can be told from them.
+
+Only keywords that llguidance enforces, and no negation: leaving out a part allows more, never less.
+References are all of the form `#/$defs/<name>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+Mask: TypeAlias = bool | dict[str, Any]
+
+ALL_TYPES = ("null", "boolean", "number", "string", "array", "object")
+
+
+def all_of(masks: Iterable[Mask]) -> Mask:
+    """Give the mask of what fits all; what comes first decides the order of properties."""
+    parts: list[dict[str, Any]] = []
+    for mask in masks:
+        if mask is False:
+            return False
+        if mask is True or mask == {}:
+            continue
+        assert isinstance(mask, dict)
+        inner = mask["allOf"] if set(mask) == {"allOf"} else [mask]
+        parts.extend(part for part in inner if part not in parts)
+    if not parts:
+        return True
+    return parts[0] if len(parts) == 1 else {"allOf": parts}
+
+
+def any_of(masks: Iterable[Mask]) -> Mask:
+    """Give the mask of what fits one at least."""
+    parts: list[dict[str, Any]] = []
+    for mask in masks:
+        if mask is True or mask == {}:
+            return True
+        if mask is False:
+            continue
+        assert isinstance(mask, dict)
+        inner = mask["anyOf"] if set(mask) == {"anyOf"} else [mask]
+        parts.extend(part for part in inner if part not in parts)
+    if not parts:
+        return False
+    return parts[0] if len(parts) == 1 else {"anyOf": parts}
+
+
+def options_of(mask: Mask) -> int:
+    """Give how many ways there are through a mask, where it is multiplied with another."""
+    if not isinstance(mask, dict):
+        return 1
+    ways = sum(options_of(part) for part in mask["anyOf"]) if "anyOf" in mask else 1
+    for part in mask.get("allOf", ()):
+        ways *= options_of(part)
+    return ways
+
+
+class Known:
+    """What can be told of masks, with the definitions they refer to (None: not yet made)."""
+
+    def __init__(self, definitions: Mapping[str, Mask | None]) -> None:
+        self._definitions = definitions
+
+    def body(self, mask: Mask) -> Mask:
+        for _ in range(8):
+            if not isinstance(mask, dict) or set(mask) != {"$ref"}:
+                return mask
+            found = self._definitions.get(mask["$ref"].rpartition("/")[2])
+            mask = True if found is None else found
+        return True
+
+    def types(self, mask: Mask, depth: int = 0) -> frozenset[str]:
+        """Give the types that fitting values can have (perhaps more); an integer is a number."""
+        mask = self.body(mask)
+        if mask is False:
+            return frozenset()
+        if mask is True or depth > 8:
+            return frozenset(ALL_TYPES)
+        assert isinstance(mask, dict)
+        found = frozenset(ALL_TYPES)
+        if "type" in mask:
+            named = mask["type"] if isinstance(mask["type"], list) else [mask["type"]]
+            found &= {"number" if name == "integer" else name for name in named}
+        if "enum" in mask:
+            found &= {type_of(value) for value in mask["enum"]}
+        for part in mask.get("allOf", ()):
+            found &= self.types(part, depth + 1)
+        if "anyOf" in mask:
+            found &= frozenset().union(*(self.types(p, depth + 1) for p in mask["anyOf"]))
+        if "$ref" in mask:
+            found &= self.types({"$ref": mask["$ref"]}, depth + 1)
+        return found
+
+    def disjoint(self, one: Mask, other: Mask, depth: int = 0) -> bool:
+        """Say whether it is certain that no value fits both."""
+        one, other = self.body(one), self.body(other)
+        common = self.types(one) & self.types(other)
+        if not common:
+            return True
+        if not isinstance(one, dict) or not isinstance(other, dict) or depth > 4:
+            return False
+        if "enum" in one and "enum" in other:
+            return not any(same(a, b) for a in one["enum"] for b in other["enum"])
+        for left, right in ((one, other), (other, one)):
+            if "anyOf" in left:
+                return all(self.disjoint(part, right, depth + 1) for part in left["anyOf"])
+        for left, right in ((one, other), (other, one)):
+            if any(self.disjoint(part, right, depth + 1) for part in left.get("allOf", ())):
+                return True
+        return common == {"object"} and self._apart(one, other, depth)
+
+    def _apart(self, one: dict[str, Any], other: dict[str, Any], depth: int) -> bool:
+        """Say whether a property that one of two objects must have tells them apart."""
+        for name in {*one.get("required", ()), *other.get("required", ())}:
+            if self.disjoint(self._property(one, name), self._property(other, name), depth + 1):
+                return True
+        return False
+
+    def _property(self, mask: dict[str, Any], name: str) -> Mask:
+        if name in mask.get("properties", {}):
+            return mask["properties"][name]  # type: ignore[no-any-return]
+        if mask.get("additionalProperties") is False and not mask.get("patternProperties"):
+            return False
+        return True
+
+
+def type_of(value: Any) -> str:
+    """Give the type of a JSON value; an integer is a number."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Say whether two JSON values are equal: 1 and 1.0 are, 1 and true are not."""
+    if type_of(one) != type_of(other):
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return bool(one == other)

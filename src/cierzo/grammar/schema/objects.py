@@ -1,0 +1,228 @@
+"""Objects: properties, those that no name is given for, names themselves, and how many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cierzo.grammar.pattern import MatchError, PatternError, masked, matches, quoted
+from cierzo.grammar.schema.arrays import _APPLICATORS
+from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.schema.masks import Mask, all_of, any_of
+
+if TYPE_CHECKING:
+    from cierzo.grammar.schema.references import Place
+    from cierzo.grammar.schema.rewrite import Rewriter
+
+
+def objects(
+    rewriter: Rewriter, place: Place, words: dict[str, Any], out: dict[str, Any]
+) -> list[Mask]:
+    properties = {
+        name: rewriter.child(place, "properties", name) for name in words.get("properties", {})
+    }
+    required = words.get("required")
+    needed = list(dict.fromkeys(required)) if isinstance(required, list) else []
+    others: Mask = True
+    if "additionalProperties" in words:
+        others = rewriter.child(place, "additionalProperties")
+    elif "unevaluatedProperties" in words:
+        others = _unevaluated(rewriter, place, words, properties)
+    patterns: dict[str, Mask] = {}
+    for text in words.get("patternProperties", {}):
+        body = rewriter.child(place, "patternProperties", text)
+        others = _pattern(rewriter, place, text, body, patterns, properties, others)
+    if "propertyNames" in words:
+        others = _names(rewriter, place, properties, patterns, others, needed)
+    if properties:
+        out["properties"] = properties
+    if needed:
+        out["required"] = needed
+    if patterns:
+        out["patternProperties"] = patterns
+    if others is not True:
+        out["additionalProperties"] = others
+    return _count(rewriter, place, words, out)
+
+
+def _pattern(
+    rewriter: Rewriter,
+    place: Place,
+    text: str,
+    body: Mask,
+    patterns: dict[str, Mask],
+    properties: dict[str, Mask],
+    others: Mask,
+) -> Mask:
+    """Add the names that match `text`; where that cannot be said, allow `body` under other names."""
+    path = (*place.path, "patternProperties", text)
+    try:
+        result = masked(text)
+        for name in properties:
+            if matches(text, name):
+                properties[name] = all_of([properties[name], body])
+    except (PatternError, MatchError) as error:
+        raise SchemaError(f"cannot be used: {error}", path) from None
+    spelled = result.patterns[0] if result.patterns else "(?s:.*)"
+    if not result.exact or len(result.patterns) > 1:
+        rewriter.exact = False
+        return any_of([others, body])
+    for other, its_body in patterns.items():
+        if its_body == body:
+            del patterns[other]
+            patterns[f"^(?:{_inside(other)}|{_inside(spelled)})$"] = body
+            return others
+    if not all(_apart(spelled, other) for other in patterns):
+        rewriter.exact = False
+        return any_of([others, body])
+    patterns[spelled] = body
+    return others
+
+
+def _inside(spelled: str) -> str:
+    return (
+        spelled.removeprefix("^(?:").removesuffix(")$") if spelled.startswith("^(?:") else spelled
+    )
+
+
+def _apart(one: str, other: str) -> bool:
+    from llguidance import LLMatcher
+
+    mask = {"type": "object", "patternProperties": {one: True, other: True}}
+    failed, _ = LLMatcher.validate_grammar_with_warnings(LLMatcher.grammar_from_json_schema(mask))
+    return not failed
+
+
+def _names(
+    rewriter: Rewriter,
+    place: Place,
+    properties: dict[str, Mask],
+    patterns: dict[str, Mask],
+    others: Mask,
+    needed: list[str],
+) -> Mask:
+    """Hold the names to their schema, where it is one pattern or a list."""
+    below = rewriter.below(place, "propertyNames")
+    names = rewriter.known.body(rewriter.child(place, "propertyNames"))
+    for name in properties:
+        if not rewriter.valid(below.node, name):
+            properties[name] = False
+    if names is True:
+        return others
+    if names is False:
+        patterns.clear()
+        return False
+    pattern = names_pattern(names)
+    if "enum" in names and not patterns:
+        for name in names["enum"]:
+            if isinstance(name, str):
+                properties.setdefault(name, others)
+        return False
+    if pattern is None or patterns:
+        rewriter.exact = False
+        return others
+    if others is not False:
+        patterns[pattern] = others
+    for name in needed:
+        if name not in properties and not rewriter.valid(below.node, name):
+            properties[name] = False
+    return False
+
+
+def names_pattern(names: dict[str, Any]) -> str | None:
+    """Give the one pattern that says what names are allowed; None if it takes more."""
+    if names.get("type", "string") != "string" and "string" not in names["type"]:
+        return None
+    said = set(names) - {"type"}
+    if said == {"pattern"}:
+        return str(names["pattern"])
+    if said == {"enum"}:
+        return f"^(?:{'|'.join(quoted(n) for n in names['enum'] if isinstance(n, str))})$"
+    if said and said <= {"minLength", "maxLength"}:
+        return f"^(?s:.{{{names.get('minLength', 0)},{names.get('maxLength', '')}}})$"
+    return None
+
+
+def _unevaluated(
+    rewriter: Rewriter, place: Place, words: dict[str, Any], properties: dict[str, Mask]
+) -> Mask:
+    """Allow what the neighbours evaluate, where it is known by name."""
+    if not any(key in words for key in _APPLICATORS):
+        return rewriter.child(place, "unevaluatedProperties")
+    names: set[str] = set()
+    rewriter.exact = False
+    if words["unevaluatedProperties"] is not False or not _collect(rewriter, place, names, 0):
+        return True
+    for name in sorted(names):
+        properties.setdefault(name, True)
+    return False
+
+
+def _collect(rewriter: Rewriter, place: Place, names: set[str], depth: int) -> bool:
+    """Collect the names that a schema and its neighbours evaluate; False if they are not all known."""
+    node = place.node
+    if not isinstance(node, dict):
+        return node is False or depth > 0
+    if depth > 6 or "patternProperties" in node or "$dynamicRef" in node:
+        return False
+    if depth and ("additionalProperties" in node or "unevaluatedProperties" in node):
+        return False
+    names.update(node.get("properties", {}))
+    below: list[Place] = []
+    for key in ("allOf", "anyOf", "oneOf"):
+        below += [rewriter.below(place, key, at) for at in range(len(node.get(key, ())))]
+    below += [rewriter.below(place, key) for key in ("if", "then", "else", "not") if key in node]
+    below += [
+        rewriter.below(place, "dependentSchemas", n) for n in node.get("dependentSchemas", {})
+    ]
+    if "$ref" in node:
+        below.append(rewriter.references.resolve(node["$ref"], place.base, place.path))
+    return all(_collect(rewriter, child, names, depth + 1) for child in below)
+
+
+def _count(
+    rewriter: Rewriter, place: Place, words: dict[str, Any], out: dict[str, Any]
+) -> list[Mask]:
+    """Bound the number of properties, as far as masks can count."""
+    least = int(words.get("minProperties", 0))
+    most = int(words["maxProperties"]) if "maxProperties" in words else None
+    needed = out.get("required", [])
+    if most is not None and len(needed) > most:
+        raise SchemaError(f"{len(needed)} properties are required", (*place.path, "maxProperties"))
+    properties = {
+        name: body for name, body in out.get("properties", {}).items() if body is not False
+    }
+    optional = [name for name in properties if name not in needed]
+    open_ended = bool(out.get("patternProperties")) or out.get("additionalProperties") is not False
+    if not open_ended:
+        if least > len(properties):
+            raise SchemaError("more properties than there can be", (*place.path, "minProperties"))
+        if most is not None and most >= len(properties):
+            most = None
+    least = 0 if least <= len(needed) else least
+    if least == 0 and most is None:
+        return []
+    if least > 1 or (most is not None and most > len(needed)):
+        rewriter.exact = False  # a name that stands twice would count twice
+    if most is not None and most == len(needed):
+        # Nothing beyond what is required: no other name at all.
+        for name in optional:
+            out["properties"][name] = False
+        out.pop("patternProperties", None)
+        out["additionalProperties"] = False
+        return []
+    if not optional:
+        out.update({"minProperties": least} if least else {})
+        out.update({"maxProperties": most} if most is not None else {})
+        return []
+    rewriter.exact &= least <= 1 and most is None
+    if least == 0 or len(optional) > 40:
+        return []
+    # One at least that is not required: each in turn must be there, or else one without a name.
+    ways: list[Mask] = [{"type": "object", "required": [name]} for name in optional]
+    if open_ended:
+        unnamed = dict.fromkeys(properties, True) | dict.fromkeys(optional, False)
+        ways.append({"properties": unnamed, "minProperties": len(needed) + 1})
+    out_of_objects = [name for name in out.get("type", ()) if name != "object"]
+    if "type" not in out or (isinstance(out["type"], list) and out_of_objects):
+        ways.append({"type": ["null", "boolean", "number", "string", "array"]})
+    return [any_of(ways)]

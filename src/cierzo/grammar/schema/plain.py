@@ -1,0 +1,125 @@
+"""Values without parts: constants, numbers, strings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cierzo.grammar.pattern import PatternError, masked
+from cierzo.grammar.schema import formats
+from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.schema.masks import Mask, same
+
+if TYPE_CHECKING:
+    from cierzo.grammar.schema.references import Place
+    from cierzo.grammar.schema.rewrite import Rewriter
+
+SAFE = 2**53  # whole numbers up to here are the same to everyone
+LONGEST = 20_000  # more than that many characters are not counted by the mask
+
+_TYPES = ["null", "boolean", "number", "string", "array", "object"]
+_ANNOTATIONS = {
+    "title", "description", "default", "examples", "$comment", "type", "enum", "const",
+    "$schema", "$id", "id", "$defs", "definitions", "readOnly", "writeOnly", "deprecated",
+}  # fmt: skip
+
+
+def types_of(words: dict[str, Any]) -> list[str]:
+    if "type" not in words:
+        return _TYPES
+    named = words["type"] if isinstance(words["type"], list) else [words["type"]]
+    types = list(dict.fromkeys(named))
+    return [name for name in types if name != "integer" or "number" not in types]
+
+
+def values(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mask:
+    """Give the constants that are allowed: those that fit the rest of the schema too."""
+    found: list[Any] = []
+    for value in words["enum"] if "enum" in words else [words["const"]]:
+        if not any(same(value, other) for other in found if len(found) < 500):
+            found.append(value)
+    if "const" in words and "enum" in words:
+        found = [value for value in found if same(value, words["const"])]
+    if set(words) - _ANNOTATIONS or "type" in words:
+        rest = {key: value for key, value in place.node.items() if key != "enum"}
+        found = [value for value in found if rewriter.valid(rest, value)]
+    if any(unsure(value) for value in found):
+        rewriter.exact = False
+    return {"enum": found} if found else False
+
+
+def unsure(value: Any) -> bool:
+    """Say whether a constant is a number that masks may round."""
+    if isinstance(value, list):
+        return any(map(unsure, value))
+    if isinstance(value, dict):
+        return any(map(unsure, value.values()))
+    if isinstance(value, float):
+        return not value.is_integer() or abs(value) > SAFE
+    return isinstance(value, int) and abs(value) > SAFE
+
+
+def bound(rewriter: Rewriter, value: Any) -> Any:
+    """Give a number as a mask takes it."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= SAFE:
+        return int(value)
+    if abs(value) > SAFE:
+        rewriter.exact = False
+        if abs(value) > 1e300:
+            return 1e300 if value > 0 else -1e300
+    return value
+
+
+def numbers(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> None:
+    for key in ("minimum", "maximum"):
+        exclusive = f"exclusive{key.title()}"
+        value, beyond = words.get(key), words.get(exclusive)
+        if beyond is True:  # draft 4
+            value, beyond = None, value
+        for name, number in ((key, value), (exclusive, beyond)):
+            if number is None or number is False:
+                continue
+            if abs(number) > 1e18:  # the mask would say nothing of use, or round it
+                rewriter.exact = False
+                continue
+            out[name] = bound(rewriter, number)
+    step = words.get("multipleOf")
+    if step is not None:
+        if not float(step).is_integer():
+            rewriter.exact = False  # checkers divide floating-point numbers, each in its way
+        text = repr(float(step))
+        if "e" in text or len(text) > 12 or step > 2**31:
+            rewriter.exact = False
+        else:
+            out["multipleOf"] = int(step) if float(step).is_integer() else step
+
+
+def strings(
+    rewriter: Rewriter, place: Place, words: dict[str, Any], out: dict[str, Any]
+) -> list[Mask]:
+    for key in ("minLength", "maxLength"):
+        if key in words:
+            if words[key] > LONGEST:
+                rewriter.exact = False
+            else:
+                out[key] = int(words[key])
+    found = []
+    if "pattern" in words:
+        found += pattern(rewriter, words["pattern"], (*place.path, "pattern"))
+    name = str(words.get("format", ""))
+    if name in formats.PATTERNS:
+        found += pattern(rewriter, formats.PATTERNS[name], ())
+    elif name in formats.CHECKED:
+        rewriter.exact = False
+    if found:
+        out["pattern"] = found[0]
+    return [{"pattern": text} for text in found[1:]]
+
+
+def pattern(rewriter: Rewriter, text: str, path: tuple[str | int, ...]) -> list[str]:
+    try:
+        result = masked(text)
+    except PatternError as error:
+        raise SchemaError(f"{text[:60]!r} cannot be used: {error}", path) from None
+    if not result.exact:
+        rewriter.exact = False
+    return list(result.patterns)
