@@ -68,8 +68,7 @@ class Answer:
             own = token_id in self._format.tokens
             if own and not self._text.past_mark and token_id == self._format.trigger:
                 self._take(self._text.pass_mark(), made)
-                if not made.stopped:
-                    self._take(self._text.push((token_id,)), made)
+                made.tokens += self._text.push((token_id,)).token_texts
             elif own and self._text.past_mark:
                 made.tokens += self._text.push((token_id,)).token_texts
                 self._note(self._parser.token(token_id), made)

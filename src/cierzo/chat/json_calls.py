@@ -93,9 +93,9 @@ class JsonCalls:
             if found:
                 for name, arguments in found:
                     yield self._begin(name, arguments)
-            elif cut := _CUT_NAME.fullmatch(text):
+            elif cut := _CUT_NAME.fullmatch(text.strip()):
                 yield self._begin(cut[1])
-            elif not _BEGUN.fullmatch(text):
+            elif not _BEGUN.fullmatch(text.strip()):
                 yield (self._head.opening if first and index == 0 else "") + text
 
     def _apart(self, text: str) -> list[str]:
