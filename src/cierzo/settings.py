@@ -119,6 +119,9 @@ class Limits:
     json_depth: int = _setting(64, "nesting of a JSON body", 4, 512)
     messages: int = _setting(4_096, "messages in a request", 1, 1_048_576)
     tools: int = _setting(128, "tools in a request", 0, 4_096)
+    schema_bytes: int = _setting(
+        1_000_000, "JSON of tools, or of response_format, in a request", 1_024, 33_554_432
+    )
     stop_strings: int = _setting(4, "stop strings in a request", 0, 256)
     stop_string_chars: int = _setting(256, "length of a stop string", 1, 65_536)
     logit_bias_entries: int = _setting(1_024, "tokens in logit_bias", 0, 131_072)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
@@ -10,26 +10,31 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from cierzo.api import generation
-from cierzo.api.chat_request import ChatPlan, prepare
+from cierzo.api.chat_request import ChatPlan, check_constraints, prepare
 from cierzo.api.generation import Delta, ScoredToken, Tally
 from cierzo.api.openapi import documented
 from cierzo.api.plan import respond
 from cierzo.api.schemas import common
 from cierzo.api.schemas.answers import (
     AnswerMessage,
+    AnswerToolCall,
+    CalledFunction,
     ChatChoice,
     ChatChunk,
     ChatCompletion,
     ChoiceLogprobs,
     ChunkChoice,
+    FunctionDelta,
     MessageDelta,
     TokenLogprob,
+    ToolCallDelta,
     TopLogprob,
 )
 from cierzo.api.schemas.chat import ChatRequest
 from cierzo.api.schemas.common import FinishReason
 from cierzo.api.service import Service
 from cierzo.api.sse import DONE, event, json_response
+from cierzo.chat.answer import CallDelta
 from cierzo.chat.tokenizer import Tokenizer
 
 _BROKEN = {"object": "chat.completion.chunk", "delta": {"content": ""}}
@@ -48,6 +53,7 @@ def router(service: Service) -> APIRouter:
         body = await request.body()
         language = service.ready()
         plan = await service.in_thread(lambda: prepare(service, language, body, path))
+        await check_constraints(service, plan)
         return respond(service, plan, _answer, _events, _BROKEN)
 
     docs = documented(ChatRequest, ChatCompletion, ChatChunk)
@@ -56,25 +62,50 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
+class _Choice:
+    """One choice of a whole answer, as it comes."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._tokens: list[TokenLogprob] = []
+        self._calls: list[AnswerToolCall] = []
+        self._arguments: list[str] = []  # of the last call, in pieces
+        self._finish: FinishReason = "stop"
+
+    def take(self, delta: Delta, tokens: list[TokenLogprob]) -> None:
+        self._text.append(delta.text)
+        self._tokens += tokens
+        for call in delta.calls:
+            if call.id is not None and call.name is not None:
+                self._end_call()
+                self._calls.append(AnswerToolCall(call.id, CalledFunction(call.name, "")))
+            self._arguments.append(call.arguments)
+        self._finish = delta.finish_reason or "stop"
+
+    def choice(self, index: int, *, logprobs: bool) -> ChatChoice:
+        self._end_call()
+        text = "".join(self._text)
+        message = AnswerMessage(
+            content=text if text or not self._calls else None, tool_calls=self._calls or UNSET
+        )
+        scores = ChoiceLogprobs(self._tokens) if logprobs else None
+        return ChatChoice(index, message, scores, self._finish, self._finish)
+
+    def _end_call(self) -> None:
+        if self._calls and self._arguments:
+            call = self._calls[-1]
+            function = CalledFunction(call.function.name, "".join(self._arguments))
+            self._calls[-1] = AnswerToolCall(call.id, function)
+        self._arguments = []
+
+
 async def _answer(service: Service, plan: ChatPlan, tally: Tally) -> Response:
-    texts = [""] * len(plan.jobs)
-    tokens: list[list[TokenLogprob]] = [[] for _ in plan.jobs]
-    finish: list[FinishReason] = ["stop"] * len(plan.jobs)
+    made = [_Choice() for _ in plan.jobs]
     async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
         async for index, delta in deltas:
-            texts[index] += delta.text
-            tokens[index] += _scored(delta, plan)
-            finish[index] = delta.finish_reason or "stop"
-    choices = [
-        ChatChoice(
-            index,
-            AnswerMessage(content=text),
-            ChoiceLogprobs(tokens[index]) if plan.request.logprobs else None,
-            finish[index],
-            finish[index],
-        )
-        for index, text in enumerate(texts)
-    ]
+            made[index].take(delta, _scored(delta, plan))
+    logprobs = bool(plan.request.logprobs)
+    choices = [choice.choice(index, logprobs=logprobs) for index, choice in enumerate(made)]
     return json_response(ChatCompletion(**plan.head, choices=choices, usage=tally.usage()))
 
 
@@ -93,6 +124,8 @@ async def _events(service: Service, plan: ChatPlan, tally: Tally) -> AsyncGenera
             if delta.text or scored:
                 logprobs = ChoiceLogprobs(scored) if plan.request.logprobs else None
                 data += chunk([ChunkChoice(index, MessageDelta(delta.text), logprobs=logprobs)])
+            for call in _call_deltas(delta.calls):
+                data += chunk([ChunkChoice(index, MessageDelta(tool_calls=[call]))])
             if delta.finish_reason:
                 reason = delta.finish_reason
                 data += chunk([ChunkChoice(index, MessageDelta(), reason, reason)])
@@ -102,6 +135,16 @@ async def _events(service: Service, plan: ChatPlan, tally: Tally) -> AsyncGenera
         yield chunk([], tally.usage()) + DONE
     else:
         yield DONE
+
+
+def _call_deltas(calls: Iterable[CallDelta]) -> Iterator[ToolCallDelta]:
+    """As OpenAI's: id, type and name first, with arguments still empty; then pieces of those."""
+    for call in calls:
+        if call.id is not None and call.name is not None:
+            named = FunctionDelta("", call.name)
+            yield ToolCallDelta(call.index, named, call.id, "function")
+        if call.arguments:
+            yield ToolCallDelta(call.index, FunctionDelta(call.arguments))
 
 
 def _scored(delta: Delta, plan: ChatPlan) -> list[TokenLogprob]:

@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
 
-from cierzo.api import generation
-from cierzo.api.errors import bad_request
+from cierzo.api import generation, jobs
+from cierzo.api.errors import ApiError, bad_request
 from cierzo.api.plan import Plan, head_of, sampling_of
 from cierzo.api.schemas import common
 from cierzo.api.schemas.chat import ChatRequest, check_chat_request
 from cierzo.api.schemas.decode import decode_request
 from cierzo.api.schemas.messages import to_chat_message
 from cierzo.api.schemas.routing import check_routing
+from cierzo.api.schemas.tools import choice_of, schema_of, tools_of
 from cierzo.api.service import Language, Service
-from cierzo.chat.messages import ChatError, ends_open
+from cierzo.chat.messages import ChatError, Message, ends_open
+from cierzo.chat.tool_format import CallIds, output_constraint
+from cierzo.chat.tools import Tool, ToolChoice
+from cierzo.grammar.constraint import Constraint
+from cierzo.settings import Limits
 
 ChatPlan: TypeAlias = Plan[ChatRequest]
 
 _PARAM = "messages"
 _DECODER = msgspec.json.Decoder(ChatRequest)
+# The part of the request that a ChatError begins with, where it names one.
+_PART = re.compile(r"(?:messages|tools|tool_choice|response_format)(?:\.[^\s:]+|\[\d+\][^\s:]*)?")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the answer must look like."""
+
+    language: Language
+    messages: Sequence[Message]
+    tools: Sequence[Tool]
+    choice: ToolChoice
+    parallel: bool
+    schema: object | None
+
+    def constraint(self, call_ids: CallIds) -> Constraint | None:
+        """For one choice. Raises ApiError naming the part that cannot be held to."""
+        form = self.language.template.tool_format
+        opened = ends_open(self.messages, continue_last=True)
+        try:
+            return output_constraint(
+                form,
+                tools=self.tools,
+                choice=self.choice,
+                parallel=self.parallel,
+                schema=self.schema,
+                open_text="".join(self.messages[-1].parts()) if opened else "",
+                call_ids=call_ids if form.writes_ids else None,
+            )
+        except ChatError as error:
+            raise _refused(error) from error
 
 
 def prepare(service: Service, language: Language, body: bytes, path: str) -> ChatPlan:
@@ -32,26 +71,81 @@ def prepare(service: Service, language: Language, body: bytes, path: str) -> Cha
     choices = common.check_choices(request.n, limits)
     sampling = sampling_of(request, service.served.entry.sampling, limits)
     messages = [to_chat_message(message) for message in request.messages]
-    size = sum(len(part) for message in messages for part in message.parts())
-    generation.check_text_size(size, language, service, _PARAM)
-    try:
-        prompt = language.template.render(messages, continue_last=True)
-    except ChatError as error:
-        raise bad_request(str(error), _PARAM) from error
+    wanted = _wanted(request, language, messages, limits)
+    prompt = _prompt(service, wanted)
     longest = request.longest_answer()
+    form = language.template.tool_format
     params = msgspec.structs.replace(
         sampling,
-        max_tokens=generation.check_context(len(prompt), longest, service, _PARAM),
+        max_tokens=jobs.check_context(len(prompt), longest, service, _PARAM),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        forbidden=form.forbidden(wanted.choice.mode),
     )
-    generation.check_params(params, service)
+    jobs.check_params(params, service)
     head = head_of(service, request)
-    continues = ends_open(messages, continue_last=True)
     return Plan(
         request=request,
         path=path,
-        jobs=generation.jobs_for(prompt, params, choices, head["id"], mid_text=continues),
+        jobs=jobs.jobs_for(
+            prompt,
+            params,
+            choices,
+            head["id"],
+            mid_text=ends_open(messages, continue_last=True),
+            format=form if wanted.choice.mode != "none" else None,
+            constraint=wanted.constraint,
+        ),
         head=head,
         tokenizer=language.tokenizer,
         usage_in_stream=common.usage_in_stream(request, path),
     )
+
+
+async def check_constraints(service: Service, plan: ChatPlan) -> None:
+    """Has the engine compile what the answers must look like. Raises ApiError if it cannot."""
+    for constraint in dict.fromkeys(job.params.constraint for job in plan.jobs):
+        if constraint is None:
+            continue
+        problem = await generation.raising_api_errors(service.client.check_constraint(constraint))
+        if problem is None:
+            continue
+        param = "tools" if plan.request.tools else "response_format"
+        if constraint.prefix and "last message" in problem:
+            param = _PARAM
+        raise bad_request(f"{param}: {problem}", param)
+
+
+def _wanted(
+    request: ChatRequest, language: Language, messages: Sequence[Message], limits: Limits
+) -> Wanted:
+    """What the request says of calls and format, of a size that can be dealt with."""
+    for param in ("tools", "response_format"):
+        size = len(msgspec.json.encode(getattr(request, param)))
+        if size > limits.schema_bytes:
+            most = limits.schema_bytes
+            raise bad_request(f"{param}: {size:,} bytes are more than the {most:,} allowed", param)
+    tools = tools_of(request.tools)
+    return Wanted(
+        language=language,
+        messages=messages,
+        tools=tools,
+        choice=choice_of(request.tool_choice, tools),
+        parallel=request.parallel_tool_calls is not False,
+        schema=schema_of(request.response_format),
+    )
+
+
+def _prompt(service: Service, wanted: Wanted) -> list[int]:
+    size = sum(len(part) for message in wanted.messages for part in message.parts())
+    jobs.check_text_size(size, wanted.language, service, _PARAM)
+    template = wanted.language.template
+    try:
+        return template.render(wanted.messages, tools=wanted.tools or None, continue_last=True)
+    except ChatError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: ChatError) -> ApiError:
+    """A 400 for what cannot be put to the model, naming the part that its text begins with."""
+    part = _PART.match(str(error))
+    return bad_request(str(error), part[0] if part else _PARAM)

@@ -12,9 +12,10 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
-from cierzo.api import generation
+from cierzo.api import generation, jobs
 from cierzo.api.errors import bad_request
-from cierzo.api.generation import Delta, Job, Tally
+from cierzo.api.generation import Delta, Tally
+from cierzo.api.jobs import Job
 from cierzo.api.openapi import documented
 from cierzo.api.plan import Plan, head_of, respond, sampling_of
 from cierzo.api.schemas import common
@@ -89,15 +90,15 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Co
         logprobs=request.logprobs,
         prompt_logprobs=request.logprobs if request.echo else None,
     )
-    generation.check_params(params, service)
+    jobs.check_params(params, service)
     head = head_of(service, request)
-    jobs: list[Job] = []
+    made: list[Job] = []
     echoes: list[str] = []
     for index, prompt in enumerate(prompts_of(request, limits)):
         ids = _token_ids(prompt, language, service)
-        generation.check_context(len(ids), wanted, service, PARAM)
+        jobs.check_context(len(ids), wanted, service, PARAM)
         name = f"{head['id']}-{index}"
-        jobs += generation.jobs_for(ids, params, choices, name, mid_text=True)
+        made += jobs.jobs_for(ids, params, choices, name, mid_text=True)
         text = ""
         if request.echo:
             text = prompt if isinstance(prompt, str) else _text(language.tokenizer, ids)
@@ -105,7 +106,7 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Co
     return CompletionPlan(
         request=request,
         path=path,
-        jobs=tuple(jobs),
+        jobs=tuple(made),
         head=head,
         tokenizer=language.tokenizer,
         usage_in_stream=common.usage_in_stream(request, path),
@@ -115,7 +116,7 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Co
 
 def _token_ids(prompt: Prompt, language: Language, service: Service) -> Sequence[int]:
     if isinstance(prompt, str):
-        generation.check_text_size(len(prompt), language, service, PARAM)
+        jobs.check_text_size(len(prompt), language, service, PARAM)
         tokenizer = language.tokenizer
         ids: Sequence[int] = tokenizer.encode(prompt, add_bos=tokenizer.adds_bos)
     else:

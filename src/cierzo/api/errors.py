@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
+from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
 
 RETRY_SOON = 2  # seconds; for an engine that is on its way
 _OPENROUTER = "/api/"  # paths of OpenRouter's, whose clients take `code` for the status
@@ -145,6 +145,8 @@ def as_api_error(error: Exception) -> ApiError | None:
             code="queue_full",
             retry_after=error.retry_after,
         )
+    if isinstance(error, NoAnswer):
+        return ApiError(422, str(error), code="no_valid_answer")
     if isinstance(error, EngineError):
         return unavailable(str(error), "engine_error")
     return None

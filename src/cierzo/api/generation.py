@@ -1,37 +1,26 @@
-"""From prompts to text: jobs for the engine, their tokens turned into deltas, in one stream."""
+"""From jobs to text: the engine's tokens turned into deltas, those of all choices in one stream."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
+import dataclasses
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-import msgspec
-
-from cierzo.api.errors import as_api_error, bad_request, context_length_exceeded
+from cierzo.api.errors import as_api_error
+from cierzo.api.jobs import Job
 from cierzo.api.metrics import Outcome
 from cierzo.api.schemas.common import CostDetails, PromptTokensDetails, Usage
-from cierzo.api.service import Language, Service
-from cierzo.chat.detokenizer import Detokenizer, TokenText
+from cierzo.api.service import Service
+from cierzo.chat.answer import Answer, CallDelta
+from cierzo.chat.detokenizer import TokenText
 from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
 from cierzo.engine.messages import StepOutput, TokenLogprobs
-from cierzo.engine.sampling_params import SamplingParams, validate
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One choice of an answer."""
-
-    prompt: Sequence[int]
-    params: SamplingParams
-    request_id: str
-    mid_text: bool  # the answer goes on with a text, rather than being one of its own
-    first: bool = True  # of the choices that share this prompt: the one whose prompt is counted
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +36,10 @@ class Delta:
     """What a step added to one choice. Tokens, if asked for, come once all their text has."""
 
     text: str
+    calls: tuple[CallDelta, ...] = ()
     tokens: tuple[ScoredToken, ...] = ()
     prompt_scores: tuple[TokenLogprobs, ...] = ()  # arrive in pieces, before the first text
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: Literal["stop", "length", "tool_calls"] | None = None
     stop_token: ScoredToken | None = None  # the token that ended the answer and is no text
 
 
@@ -78,70 +68,15 @@ class Tally:
         )
 
 
-def check_context(prompt_tokens: int, max_tokens: int | None, service: Service, param: str) -> int:
-    """How many tokens the answer may have. Raises ApiError where the context is too short."""
-    limit = service.client.info.max_model_len
-    left = limit - prompt_tokens
-    if max_tokens is None:
-        if left < 1:
-            raise context_length_exceeded(limit, prompt_tokens, 0, param)
-        return left
-    if left < max_tokens:
-        raise context_length_exceeded(limit, prompt_tokens, max_tokens, param)
-    return max_tokens
-
-
-def check_text_size(size: int, language: Language, service: Service, param: str) -> None:
-    """Refuses a text so long that no tokenization fits, before time is spent on tokenizing it.
-
-    `size` is in characters, which are no more than bytes. The doubt that some tokenizers
-    normalise a text first, and so shorten it, gets a factor of two.
-    """
-    limit = service.client.info.max_model_len
-    least = size // (2 * language.max_token_bytes)
-    if least > limit:
-        raise context_length_exceeded(limit, least, 0, param)
-
-
-def check_params(params: SamplingParams, service: Service) -> None:
-    """Raises ApiError for what the engine cannot honour, such as a bias on no token."""
+async def raising_api_errors(work: Awaitable[T]) -> T:
+    """The result of `work`; what the engine raises becomes the answer that it means."""
     try:
-        validate(params, service.client.info.vocab_size)
-    except ValueError as error:
-        raise bad_request(str(error), str(error).partition(" ")[0].rstrip(":")) from None
-
-
-def jobs_for(
-    prompt: Sequence[int],
-    params: SamplingParams,
-    choices: int,
-    request_id: str,
-    *,
-    mid_text: bool,
-) -> tuple[Job, ...]:
-    """A job for each choice. The first has the request's seed, the others one that follows.
-
-    Without a seed one is drawn here, so that all that is made from it agrees.
-    """
-    seed = secrets.randbits(63) if params.seed is None else params.seed
-    return tuple(
-        Job(
-            prompt,
-            msgspec.structs.replace(params, seed=seed_of_choice(seed, index)),
-            f"{request_id}-{index}",
-            mid_text=mid_text,
-            first=index == 0,
-        )
-        for index in range(choices)
-    )
-
-
-def seed_of_choice(seed: int, index: int) -> int:
-    """The seed of one of several choices: the request's own for the first."""
-    if index == 0:
-        return seed
-    digest = hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+        return await work
+    except Exception as error:
+        answer = as_api_error(error)
+        if answer is None:
+            raise
+        raise answer from error
 
 
 async def generate(service: Service, job: Job, tally: Tally) -> AsyncGenerator[Delta, None]:
@@ -150,23 +85,35 @@ async def generate(service: Service, job: Job, tally: Tally) -> AsyncGenerator[D
     Raises ApiError for what the engine refuses or cannot finish.
     """
     tokenizer = service.ready().tokenizer
-    detokenizer = Detokenizer(tokenizer, job.params.stop, mid_text=job.mid_text)
-    if job.first:
+    reader = Answer(
+        tokenizer,
+        job.format,
+        stop=job.params.stop,
+        mid_text=job.mid_text,
+        call_ids=job.call_id,
+    )
+    if not job.shares:
         tally.prompt += len(job.prompt)
     scores: list[TokenLogprobs] = []
     outcome: Outcome = "cancelled"
     clock = _Clock(service)
-    outputs = service.client.generate(job.prompt, job.params, request_id=job.request_id)
+    called = False
+    outputs = service.client.generate(
+        job.prompt, job.params, request_id=job.request_id, shares=job.shares
+    )
     try:
         async with aclosing(outputs):
             async for output in outputs:
                 tally.completion += len(output.token_ids)
                 clock.tick(len(output.token_ids))
                 scores += output.logprobs or ()
-                delta = _delta(output, detokenizer, scores)
+                delta = _delta(output, reader, scores)
+                called = called or bool(delta.calls)
+                if delta.finish_reason == "stop" and called:
+                    delta = dataclasses.replace(delta, finish_reason="tool_calls")
                 if delta.finish_reason:
                     outcome = delta.finish_reason
-                    tally.cached += output.num_cached_tokens if job.first else 0
+                    tally.cached += output.num_cached_tokens if not job.shares else 0
                 yield delta
                 if delta.finish_reason:
                     break
@@ -180,25 +127,26 @@ async def generate(service: Service, job: Job, tally: Tally) -> AsyncGenerator[D
         service.metrics.mark_outcome(outcome)
 
 
-def _delta(output: StepOutput, detokenizer: Detokenizer, scores: list[TokenLogprobs]) -> Delta:
+def _delta(output: StepOutput, reader: Answer, scores: list[TokenLogprobs]) -> Delta:
     ids = output.token_ids
     ended = output.stop_token_id is not None
-    piece = detokenizer.push(ids[:-1] if ended else ids)
-    text, tokens = piece.text, piece.token_texts
+    step = reader.push(ids[:-1] if ended else ids)
+    text, tokens, calls = step.text, step.token_texts, step.calls
     finish: Literal["stop", "length"] | None = None
-    if piece.stopped:
+    if step.stopped:
         finish = "stop"
     elif output.finish_reason is not None:
         if output.finish_reason not in ("stop", "length"):
             raise EngineError(output.error or f"the request ended: {output.finish_reason}")
-        rest = detokenizer.finish()
-        text, tokens = text + rest.text, tokens + rest.token_texts
+        rest = reader.finish()
+        text, tokens, calls = text + rest.text, tokens + rest.token_texts, calls + rest.calls
         finish = "stop" if rest.stopped or output.finish_reason == "stop" else "length"
     stop_token = None
-    if ended and scores and not piece.stopped:
+    if ended and scores and not step.stopped:
         stop_token = ScoredToken(TokenText(len(scores) - 1, ids[-1], "", b"", 0), scores[-1])
     return Delta(
         text,
+        calls,
         tuple(ScoredToken(token, scores[token.index]) for token in tokens) if scores else (),
         output.prompt_logprobs or (),
         finish,

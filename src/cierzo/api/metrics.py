@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from cierzo.engine.client import EngineClient
 
-Outcome: TypeAlias = Literal["stop", "length", "cancelled", "refused", "error"]
+Outcome: TypeAlias = Literal["stop", "length", "tool_calls", "cancelled", "refused", "error"]
 
 _TO_FIRST = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)  # seconds
 _BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)  # seconds
@@ -33,7 +33,7 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
-        outcomes: tuple[Outcome, ...] = ("stop", "length", "cancelled", "refused", "error")
+        outcomes: tuple[Outcome, ...] = get_args(Outcome)
         self._outcomes = {name: requests.labels(name) for name in outcomes}
         self._responses = Counter(
             "cierzo_http_responses", "HTTP answers by status.", ("status",), registry=self._registry

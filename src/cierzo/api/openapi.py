@@ -19,6 +19,7 @@ _ERRORS = {
     408: "The request took too long to arrive",
     413: "The body is too large",
     415: "The body is not declared as JSON",
+    422: "No answer was found that has the form which is asked for",
     429: "The queue is full; see Retry-After",
     431: "The head is too large",
     500: "A defect of the server",

@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from starlette.responses import Response
 
 from cierzo.api.errors import stream_error
-from cierzo.api.generation import Job, Tally
+from cierzo.api.generation import Tally
+from cierzo.api.jobs import Job
 from cierzo.api.schemas import common
 from cierzo.api.schemas.routing import RoutedRequest
 from cierzo.api.served import PROVIDER

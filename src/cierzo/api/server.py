@@ -30,6 +30,7 @@ from cierzo.settings import ServerSettings, Settings
 
 if TYPE_CHECKING:
     from cierzo.api.service import Language, Service
+    from cierzo.grammar.vocabulary import TokenBytes
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that they close it
@@ -178,9 +179,12 @@ class _Life:
     async def _until_ready(self, service: Service, starting: asyncio.Task[None]) -> str | None:
         """Loads the words while the engine loads the weights. Returns what went wrong."""
         try:
-            language, storage = await asyncio.to_thread(_read_model, self._path, self._tokenizer)
+            language, vocabulary, storage = await asyncio.to_thread(
+                _read_model, self._path, self._tokenizer
+            )
             quantization = quantization_of(storage, self._settings.engine.quantize)
             service.served = dataclasses.replace(self._served, quantization=quantization)
+            service.client.set_vocabulary(vocabulary)
             service.language = language
             await starting
         except (ModelError, EngineError) as error:
@@ -220,18 +224,19 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, str]:
-    """How the model reads and writes, and how most of its weights are stored."""
+def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, TokenBytes, str]:
+    """How the model reads and writes, its tokens for grammars, and how most weights are stored."""
     from cierzo.api.service import Language
     from cierzo.chat.template import load_chat_template
-    from cierzo.chat.tokenizer import load_tokenizer
+    from cierzo.chat.tokenizer import load_tokenizer, token_bytes_of
 
     checkpoint = open_checkpoint(path, tokenizer=tokenizer_path)
     source = checkpoint.tokenizer
     tokenizer = load_tokenizer(source)
-    longest = max(len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size))
+    vocabulary = token_bytes_of(tokenizer)
+    longest = max(map(len, vocabulary.tokens))
     language = Language(tokenizer, load_chat_template(source, tokenizer), longest)
-    return language, checkpoint.main_storage()
+    return language, vocabulary, checkpoint.main_storage()
 
 
 def _bind(server: ServerSettings) -> list[socket.socket]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cierzo.engine.compile_calls import CompileCalls
 from cierzo.engine.connection import COMMAND, Connection
-from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
+from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
 from cierzo.engine.messages import (
     Abort,
     Add,
@@ -162,7 +162,8 @@ class EngineClient:
         `shares` is the id of an earlier request with the same prompt, which then is computed once.
 
         Raises QueueFull, PromptTooLong, ValueError (parameters out of bounds, one line), and
-        EngineError when the engine dies, hangs, stops, or fails this request.
+        EngineError when the engine dies, hangs, stops, or fails this request (NoAnswer where no
+        answer has the form that is wanted).
         """
         request = self._admit(prompt, params, request_id or uuid4().hex, shares)
         request_id = request.add.request_id
@@ -172,7 +173,8 @@ class EngineClient:
                 if isinstance(item, EngineError):
                     raise item
                 if item.finish_reason == "error":
-                    raise EngineError(item.error or "the engine failed this request")
+                    kind = NoAnswer if item.no_answer else EngineError
+                    raise kind(item.error or "the engine failed this request")
                 yield item
                 if item.finish_reason is not None:
                     return

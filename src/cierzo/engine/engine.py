@@ -318,7 +318,7 @@ class Engine:
     def _advance(self, request: Request, token: int, pieces: Pieces) -> StepOutput | None:
         """Adds the token that was chosen."""
         if token in _NO_TOKEN:
-            return self._fail(request, _NO_TOKEN[token])
+            return self._fail(request, _NO_TOKEN[token], no_answer=token == NOTHING_LEFT)
         score = request.state.logprobs if request.wants_scores else None
         return self._add(request, token, score, pieces)
 
@@ -329,7 +329,7 @@ class Engine:
         try:
             finish, added = request.take(token, score)
         except ConstraintError as error:
-            return self._fail(request, str(error))
+            return self._fail(request, str(error), no_answer=True)
         self._generated_tokens += added
         if finish is None:
             return request.output(None, pieces)
@@ -341,7 +341,7 @@ class Engine:
         self._finished += 1
         return request.output(reason, pieces)
 
-    def _fail(self, request: Request, error: str) -> StepOutput:
+    def _fail(self, request: Request, error: str, *, no_answer: bool = False) -> StepOutput:
         sequence = request.sequence
         self._forget(request)
         self._failed += 1
@@ -350,6 +350,7 @@ class Engine:
             finish_reason="error",
             num_prompt_tokens=sequence.num_prompt,
             error=error,
+            no_answer=no_answer,
         )
 
     def _forget(self, request: Request) -> None:

@@ -18,6 +18,10 @@ class QueueFull(EngineError):
         self.retry_after = retry_after  # seconds until a place is likely to be free
 
 
+class NoAnswer(EngineError):
+    """No answer was found that has the form which the request wants. Another try ends the same."""
+
+
 class PromptTooLong(ValueError):
     """The prompt leaves no room for a single token of answer."""
 

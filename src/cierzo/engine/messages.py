@@ -49,6 +49,7 @@ class StepOutput(msgspec.Struct, frozen=True, array_like=True, gc=False):
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0  # of the prompt, found in the cache instead of computed
     error: str | None = None  # one line, with finish_reason "error"
+    no_answer: bool = False  # with an error: it is in what the request wants, not in the engine
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):

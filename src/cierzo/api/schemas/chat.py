@@ -12,6 +12,7 @@ from cierzo.api.schemas import common
 from cierzo.api.schemas.common import refuse_unless
 from cierzo.api.schemas.messages import ChatMessage, check_message
 from cierzo.api.schemas.routing import RoutedRequest
+from cierzo.api.schemas.tools import FunctionTool, ResponseFormat, ToolChoiceField, check_legacy
 from cierzo.settings import Limits
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -62,10 +63,10 @@ class ChatRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_onl
     max_tokens: common.Count | None = None  # the older name
     logprobs: bool | None = None
     top_logprobs: common.CountOrZero | None = None
-    response_format: dict[str, Any] | None = None
-    structured_outputs: bool | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: bool | None = None  # schemas are enforced whatever it says
+    tools: list[FunctionTool] | None = None
+    tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     function_call: Any = None
@@ -123,9 +124,4 @@ def _check_unsupported(request: ChatRequest) -> None:
     if request.debug is not None:
         echo = request.debug.echo_upstream_body
         refuse_unless("debug.echo_upstream_body", echo, "there is nothing upstream")
-    not_yet = "this value is not supported by this server yet; leave it out"
-    refuse_unless("response_format", request.response_format, not_yet, {}, {"type": "text"})
-    refuse_unless("tools", request.tools, not_yet, [])
-    refuse_unless("tool_choice", request.tool_choice, not_yet, "none", "auto")
-    refuse_unless("functions", request.functions, not_yet, [])
-    refuse_unless("function_call", request.function_call, not_yet, "none", "auto")
+    check_legacy(request.functions, request.function_call)

@@ -72,7 +72,7 @@ class CompletionChoice(msgspec.Struct, frozen=True):
     index: int
     text: str
     logprobs: CompletionLogprobs | None = None
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: common.FinishReason | None = None
     native_finish_reason: str | None = None
 
 

@@ -17,6 +17,11 @@ T = TypeVar("T")
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 _AT = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$\.?(.*)`)?", re.DOTALL)
 _PART_TYPE = re.compile(r".*\.content\[(\d+|\.\.\.)\]\.type")
+_KNOWN_TYPES = {
+    re.compile(r"tools\[(\d+|\.\.\.)\]\.type"): "function (the server runs no tools of its own)",
+    re.compile(r"tool_choice\.type"): "function, allowed_tools",
+    re.compile(r"response_format\.type"): "text, json_object, json_schema",
+}
 _ROLE = re.compile(r"messages\[(\d+|\.\.\.)\]\.role")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`")
@@ -62,6 +67,9 @@ def _invalid(message: str) -> ApiError:
         return bad_request(f"{path}: this field is required", path)
     if _ROLE.fullmatch(path):
         text += "; it must be one of " + ", ".join(ROLES)
+    for field, known in _KNOWN_TYPES.items():
+        if field.fullmatch(path) and text.startswith("Invalid value"):
+            return bad_request(f"{path}: {text[:200]}; known here: {known}", path)
     if _PART_TYPE.fullmatch(path):
         return bad_request(
             f"{path}: {text[:200]}; this model reads parts of type 'text' only", path
