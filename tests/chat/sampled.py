@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from cierzo.chat.tokenizer import Tokenizer
+from cierzo.chat.tokenizer import Tokenizer, token_bytes_of
 from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
+from cierzo.grammar.vocabulary import Vocabulary
 
 # Tokens that end strings, lists and objects, or are rare in them.
 _ENDS = (b'"', b'"}', b'",', b"}", b"]", b'"}}', b"}}")
@@ -21,16 +21,7 @@ _ESCAPES = (b"\\", b"\\n", b'\\"', b"\\\\", b"\\u", b"\x7f", b"\xe2", b"\xf0")
 @cache
 def compiler_of(tokenizer: Tokenizer) -> GrammarCompiler:
     """Grammars over a tokenizer's vocabulary."""
-    ids = range(tokenizer.vocab_size)
-    kind, data = tokenizer.encoder
-    source = TokenBytes(
-        tokens=tuple(tokenizer.token_bytes(i) for i in ids),
-        special=tuple(i for i in ids if tokenizer.is_special(i)),
-        eos=tokenizer.eos_token_ids,
-        encoder=kind,
-        data=data,
-    )
-    return GrammarCompiler(Vocabulary(source, tokenizer.vocab_size))
+    return GrammarCompiler(Vocabulary(token_bytes_of(tokenizer), tokenizer.vocab_size))
 
 
 def sample(

@@ -92,7 +92,15 @@ class HfTokenizer:
     @property
     def encoder(self) -> tuple[EncoderKind, str]:
         # Such a vocabulary cannot encode a text that goes on with another.
-        return ("", "") if self.drops_leading_space else ("tokenizers", self._pipeline.to_str())
+        if self.drops_leading_space:
+            return "", ""
+        text = self._pipeline.to_str()
+        if self.added_tokens:
+            text = _with_words(text, self.added_tokens)
+            public = tokenizers.Tokenizer.from_str(text)
+            if any(public.token_to_id(word) != i for word, i in self.added_tokens.items()):
+                return "", ""
+        return "tokenizers", text
 
     def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
         ids = self._encode(without_surrogates(text))
@@ -185,6 +193,22 @@ def from_file(source: TokenizerSource) -> HfTokenizer:
         eos_token_ids=source.eos_token_ids,
         adds_bos=adds_bos,
     )
+
+
+def _with_words(pipeline: str, words: Mapping[str, int]) -> str:
+    """A pipeline as JSON, its private tokens taken out, and words at their own ids."""
+    state: dict[str, Any] = json.loads(pipeline)
+    state["added_tokens"] = [
+        token | {"id": words[token["content"]]}
+        for token in state["added_tokens"]
+        if token["content"] in words
+    ]
+    vocabulary = state["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        ids = set(words.values())
+        kept = {piece: i for piece, i in vocabulary.items() if i not in ids}
+        state["model"]["vocab"] = kept | dict(words)
+    return json.dumps(state)
 
 
 def _copy(token: AddedToken, content: str, *, normalized: bool | None = None) -> AddedToken:

@@ -54,6 +54,7 @@ class JsonCalls:
         self._tags = tags or {}
         self._count = 0
         self._held = ""  # before the arguments, or after them
+        self._more: list[str] = []  # behind `_held` where that is too long to be a head
         self._value: JsonEnd | None = None  # within the arguments
         self._in_tail = False
 
@@ -70,10 +71,11 @@ class JsonCalls:
                 text = text[end:]
                 self._value, self._in_tail = None, True
                 continue
+            if len(self._held) > _LONGEST_HEAD:
+                self._more.append(text)
+                return
             self._held += text
             text = ""
-            if len(self._held) > _LONGEST_HEAD:
-                return
             if self._in_tail and (found := _TAIL.match(self._held)):
                 self._held = self._held[found.end() :]
                 self._in_tail = False
@@ -84,7 +86,8 @@ class JsonCalls:
 
     def end(self) -> Iterator[Event]:
         """What is left: the end of a call, a call that was cut off, or none that is known."""
-        held, self._held = self._held, ""
+        held, self._held = self._held + "".join(self._more), ""
+        self._more = []
         if self._value is not None or self._in_tail:
             return
         first = self._count == 0

@@ -1,0 +1,248 @@
+"""What an answer may look like: which calls, and which JSON, for what was asked."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cierzo.chat.answer import call_id
+from cierzo.chat.messages import ChatError
+from cierzo.chat.mistral_calls import mistral_format
+from cierzo.chat.text_calls import TextCalls, text_format
+from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.tool_format import ToolFormat, output_constraint
+from cierzo.chat.tools import Tool, ToolChoice
+from cierzo.grammar.compiler import GrammarError
+from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.verifier import Verifier
+from tests.chat.answers import TOOLS, answer_to, calls_of, text_of
+from tests.chat.sampled import accepts, compiler_of, sample
+from tests.chat.test_answer import MISTRAL
+from tests.chat.test_mistral_template import tekken_of
+from tests.chat.vocabularies import gguf_source, tekken_source
+
+FORMS = (*MISTRAL, "text", "tags")
+REQUIRED = ToolChoice("required")
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+Case = tuple[Tokenizer, ToolFormat]
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    name: str = request.param
+    if name not in MISTRAL:
+        words = load_tokenizer(gguf_source("llama-bpe"))
+        return words, TextCalls() if name == "text" else text_format(words, "\n", "\n")
+    path: Path = tmp_path_factory.mktemp("tekken") / "tekken.json"
+    path.write_text(tekken_of("v13"))
+    tekken = load_tokenizer(tekken_source(path))
+    args, ids = MISTRAL[name]
+    form = mistral_format(tekken, args=args, ids=ids)
+    assert form is not None
+    return tekken, form
+
+
+def constraint(form: ToolFormat, **how: Any) -> Constraint:
+    found = output_constraint(form, **how)
+    assert found is not None
+    return found
+
+
+def called(case: Case, rule: Constraint, seeds: int = 12) -> list[list[tuple[str, str]]]:
+    """The calls of some answers that a grammar allows."""
+    tokenizer, form = case
+    found = []
+    for seed in range(seeds):
+        ids = sample(tokenizer, rule, random.Random(seed), limit=60)
+        if rule.trigger is not None:
+            ids = [rule.trigger, *ids]
+        steps = answer_to(tokenizer, form, ids)
+        assert text_of(steps) == ""
+        found.append([(call.name, call.arguments) for call in calls_of(steps)])
+    return found
+
+
+def valid(name: str, arguments: str) -> bool:
+    schema = next(tool.parameters for tool in TOOLS if tool.name == name)
+    verifier = Verifier(json.dumps(schema or {"type": "object", "maxProperties": 0}))
+    return verifier.violation(arguments.encode()) is None
+
+
+class TestChoice:
+    def test_required_always_makes_valid_calls(self, case: Case) -> None:
+        rule = constraint(case[1], tools=TOOLS, choice=REQUIRED)
+        assert rule.trigger is None
+        found = called(case, rule, 30)
+        assert all(found)
+        assert all(valid(*call) for calls in found for call in calls)
+        assert {name for calls in found for name, _ in calls} == {tool.name for tool in TOOLS}
+        assert any(len(calls) > 1 for calls in found)
+
+    def test_one_function_is_the_only_one_called(self, case: Case) -> None:
+        rule = constraint(case[1], tools=TOOLS, choice=ToolChoice("required", ("read",)))
+        names = {name for calls in called(case, rule) for name, _ in calls}
+        assert names == {"read"}  # and not read_file
+
+    def test_allowed_tools_are_the_only_ones_called(self, case: Case) -> None:
+        allowed = ("stop-it", "read_file")
+        rule = constraint(case[1], tools=TOOLS, choice=ToolChoice("required", allowed))
+        assert {name for calls in called(case, rule, 30) for name, _ in calls} == set(allowed)
+
+    def test_one_call_where_calls_must_not_be_parallel(self, case: Case) -> None:
+        for ids in (None, call_id):
+            rule = constraint(
+                case[1],
+                tools=TOOLS,
+                choice=REQUIRED,
+                parallel=False,
+                call_ids=ids and (lambda index: call_id(1, index)),
+            )
+            assert {len(calls) for calls in called(case, rule)} == {1}
+
+    def test_none_forbids_the_token_and_holds_to_nothing(self, case: Case) -> None:
+        form = case[1]
+        assert output_constraint(form, tools=TOOLS, choice=ToolChoice("none")) is None
+        forbidden = form.forbidden("none")
+        assert (form.trigger in forbidden) == (form.trigger is not None)
+        assert form.forbidden("auto") == form.forbidden("required") == ()
+
+    def test_no_tools_hold_to_nothing(self, case: Case) -> None:
+        assert output_constraint(case[1]) is None
+
+    def test_auto_leaves_text_alone(self, case: Case) -> None:
+        tokenizer, form = case
+        rule = constraint(form, tools=TOOLS)
+        if form.trigger is not None:
+            assert rule.trigger == form.trigger  # the grammar begins there
+            assert all(called(case, rule))
+            return
+        for text in ("", "Well.", "\n<tool", "{}", "<tool_call", "é 中\n\n- a"):
+            assert accepts(tokenizer, rule, tokenizer.encode(text)), text
+        call = 'Well.\n<tool_call>\n{"name": "stop-it", "arguments": {}}\n</tool_call>'
+        assert accepts(tokenizer, rule, tokenizer.encode(call))
+        for wrong in ("stop", "stop-its", 'read", "arguments": {"mode": 7'):
+            broken = f'Well.\n<tool_call>\n{{"name": "{wrong}"'
+            assert not accepts(tokenizer, rule, tokenizer.encode(broken))
+
+    def test_a_call_after_an_open_message(self, case: Case) -> None:
+        tokenizer, form = case
+        rule = constraint(form, tools=TOOLS, choice=REQUIRED, open_text="Let me see.")
+        assert rule.prefix == ""
+        ids = sample(tokenizer, rule, random.Random(1), limit=60)
+        assert calls_of(answer_to(tokenizer, form, [*tokenizer.encode("Let me see."), *ids]))
+
+
+class TestSchema:
+    def test_content_alone(self, case: Case) -> None:
+        tokenizer, form = case
+        rule = constraint(form, schema=PERSON)
+        assert (rule.trigger, rule.prefix, rule.trims) == (None, "", False)
+        for seed in range(10):
+            text = tokenizer.decode(sample(tokenizer, rule, random.Random(seed), limit=60))
+            assert Verifier(json.dumps(PERSON)).violation(text.encode()) is None
+
+    def test_with_tools_content_or_calls(self, case: Case) -> None:
+        tokenizer, form = case
+        rule = constraint(form, tools=TOOLS, schema=PERSON)
+        assert accepts(tokenizer, rule, tokenizer.encode('{"name": "é", "age": 3}'))
+        assert not accepts(tokenizer, rule, tokenizer.encode('{"name": "é"}'))
+        assert not accepts(tokenizer, rule, tokenizer.encode("Well."))
+        calls = constraint(form, tools=TOOLS, choice=REQUIRED)
+        ids = sample(tokenizer, calls, random.Random(3), limit=60)
+        assert accepts(tokenizer, rule, ids)
+
+    def test_a_call_goes_before_it_where_one_is_required(self, case: Case) -> None:
+        rule = constraint(case[1], tools=TOOLS, choice=REQUIRED, schema=PERSON)
+        assert all(called(case, rule))
+
+    def test_what_the_content_began_with_is_part_of_it(self, case: Case) -> None:
+        tokenizer, form = case
+        rule = constraint(form, tools=TOOLS, schema=PERSON, open_text='{"name": "a')
+        assert rule.prefix == '{"name": "a'
+        assert accepts(tokenizer, rule, tokenizer.encode('b", "age": 1}'))
+        with pytest.raises(GrammarError):
+            compiler_of(tokenizer).compile(
+                constraint(form, tools=TOOLS, schema=PERSON, open_text="Well")
+            )
+
+    def test_what_a_mask_cannot_say_is_checked(self, case: Case) -> None:
+        unique = {"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True}
+        schema = {"type": "object", "properties": {"a": unique}, "required": ["a"]}
+        rule = constraint(case[1], tools=[TOOLS[2], Tool("f", None, schema)], schema=schema)
+        checks = {check.rule: json.loads(check.schema) for check in rule.checks}
+        assert checks["args_1"] == checks["value"] == schema
+        assert "args_0" not in checks
+        assert all(f"{name}[capture]: " in rule.grammar for name in checks)
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        "parameters", [None, {}, {"type": "object"}, {"type": "object", "properties": {}}]
+    )
+    def test_none_are_an_empty_object(self, case: Case, parameters: Any) -> None:
+        tool = Tool("f", None, parameters)
+        rule = constraint(case[1], tools=[tool], choice=REQUIRED)
+        assert {call for calls in called(case, rule) for call in calls} == {("f", "{}")}
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": False},
+            {"type": ["object", "null"], "properties": {"a": {"const": 1}}, "required": ["a"]}
+            | {"additionalProperties": False},
+        ],
+    )
+    def test_arguments_are_an_object(self, case: Case, parameters: Any) -> None:
+        rule = constraint(case[1], tools=[Tool("f", None, parameters)], choice=REQUIRED)
+        assert {call for calls in called(case, rule) for call in calls} == {("f", '{"a": 1}')}
+
+    def test_anything_goes_where_the_schema_says_so(self, case: Case) -> None:
+        tool = Tool("f", None, {"type": "object", "additionalProperties": True})
+        rule = constraint(case[1], tools=[tool], choice=REQUIRED)
+        assert any(arguments != "{}" for calls in called(case, rule, 20) for _, arguments in calls)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("how", "message"),
+        [
+            ({"tools": [Tool("a b")]}, r"tools\[0\]\.function\.name 'a b' must be"),
+            ({"tools": [Tool("f"), Tool("f")]}, r"tools\[1\]\.function\.name 'f' is that of"),
+            ({"tools": [Tool("f")], "choice": ToolChoice("required", ("g",))}, "names 'g'"),
+            ({"tools": [Tool("f")], "choice": ToolChoice("auto", ("f", "g"))}, "names 'g'"),
+            ({"choice": REQUIRED}, "there are no tools"),
+            (
+                {"tools": [Tool("f"), Tool("g", None, {"type": "string"})]},
+                r"tools\[1\]\.function\.parameters\.type must be 'object'",
+            ),
+            (
+                {"tools": [Tool("f", None, {"properties": {"a": {"pattern": "("}}})]},
+                r"tools\[0\]\.function\.parameters\.properties\.a",
+            ),
+            (
+                {"schema": {"type": "object", "properties": {"a": {"minimum": "x"}}}},
+                r"response_format\.json_schema\.schema\.properties\.a",
+            ),
+            ({"schema": {"allOf": [{"type": "string"}, {"type": "null"}]}}, "json_schema"),
+        ],
+    )
+    def test_name_the_part(self, case: Case, how: dict[str, Any], message: str) -> None:
+        with pytest.raises(ChatError, match=message) as caught:
+            output_constraint(case[1], **how)
+        assert "\n" not in str(caught.value)
+
+    def test_a_schema_nested_without_end(self, case: Case) -> None:
+        schema: dict[str, Any] = {}
+        for _ in range(5000):
+            schema = {"items": schema}
+        with pytest.raises(ChatError, match=r"response_format\.json_schema\.schema"):
+            output_constraint(case[1], schema=schema)
