@@ -225,6 +225,11 @@ def test_every_supported_parameter_is_taken(server: Live) -> None:
         "seed": 1,
         "stop": "a",
         "top_k": 4,
+        "response_format": {"type": "json_object"},
+        "structured_outputs": True,
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": "auto",
+        "parallel_tool_calls": False,
     }
     with server.client() as client:
         supported = client.get("/api/v1/models").json()["data"][0]["supported_parameters"]

@@ -44,8 +44,9 @@ class Wanted:
     parallel: bool
     schema: object | None
 
-    def constraint(self, call_ids: CallIds) -> Constraint | None:
-        """For one choice. Raises ApiError naming the part that cannot be held to."""
+    def constraint(self, call_ids: CallIds | None = None) -> Constraint | None:
+        """With ids, if the model writes them itself: those. Raises ApiError naming the part that
+        cannot be held to."""
         form = self.language.template.tool_format
         opened = ends_open(self.messages, continue_last=True)
         try:
@@ -56,7 +57,7 @@ class Wanted:
                 parallel=self.parallel,
                 schema=self.schema,
                 open_text="".join(self.messages[-1].parts()) if opened else "",
-                call_ids=call_ids if form.writes_ids else None,
+                call_ids=call_ids,
             )
         except ChatError as error:
             raise _refused(error) from error
@@ -72,9 +73,10 @@ def prepare(service: Service, language: Language, body: bytes, path: str) -> Cha
     sampling = sampling_of(request, service.served.entry.sampling, limits)
     messages = [to_chat_message(message) for message in request.messages]
     wanted = _wanted(request, language, messages, limits)
+    form = language.template.tool_format
+    shared = wanted.constraint()  # first: what is wrong with a schema is told before all else
     prompt = _prompt(service, wanted)
     longest = request.longest_answer()
-    form = language.template.tool_format
     params = msgspec.structs.replace(
         sampling,
         max_tokens=jobs.check_context(len(prompt), longest, service, _PARAM),
@@ -93,7 +95,7 @@ def prepare(service: Service, language: Language, body: bytes, path: str) -> Cha
             head["id"],
             mid_text=ends_open(messages, continue_last=True),
             format=form if wanted.choice.mode != "none" else None,
-            constraint=wanted.constraint,
+            constraint=wanted.constraint if form.writes_ids else lambda _: shared,
         ),
         head=head,
         tokenizer=language.tokenizer,

@@ -42,6 +42,11 @@ SUPPORTED_PARAMETERS = (
     "top_logprobs",
     "seed",
     "stop",
+    "response_format",
+    "structured_outputs",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
 )
 
 

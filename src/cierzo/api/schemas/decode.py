@@ -68,7 +68,7 @@ def _invalid(message: str) -> ApiError:
     if _ROLE.fullmatch(path):
         text += "; it must be one of " + ", ".join(ROLES)
     for field, known in _KNOWN_TYPES.items():
-        if field.fullmatch(path) and text.startswith("Invalid value"):
+        if field.fullmatch(path) and text.startswith("Invalid"):
             return bad_request(f"{path}: {text[:200]}; known here: {known}", path)
     if _PART_TYPE.fullmatch(path):
         return bad_request(

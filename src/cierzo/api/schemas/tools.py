@@ -23,11 +23,10 @@ class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strict: bool | None = None  # arguments are always held to their schema
 
 
-class FunctionTool(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="function"
-):
+class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tool that the client runs. This server runs none itself."""
 
+    type: Literal["function"]
     function: FunctionSpec
     cache_control: Any = None
 
