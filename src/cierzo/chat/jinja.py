@@ -26,6 +26,7 @@ from cierzo.chat.messages import (
     ends_open,
     merge_turns,
     pair_tool_results,
+    without_system,
 )
 from cierzo.chat.text_calls import TextCalls, with_tools_in_text
 from cierzo.chat.tokenizer import Tokenizer
@@ -94,15 +95,23 @@ class JinjaTemplate:
         is_open = ends_open(turns, continue_last)
         if continue_last and not is_open and turns[-1].role == "assistant":
             turns = turns[:-1]  # an empty beginning of the answer says no more than none
-        try:
-            text = self._render(turns, tools, is_open)
-        except ChatError:
-            # Strict templates want one system message, then user and assistant in turn.
-            merged = merge_turns(turns)
-            if merged == turns:
-                raise
-            text = self._render(merged, tools, is_open)
+        # Strict templates want one system message, then user and assistant in turn; some want no
+        # system message at all.
+        merged = merge_turns(turns)
+        text = self._render_any([turns, merged, without_system(merged)], tools, is_open)
         return self._tokenizer.encode_segments(self._segments(text))
+
+    def _render_any(
+        self, orders: Sequence[Sequence[Message]], tools: Sequence[Tool] | None, is_open: bool
+    ) -> str:
+        """The text of the first order of the turns that the template takes."""
+        try:
+            return self._render(orders[0], tools, is_open)
+        except ChatError:
+            others = [order for order in orders[1:] if order != orders[0]]
+            if not others:
+                raise
+        return self._render_any(others, tools, is_open)
 
     def _render(self, turns: Sequence[Message], tools: Sequence[Tool] | None, is_open: bool) -> str:
         try:

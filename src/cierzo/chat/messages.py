@@ -128,6 +128,17 @@ def merge_turns(messages: Sequence[Message], separator: str = "\n\n") -> list[Me
     return merged
 
 
+def without_system(merged: Sequence[Message], separator: str = "\n\n") -> list[Message]:
+    """Merged turns with what the system says in front of what the user says first."""
+    if not merged or merged[0].role != "system":
+        return list(merged)
+    system, *rest = merged
+    texts = list(system.parts())
+    if rest and rest[0].role == "user":
+        texts += rest.pop(0).parts()
+    return [Message("user", separator.join(text for text in texts if text)), *rest]
+
+
 def _unique_id(sent: str | None, used: set[str]) -> str:
     """`sent` if it has Mistral's form and is free, else nine letters that follow from it."""
     fits = sent is not None and len(sent) == _ID_LENGTH and set(sent) <= set(_ID_LETTERS)
