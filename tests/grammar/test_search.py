@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from cierzo.grammar.search import Search, luby
+import pytest
+
+from cierzo.grammar.search import RESTART, Search, luby
 
 
 def solve(
@@ -28,6 +30,10 @@ def solve(
         at = search.rewind(choices, *fault, len(text))
         if at is None:
             return None, search
+        if at == RESTART:
+            banned = [set() for _ in range(length)]
+            text = ""
+            continue
         position = choices[at]
         banned[position].add(text[position])
         for later in banned[position + 1 :]:
@@ -110,3 +116,9 @@ def test_it_ends_when_nothing_is_left_to_choose() -> None:
     text, search = solve(repeated, 3, "ab", budget=1000)
     assert text is None
     assert search.rewinds < 20
+
+
+@pytest.mark.parametrize("wanted", ["aaaa", "abca", "ccba", "bbbb", "cccc"])
+def test_the_only_value_of_a_few_is_found_wherever_it_is(wanted: str) -> None:
+    text, _ = solve(lambda text: None if text == wanted else (0, 4), 4, "abc", budget=400)
+    assert text == wanted

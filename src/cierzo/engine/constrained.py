@@ -8,11 +8,12 @@ what follows a choice that made a checked value invalid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cierzo.grammar.compiler import Compiled
-from cierzo.grammar.search import Search
+from cierzo.grammar.search import RESTART, Search
 from cierzo.grammar.verifier import Violation
 from cierzo.grammar.vocabulary import WHITE_SPACE, Mask, Vocabulary
 
@@ -36,6 +37,7 @@ class Constrained:
     def __init__(self, compiled: Compiled, vocabulary: Vocabulary) -> None:
         constraint = compiled.constraint
         self._matcher = compiled.matcher
+        self._fresh: Any = compiled.matcher.deep_copy() if compiled.verifiers else None
         self._verifiers = compiled.verifiers
         self._vocabulary = vocabulary
         self._trigger = constraint.trigger
@@ -43,6 +45,7 @@ class Constrained:
         self._may_begin_in_space = bool(constraint.prefix)
         self._tokens: list[int] = []
         self._active = constraint.trigger is None  # the grammar holds for the next token
+        self._begun = 0  # tokens before the grammar began to hold
         self._floor = 0  # tokens before it are never taken back
         self._allowed = 0  # tokens in the last mask
         self._choices: list[int] = []  # after the floor: tokens that could have been others
@@ -103,7 +106,7 @@ class Constrained:
             rest = self._vocabulary.bytes_of(text[keep:]).rstrip(WHITE_SPACE)
             self._tokens[keep:-1] = self._vocabulary.encode(rest.decode("utf-8", "replace"))
         self._active = True
-        self._floor = self.final = len(self._tokens)
+        self._begun = self._floor = self.final = len(self._tokens)
         return keep
 
     def _settle(self, keep: int) -> Change:
@@ -167,13 +170,21 @@ class Constrained:
                 "no answer was found that is valid under the schema, after "
                 f"{self._search.rewinds} attempts; the last one: {violation.message[:200]}"
             )
-        place = self._choices[at]
-        self._bans = {where: ids for where, ids in self._bans.items() if where <= place}
-        self._bans.setdefault(place, []).append(self._tokens[place])
-        del self._choices[at:]
-        self._matcher.rollback(len(self._tokens) - place)
-        self._check()
+        if at == RESTART:
+            place = self._floor
+            self._bans.clear()
+            self._choices.clear()
+        else:
+            place = self._choices[at]
+            self._bans = {where: ids for where, ids in self._bans.items() if where <= place}
+            self._bans.setdefault(place, []).append(self._tokens[place])
+            del self._choices[at:]
         del self._tokens[place:]
+        # Not `rollback`: after it, a capture that is one lexeme still holds what was taken back.
+        self._matcher = self._fresh.deep_copy()
+        self._matcher.consume_tokens(self._tokens[self._begun :])
+        self._check()
+        self._captures = len(self._matcher.get_captures())
         return place
 
     def _consume(self, token: int) -> None:

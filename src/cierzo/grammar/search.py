@@ -8,6 +8,7 @@ as what comes before it stays the same), drops what follows, and goes on samplin
     ...                                  # a checked value is complete; the verifier objects
     at = search.rewind(choices, violation.start, violation.end, length)
     if at is None: ...                   # the budget is spent, or no choice is left: an error
+    elif at == RESTART: ...              # drop the whole value, and forget all bans
     else: ...                            # ban the token of choices[at]; drop it and what follows
 
 `choices` are the byte offsets, in the value, at which those tokens begin that could still be
@@ -19,6 +20,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Final
+
+RESTART: Final = -1
 
 
 class Search:
@@ -32,22 +36,36 @@ class Search:
         self._frontier = -1  # where the furthest violation began
         self._tries = 0  # at that frontier
         self._whole = False  # whether the whole span was tried again there
+        self._jumped = False  # whether anything was passed over
+        self._thorough = False  # whether nothing is passed over any more
 
     def rewind(self, choices: Sequence[int], start: int, end: int, length: int) -> int | None:
-        """Give the index in `choices` to go back to; None if the search is over.
+        """Give the index in `choices` to go back to, or RESTART; None if the search is over.
 
         `start` and `end` are the span at fault, and `length` is that of the text that was written.
         """
         useful = bisect_left(choices, end)
-        if useful == 0 or self.rewinds >= self._budget or self.thrown_away >= self._max_bytes:
+        if self.rewinds >= self._budget or self.thrown_away >= self._max_bytes:
             return None
+        if useful == 0:
+            return self._restart(length)
         if start > self._frontier:
             self._frontier, self._tries, self._whole = start, 0, False
         self._tries += 1
         at = max(useful - self._distance(useful - bisect_left(choices, start)), 0)
+        self._jumped |= at < useful - 1
         self.rewinds += 1
         self.thrown_away += max(length - choices[at], 0)
         return at
+
+    def _restart(self, length: int) -> int | None:
+        """Begin again where jumps passed over what few values there are, this time without any."""
+        if not self._jumped or self._thorough:
+            return None
+        self._thorough = True
+        self.rewinds += 1
+        self.thrown_away += length
+        return RESTART
 
     def _distance(self, inside: int) -> int:
         """Give how many choices to go back, where `inside` of them lie in the span.
@@ -55,6 +73,8 @@ class Search:
         Most tries are near the end of the span, where the least is lost, but the far ones double
         and double again: a fault may come from a choice that was made long before.
         """
+        if self._thorough:
+            return 1
         distance = luby(self._tries) ** 2
         if distance > 1 and not self._whole and inside > 0:
             self._whole = True

@@ -32,7 +32,10 @@ _AT_THE_NAME = ("properties", "additionalProperties", "unevaluatedProperties", "
 
 @dataclass(frozen=True)
 class Violation:
-    """What is wrong, and where: the bytes from `start` to `end`. What follows cannot mend it."""
+    """What is wrong, and where: the bytes from `start` to `end`. What follows cannot mend it.
+
+    After a number, `end` takes in what follows, be it the end: there more digits could have come.
+    """
 
     message: str
     start: int
@@ -71,7 +74,8 @@ class Verifier:
 
 def _in_bytes(text: str, message: str, start: int, end: int) -> Violation:
     first = len(text[:start].encode())
-    return Violation(message[:300], first, first + len(text[start:end].encode()))
+    size = len(text[start:end].encode()) + max(end - len(text), 0)
+    return Violation(message[:300], first, first + size)
 
 
 def _first(errors: Iterable[ValidationError], whole: Part) -> tuple[str, int, int]:
@@ -103,8 +107,8 @@ def _place(error: ValidationError, whole: Part) -> tuple[int, int]:  # noqa: PLR
     if keyword in ("anyOf", "oneOf") and error.context:
         return _farthest(error, whole)
     if isinstance(part.value, int | float) and not isinstance(part.value, bool):
-        # A number ends only with what follows it.
-        return part.start, min(part.end + 1, whole.end)
+        # A number ends only with what follows it, were it the end of the text.
+        return part.start, part.end + 1
     return part.start, part.end
 
 

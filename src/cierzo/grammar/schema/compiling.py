@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits
@@ -57,25 +58,62 @@ def unsatisfiable(message: str) -> bool:
 def weaken(mask: dict[str, Any], message: str) -> str | None:
     """Leave out, in place, what llguidance objects to; give its last word, None if it is content."""
     tries = max(4, min(MOST_TRIES, MOST_TEXT // len(inline(mask))))
-    for keys in _suspects(message):
-        found = [(part, key) for part in _parts(mask) for key in keys if key in part]
-        if not found or tries <= 0:
+    for suspect in _suspects(message):
+        edits = _edits(mask, suspect)
+        if not edits or tries <= 0:
             continue
-        taken = [(part, key, part.pop(key)) for part, key in found]
+        for edit in edits:
+            edit.leave_out()
         after = problem(mask)
         tries -= 1
         if after is not None and (_kind(after) == _kind(message) or unsatisfiable(after)):
-            for part, key, value in taken:
-                part[key] = value
+            for edit in reversed(edits):
+                edit.put_back()
             continue
         if after is not None:
             return weaken(mask, after)
-        for part, key, value in taken[:tries]:
-            part[key] = value
+        for edit in reversed(edits[-tries:] if tries > 0 else []):
+            edit.put_back()
             if problem(mask) is not None:
-                del part[key]
+                edit.leave_out()
         return None
     return message
+
+
+@dataclass
+class _Edit:
+    """Something that can be left out of a mask: keywords of a part, or one of a list of parts."""
+
+    part: Any
+    keys: tuple[str, ...]
+    item: Any = None
+    taken: dict[str, Any] = field(default_factory=dict)
+
+    def leave_out(self) -> None:
+        if isinstance(self.part, list):
+            self.part[:] = [item for item in self.part if item is not self.item]
+        else:
+            self.taken = {key: self.part.pop(key) for key in self.keys if key in self.part}
+
+    def put_back(self) -> None:
+        if isinstance(self.part, list):
+            self.part.append(self.item)
+        else:
+            self.part.update(self.taken)
+
+
+def _edits(mask: dict[str, Any], suspect: tuple[str, ...]) -> list[_Edit]:
+    found: list[_Edit] = []
+    seen: set[int] = set()
+    for part in _parts(mask):
+        if suspect[0] not in part and not (suspect[0].startswith("m") and set(suspect) & set(part)):
+            continue
+        if suspect != ("allOf",):
+            found.append(_Edit(part, suspect))
+        elif id(part["allOf"]) not in seen:
+            seen.add(id(part["allOf"]))
+            found += [_Edit(part["allOf"], (), item) for item in part["allOf"]]
+    return found
 
 
 def _kind(message: str) -> str:
@@ -86,6 +124,8 @@ def _suspects(message: str) -> Iterator[tuple[str, ...]]:
     """Yield keywords that may be to blame, the likeliest first."""
     if "min/maxProperties" in message:
         yield ("minProperties", "maxProperties")
+    if "patternProp" in message:
+        yield ("patternProperties", "additionalProperties")
     if "regex" in message or "fuel" in message or "lexer" in message:
         yield ("pattern",)
         yield ("minLength", "maxLength")
@@ -98,6 +138,7 @@ def _suspects(message: str) -> Iterator[tuple[str, ...]]:
     yield ("minProperties", "maxProperties")
     yield ("pattern",)
     yield ("maxItems",)
+    yield ("patternProperties", "additionalProperties")
     yield ("allOf",)
     yield ("anyOf",)
 

@@ -10,5 +10,4 @@ class SchemaError(ValueError):
 
     def __init__(self, message: str, path: Iterable[str | int] = ()) -> None:
         self.path = ".".join(str(part) for part in path)
-        self.reason = message
-        super().__init__(f"{self.path or 'the schema'}: {message}"[:500].replace("\n", " "))
+        super().__init__(" ".join(message.split())[:300])
