@@ -8,7 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cierzo.grammar.schema.compiling import COMPILE_LIMITS, inline, problem, unsatisfiable, weaken
+from cierzo.grammar.schema.compiling import (
+    COMPILE_LIMITS,
+    drop_unused,
+    inline,
+    problem,
+    spread,
+    unsatisfiable,
+    weaken,
+)
 from cierzo.grammar.schema.dialect import check_form, draft_of
 from cierzo.grammar.schema.endless import drop_endless
 from cierzo.grammar.schema.errors import SchemaError
@@ -70,7 +78,11 @@ def _made(
     made = _Made(mask, rewriter.exact, rewriter.guessed)
     if not drop_endless(mask):
         return made, "Unsatisfiable schema: no finite value fits"
+    drop_unused(mask)
     message = problem(mask)
+    if message is not None and "circular" in message:
+        spread(mask)
+        message = problem(mask)
     if message is not None and not unsatisfiable(message):
         message = weaken(mask, message)
         made.exact = False

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cierzo.grammar.schema.masks import Mask, all_of, any_of, options_of
+from cierzo.grammar.schema.masks import Mask, all_of, any_of, options_of, size_of
+from cierzo.grammar.schema.switches import switched
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
     from cierzo.grammar.schema.rewrite import Rewriter
 
 MOST_WAYS = 64  # through all alternatives of one schema
+MOST_PARTS = 4_000  # subschemas in all those ways
 
 
 def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
@@ -22,7 +24,10 @@ def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
         if key not in words:
             continue
         found.append(_dynamic(rewriter, place, words[key], key))
-    found += [rewriter.beside(place, "allOf", at) for at in range(len(words.get("allOf", ())))]
+    conditions = words.get("allOf", [])
+    switches, taken = switched(rewriter, place, conditions)
+    others = [at for at in range(len(conditions)) if at not in taken]
+    found += [rewriter.beside(place, "allOf", at) for at in others] + switches
     if "anyOf" in words:
         found.append(
             any_of(rewriter.beside(place, "anyOf", at) for at in range(len(words["anyOf"])))
@@ -30,22 +35,28 @@ def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
     if "oneOf" in words:
         found.append(_one_of(rewriter, place, len(words["oneOf"])))
     if "not" in words:
-        found.append(rewriter.beside(place, "not", positive=False))
+        found.append(_light(rewriter, rewriter.beside(place, "not", positive=False)))
     if "if" in words and ("then" in words or "else" in words):
         found.append(_conditional(rewriter, place, words))
     found += _dependencies(rewriter, place, words)
     return _bounded(rewriter, found)
 
 
+def _light(rewriter: Rewriter, mask: Mask) -> Mask:
+    """Leave what is negated to the check where it would be very much to multiply with."""
+    return rewriter.loose() if rewriter.known.heavy(mask) else mask
+
+
 def _bounded(rewriter: Rewriter, masks: list[Mask]) -> list[Mask]:
     """Leave alternatives to the check where multiplying them out would be too much."""
-    ways = 1
+    ways = size = 1
     kept: list[Mask] = []
     for mask in sorted(masks, key=options_of):
-        if options_of(mask) > 1 and ways > 1 and ways * options_of(mask) > MOST_WAYS:
+        more, larger = ways * options_of(mask), size + size_of(mask)
+        if options_of(mask) > 1 and ways > 1 and (more > MOST_WAYS or more * larger > MOST_PARTS):
             rewriter.exact = False
             continue
-        ways *= options_of(mask)
+        ways, size = more, larger
         kept.append(mask)
     return [mask for mask in masks if any(mask is other for other in kept)]
 
@@ -74,6 +85,9 @@ def _one_of(rewriter: Rewriter, place: Place, count: int) -> Mask:
         negatives = {
             j: rewriter.beside(place, "oneOf", j, positive=False) for js in clashes for j in js
         }
+        if any(map(rewriter.known.heavy, negatives.values())):
+            rewriter.exact = False
+            return any_of(options)
         apart = [
             all_of([option, *(negatives[j] for j in clashes[i])])
             for i, option in enumerate(options)
@@ -87,7 +101,7 @@ def _one_of(rewriter: Rewriter, place: Place, count: int) -> Mask:
 
 def _conditional(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mask:
     condition = rewriter.beside(place, "if")
-    otherwise = rewriter.beside(place, "if", positive=False)
+    otherwise = _light(rewriter, rewriter.beside(place, "if", positive=False))
     then = rewriter.beside(place, "then") if "then" in words else True
     other = rewriter.beside(place, "else") if "else" in words else True
     return any_of([all_of([condition, then]), all_of([otherwise, other])])

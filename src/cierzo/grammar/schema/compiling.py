@@ -21,6 +21,7 @@ COMPILE_LIMITS: dict[str, Any] = {
     "verbose_errors": False,
 }
 MOST_TRIES = 16
+MOST_SPREAD = 3_000  # parts that are written again in place of references
 MOST_TEXT = 300_000  # characters of grammar that are compiled to find what is wrong
 
 GUIDANCE: dict[str, Any] = {
@@ -53,6 +54,58 @@ def unsatisfiable(message: str) -> bool:
     return (
         "Unsatisfiable schema" in message or "unsatisfiable" in message.split("\n", maxsplit=1)[0]
     )
+
+
+def drop_unused(mask: dict[str, Any]) -> None:
+    """Leave out definitions that nothing refers to."""
+    used: set[str] = set()
+    stack: list[Any] = [{key: value for key, value in mask.items() if key != "$defs"}]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            name = node.get("$ref")
+            if isinstance(name, str) and name not in used:
+                used.add(name)
+                stack.append(mask["$defs"][name.rpartition("/")[2]])
+            stack.extend(node.values())
+    kept = {f"#/$defs/{name}" for name in mask["$defs"]} & used
+    mask["$defs"] = {
+        name: body for name, body in mask["$defs"].items() if f"#/$defs/{name}" in kept
+    }
+
+
+def spread(mask: dict[str, Any]) -> None:
+    """Put bodies in place of references that stand beside something else.
+
+    llguidance follows such references at once, and may find itself in the middle of the same one.
+    So whatever has one becomes a definition of its own first, which others can refer to.
+    """
+    definitions = mask["$defs"]
+    for part in list(_parts(mask)):
+        for child in _values(part):
+            if isinstance(child, dict) and "allOf" in child:
+                name = f"s{len(definitions)}"
+                definitions[name] = dict(child)
+                child.clear()
+                child["$ref"] = f"#/$defs/{name}"
+    left = [MOST_SPREAD]
+
+    def body(part: Any) -> Any:
+        left[0] -= 1
+        if not isinstance(part, dict) or left[0] < 0:
+            return part
+        if set(part) == {"$ref"}:
+            return body(definitions[part["$ref"].rpartition("/")[2]])
+        lists = {key: list(map(body, part[key])) for key in ("allOf", "anyOf") if key in part}
+        return {**part, **lists}
+
+    made = {
+        name: body(part) if isinstance(part, dict) and "allOf" in part else part
+        for name, part in definitions.items()
+    }
+    definitions.update(made)
 
 
 def weaken(mask: dict[str, Any], message: str) -> str | None:
@@ -153,8 +206,15 @@ def _parts(mask: Any) -> Iterator[dict[str, Any]]:
             continue
         seen.add(id(node))
         yield node
-        for key in ("properties", "patternProperties", "$defs"):
-            stack.extend(node.get(key, {}).values())
-        for key in ("allOf", "anyOf", "prefixItems"):
+        stack.extend(_values(node))
+        stack.extend(node.get("$defs", {}).values())
+        for key in ("allOf", "anyOf"):
             stack.extend(node.get(key, ()))
-        stack.extend(node.get(key) for key in ("items", "additionalProperties"))
+
+
+def _values(part: dict[str, Any]) -> list[Any]:
+    """Give the schemas for the parts of a value."""
+    found = [part[key] for key in ("items", "additionalProperties") if key in part]
+    for key in ("properties", "patternProperties"):
+        found.extend(part.get(key, {}).values())
+    return [*found, *part.get("prefixItems", ())]

@@ -56,6 +56,19 @@ def options_of(mask: Mask) -> int:
     return ways
 
 
+def size_of(mask: Any) -> int:
+    """Give how many parts a mask has, without what it refers to."""
+    size, stack = 0, [mask]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            size += 1
+            stack.extend(node.values())
+    return size
+
+
 class Known:
     """What can be told of masks, with the definitions they refer to (None: not yet made)."""
 
@@ -91,6 +104,24 @@ class Known:
         if "$ref" in mask:
             found &= self.types({"$ref": mask["$ref"]}, depth + 1)
         return found
+
+    def heavy(self, mask: Mask, most: int = 120) -> bool:
+        """Say whether a mask, with all that it refers to, has more than `most` parts."""
+        seen: set[str] = set()
+        stack: list[Any] = [mask]
+        parts = 0
+        while stack and parts <= most:
+            node = stack.pop()
+            if isinstance(node, list):
+                stack.extend(node)
+            elif isinstance(node, dict):
+                parts += 1
+                name = node.get("$ref")
+                if isinstance(name, str) and name not in seen:
+                    seen.add(name)
+                    stack.append(self._definitions.get(name.rpartition("/")[2]))
+                stack.extend(node.values())
+        return parts > most
 
     def disjoint(self, one: Mask, other: Mask, depth: int = 0) -> bool:
         """Say whether it is certain that no value fits both."""
