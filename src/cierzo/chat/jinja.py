@@ -88,13 +88,13 @@ class JinjaTemplate:
     ) -> list[int]:
         check_tools(tools or ())
         turns = in_call_order(canonical(check_roles(messages)))
+        is_open = ends_open(turns, continue_last)
+        if continue_last and turns[-1].role == "assistant" and turns[-1].is_empty():
+            turns = turns[:-1]  # an empty beginning of the answer says no more than none
         if not self.supports_tools:
             turns, tools = with_tools_in_text(turns, tools or ()), None
         elif self.tool_format.trims:  # Mistral's templates insist on ids in Mistral's form
             turns = pair_tool_results(turns)
-        is_open = ends_open(turns, continue_last)
-        if continue_last and not is_open and turns[-1].role == "assistant":
-            turns = turns[:-1]  # an empty beginning of the answer says no more than none
         # Strict templates want one system message, then user and assistant in turn; some want no
         # system message at all.
         merged = merge_turns(turns)

@@ -66,9 +66,12 @@ def check_roles(messages: Sequence[Message]) -> list[Message]:
 
 
 def ends_open(messages: Sequence[Message], continue_last: bool) -> bool:
-    """Whether the last message is the beginning of the answer. An empty beginning is none."""
+    """Whether the last message is the beginning of the answer.
+
+    An empty beginning is none, and a message that calls is over: results follow it.
+    """
     last = messages[-1]
-    return continue_last and last.role == "assistant" and not last.is_empty()
+    return continue_last and last.role == "assistant" and not last.tool_calls and any(last.parts())
 
 
 def pair_tool_results(messages: Sequence[Message]) -> list[Message]:
