@@ -77,7 +77,7 @@ class JinjaTemplate:
         if "tools" in jinja2.meta.find_undeclared_variables(tree):
             native = native_format(lambda m, t: self._render(m, t, False), tokenizer)
         self.supports_tools = native is not None
-        self.tool_format: ToolFormat = native or TextCalls()
+        self.tool_format: ToolFormat = native or TextCalls(tokenizer=tokenizer)
 
     def render(
         self,

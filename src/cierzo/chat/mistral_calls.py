@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cierzo.chat.json_calls import JsonCalls, list_head
+from cierzo.chat.spelling import ARGUMENTS, spelled
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.chat.tool_format import CallDelta, CallIds, CallParser, Event, ToolFormat
 from cierzo.chat.tools import ChoiceMode
@@ -34,7 +35,7 @@ def mistral_format(tokenizer: Tokenizer, *, args: bool, ids: bool) -> ToolFormat
     if not set(needed) <= control.keys():
         return None
     if not args:
-        return ListCalls(control["[TOOL_CALLS]"])
+        return ListCalls(tokenizer, control["[TOOL_CALLS]"])
     return TokenCalls(
         tokenizer, control["[TOOL_CALLS]"], control["[ARGS]"], control["[CALL_ID]"] if ids else None
     )
@@ -90,7 +91,7 @@ class TokenCalls:
         return _TokenParser(self, call_ids)
 
     def _spelled(self, text: str) -> str:
-        return " ".join(f"<[{i}]>" for i in self.tokenizer.encode(text))
+        return spelled(self.tokenizer, text)
 
 
 class _TokenParser:
@@ -140,6 +141,7 @@ class _TokenParser:
 class ListCalls:
     """v3 and v7. Ids stand after the arguments, so the ids that clients are told are given."""
 
+    tokenizer: Tokenizer
     trigger: int
 
     mark = ""
@@ -159,7 +161,11 @@ class ListCalls:
     def calls(
         self, arguments: Sequence[tuple[str, str]], parallel: bool, call_ids: CallIds | None
     ) -> str:
-        named = [rf'"{{\"name\": \"{name}\", \"arguments\": " {rule}' for name, rule in arguments]
+        named = []
+        for name, rule in arguments:
+            head = f'{{"name": "{name}", "arguments": '
+            around = ("[", '{"a": 1}, "id": "abcdef123"}, ')
+            named.append(f"{spelled(self.tokenizer, head, around, ARGUMENTS)} {rule}")
         if call_ids is None:
             again = ' (", " item)*' if parallel else ""
             lines = [f'calls: "[" item{again} "]"']

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from cierzo.chat.json_calls import JsonCalls, tagged_head
 from cierzo.chat.messages import Message, ToolCall
+from cierzo.chat.spelling import ARGUMENTS, literal, spelled
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.chat.tool_format import CallIds, CallParser
 from cierzo.chat.tools import ChoiceMode, Tool
@@ -26,6 +27,8 @@ class TextCalls:
     tags: dict[int, str] = field(default_factory=dict)  # token ids of OPEN and CLOSE, if they have
     before: str = "\n"  # between content and the first call
     between: str = "\n"  # between two calls
+    # To hold fixed text to its canonical tokens.
+    tokenizer: Tokenizer | None = field(default=None, compare=False)
 
     trims = False
     writes_ids = False
@@ -46,18 +49,22 @@ class TextCalls:
         return () if mode != "none" or self.trigger is None else (self.trigger,)
 
     def opening(self, after_text: bool) -> str:
-        space = f"{_quoted(self.before)} " if after_text and self.before else ""
+        space = f"{literal(self.before)} " if after_text and self.before else ""
         return space + self._tag(OPEN)
 
     def calls(
         self, arguments: Sequence[tuple[str, str]], parallel: bool, call_ids: CallIds | None
     ) -> str:
-        space = f"{_quoted(self.between)} " if self.between else ""
+        space = f"{literal(self.between)} " if self.between else ""
         again = f" ({space}{self._tag(OPEN)} call)*" if parallel else ""
-        objects = [
-            _quoted(f'\n{{"name": "{name}", "arguments": ') + f' {rule} "}}\\n" {self._tag(CLOSE)}'
-            for name, rule in arguments
-        ]
+        opened = (
+            ("",) if self.tags else (OPEN, f".{self.before}{OPEN}", f"{CLOSE}{self.between}{OPEN}")
+        )
+        end = literal("}\n") + " " + self._tag(CLOSE)
+        objects = []
+        for name, rule in arguments:
+            head = f'\n{{"name": "{name}", "arguments": '
+            objects.append(f"{spelled(self.tokenizer, head, opened, ARGUMENTS)} {rule} {end}")
         return f"calls: call{again}\ncall: " + "\n    | ".join(objects)
 
     def parser(self, call_ids: CallIds) -> CallParser:
@@ -65,14 +72,15 @@ class TextCalls:
 
     def _tag(self, text: str) -> str:
         token = next((i for i, tag in self.tags.items() if tag == text), None)
-        return _quoted(text) if token is None else f"<[{token}]>"
+        return literal(text) if token is None else f"<[{token}]>"
 
 
 def text_format(tokenizer: Tokenizer, before: str, between: str) -> TextCalls:
     """The format of a template that writes the tags itself: as tokens, if there are such."""
     known = {**tokenizer.added_tokens, **tokenizer.control_tokens}
     both = {OPEN, CLOSE} <= known.keys()
-    return TextCalls({known[tag]: tag for tag in (OPEN, CLOSE) if both}, before, between)
+    tags = {known[tag]: tag for tag in (OPEN, CLOSE) if both}
+    return TextCalls(tags, before, between, tokenizer)
 
 
 def with_tools_in_text(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
@@ -121,7 +129,3 @@ def _explained(tools: Sequence[Tool]) -> str:
         f'{OPEN}\n{{"name": "the_name", "arguments": {{"an_argument": "a value"}}}}\n{CLOSE}\n'
         "The user then sends you the result between <tool_response> tags."
     )
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

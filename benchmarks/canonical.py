@@ -1,0 +1,139 @@
+"""How much of an answer is not found again when it comes back in the next request's history.
+
+    python -m benchmarks.canonical --model smollm2-135m --answers 48 --tokens 160
+
+The history is written in canonical tokens. A sampled answer may be spelled in others, with the same
+text; from the first such token on it must be computed again, once. Temperature 0 would show models
+that are sure of themselves; 1 is the worst that is usual.
+"""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cierzo import LLM, SamplingParams
+from cierzo.chat.answer import Answer, CallDelta, Step
+from cierzo.chat.messages import Message, ToolCall
+from cierzo.chat.tool_format import output_constraint
+from cierzo.chat.tools import Tool, ToolChoice
+
+QUESTIONS = (
+    "Why is the sky blue?",
+    "Write a function that reverses a list in Python, and explain it.",
+    "Tell me about the winds of the Ebro valley.",
+    "List five commands of git with an example each.",
+    "Translate 'good morning' into French, German, Spanish and Japanese.",
+    "Write a short story about a lighthouse.",
+    "How do I read a JSON file in Python? Show code.",
+    "What is 17 times 23? Think step by step.",
+)
+TASKS = (
+    "Look at the file src/main.py.",
+    "Find where the function parse_date is defined.",
+    "Fix the typo in README.md, line 3.",
+    "Run the tests.",
+)
+_TEXT = {"type": "string", "maxLength": 200}
+TOOLS = (
+    Tool("bash", "Runs a command.", {"type": "object", "properties": {"command": _TEXT}}),
+    Tool(
+        "edit",
+        "Replaces lines of a file.",
+        {
+            "type": "object",
+            "properties": {"path": _TEXT, "line": {"type": "integer", "minimum": 1}, "text": _TEXT},
+            "required": ["path", "line", "text"],
+            "additionalProperties": False,
+        },
+    ),
+)
+
+
+@dataclass
+class Loss:
+    """What was generated, and what of it is not in the next prompt at its place."""
+
+    prompts: list[int] = field(default_factory=list)
+    generated: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+
+    def add(self, prompt: Sequence[int], answer: Sequence[int], history: Sequence[int]) -> None:
+        """`history` is the next prompt."""
+        found = [*prompt, *answer]
+        same = next(
+            (i for i, (a, b) in enumerate(zip(found, history, strict=False)) if a != b),
+            min(len(found), len(history)),
+        )
+        self.prompts.append(len(history))
+        self.generated.append(len(answer))
+        self.lost.append(len(found) - same)
+
+    def row(self) -> str:
+        """A row of the table."""
+        answers = sum(lost > 0 for lost in self.lost)
+        lost, generated = sum(self.lost), sum(self.generated)
+        return (
+            f"| {len(self.lost)} | {answers} ({answers / len(self.lost):.0%}) "
+            f"| {generated} | {lost} ({lost / generated:.1%}) "
+            f"| {statistics.median(self.lost):.0f} | {lost / sum(self.prompts):.1%} |"
+        )
+
+
+def read(llm: LLM, ids: Sequence[int]) -> Message:
+    """The answer as a client sends it back."""
+    answer = Answer(llm.tokenizer, llm.template.tool_format)
+    steps: tuple[Step, ...] = (answer.push(ids), answer.finish())
+    deltas: list[CallDelta] = [delta for step in steps for delta in step.calls]
+    names = {d.index: (d.name, d.id) for d in deltas if d.name is not None}
+    calls = tuple(
+        ToolCall(str(name), "".join(d.arguments for d in deltas if d.index == index), call_id)
+        for index, (name, call_id) in names.items()
+    )
+    return Message("assistant", "".join(step.text for step in steps), tool_calls=calls)
+
+
+def measure(llm: LLM, temperature: float, answers: int, tokens: int, *, calls: bool) -> Loss:
+    """Answers questions, or calls tools, and sends each answer back."""
+    asked = TASKS if calls else QUESTIONS
+    tools = TOOLS if calls else ()
+    constraint = None
+    if calls:
+        constraint = output_constraint(
+            llm.template.tool_format, tools=TOOLS, choice=ToolChoice("required"), parallel=False
+        )
+    loss = Loss()
+    for number in range(answers):
+        messages = [Message("user", asked[number % len(asked)])]
+        prompt = llm.template.render(messages, tools=tools)
+        params = SamplingParams(
+            max_tokens=tokens, temperature=temperature, seed=number, constraint=constraint
+        )
+        ids = [i for i in llm.generate([prompt], params)[0].token_ids]
+        if ids and ids[-1] in llm.tokenizer.eos_token_ids:
+            ids.pop()
+        turns = [*messages, read(llm, ids)]
+        loss.add(prompt, ids, llm.template.render(turns, tools=tools))
+    return loss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--answers", type=int, default=48)
+    parser.add_argument("--tokens", type=int, default=160, help="of each answer, at most")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    print(
+        "| what | temperature | answers | with another spelling | tokens | of them lost "
+        "| median | of the next prompt |\n|---|---|---|---|---|---|---|---|"
+    )
+    with LLM(args.model, threads=args.threads) as llm:
+        for calls in (False, True):
+            for temperature in (0.15, 0.7, 1.0):
+                loss = measure(llm, temperature, args.answers, args.tokens, calls=calls)
+                print(f"| {'calls' if calls else 'text'} | {temperature} {loss.row()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
