@@ -14,6 +14,7 @@ from referencing.exceptions import Unresolvable
 
 from cierzo.grammar.pattern import MatchError, PatternError, matches, parse
 from cierzo.grammar.schema import formats
+from cierzo.grammar.schema.masks import identity
 
 MOST_STEPS = 200_000
 
@@ -128,19 +129,10 @@ def _unique(validator: Any, unique: Any, instance: Any, _: Any) -> Iterator[Vali
     if unique and isinstance(instance, list):
         seen = set()
         for index, item in enumerate(instance):
-            key = _key(item)
+            key = identity(item)
             if key in seen:
                 yield at("the item stands there twice", index)
             seen.add(key)
-
-
-def _key(value: Any) -> Any:
-    """Give something to compare by: 1 is 1.0, but not true."""
-    if isinstance(value, list):
-        return ("array", *map(_key, value))
-    if isinstance(value, dict):
-        return ("object", frozenset((name, _key(item)) for name, item in value.items()))
-    return (isinstance(value, bool), value)
 
 
 def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:

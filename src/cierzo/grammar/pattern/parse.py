@@ -23,7 +23,7 @@ from cierzo.grammar.pattern.nodes import (
 MOST_NESTED = 60
 MOST_REPEATS = 100_000
 _CONTROLS = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "0": 0, "a": 7}
-_COUNTS = re.compile(r"\{(\d+)(,(\d*))?\}")
+_COUNTS = re.compile(r"\{(\d+)(,(\d*))?\}|\{,(\d+)\}")
 _LOOKS = {"?=": (True, False), "?!": (True, True), "?<=": (False, False), "?<!": (False, True)}
 _NAMED = re.compile(r"\?P?<([A-Za-z_][A-Za-z0-9_]*)>")
 _FLAGS = re.compile(r"\?([aimsux]+)\)")
@@ -84,8 +84,9 @@ class _Reader:
                 low, high = 0, 1
             elif counts:
                 self.at = counts.end()
-                low = int(counts[1])
-                high = low if counts[2] is None else int(counts[3]) if counts[3] else None
+                low = int(counts[1] or 0)
+                most = counts[4] or (counts[1] if counts[2] is None else counts[3])
+                high = int(most) if most else None
                 if max(low, high or 0) > MOST_REPEATS:
                     raise PatternError("a repetition is too long")
                 if high is not None and high < low:
@@ -189,7 +190,7 @@ class _Reader:
             raise PatternError("a backslash at the end")
         self.at += 1
         hexadecimal = {
-            "x": r"([0-9a-fA-F]{2})",
+            "x": r"(?:\{([0-9a-fA-F]{1,6})\}|([0-9a-fA-F]{2}))",
             "u": r"(?:\{([0-9a-fA-F]{1,6})\}|([0-9a-fA-F]{4}))",
         }
         if char in hexadecimal:

@@ -17,7 +17,8 @@ from cierzo.grammar.schema.compiling import (
     unsatisfiable,
     weaken,
 )
-from cierzo.grammar.schema.dialect import check_form, draft_of
+from cierzo.grammar.schema.contradictions import contradiction, drop_contradictions
+from cierzo.grammar.schema.dialect import Path, check_form, draft_of
 from cierzo.grammar.schema.endless import drop_endless
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.limits import DEFAULT_LIMITS, SchemaLimits, check_size
@@ -49,8 +50,9 @@ def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
         made, message = _made(schema, draft, references, limits, guess=False)
     if message is not None:
         if unsatisfiable(message):
-            raise SchemaError(f"no value can be valid: {message.splitlines()[0]}")
-        raise SchemaError(f"cannot be made into a mask: {message.splitlines()[0]}")
+            where = _where(schema, draft, references, limits)
+            raise SchemaError(f"no value can be valid: {_last(message)}", where)
+        raise SchemaError(f"cannot be made into a mask: {_last(message)}")
     return Enforced(made.mask, made.exact)
 
 
@@ -61,9 +63,39 @@ class _Made:
     guessed: bool
 
 
+def _last(message: str) -> str:
+    """Give what llguidance says, without where in the grammar it says it."""
+    return message.splitlines()[0].rpartition("JSON schema: ")[2]
+
+
 def _made(
     schema: Any, draft: int, references: References, limits: SchemaLimits, *, guess: bool
 ) -> tuple[_Made, str | None]:
+    rewriter = _rewriter(schema, draft, references, limits, guess=guess)
+    mask = rewriter.run()
+    made = _Made(mask, rewriter.exact, rewriter.guessed)
+    for _ in range(3):
+        if not drop_endless(mask):
+            return (
+                made,
+                "JSON schema: Unsatisfiable schema: each would have to hold another, or break a part",
+            )
+        drop_unused(mask)
+        message = problem(mask)
+        if message is None or not unsatisfiable(message) or not drop_contradictions(mask):
+            break
+    if message is not None and "circular" in message:
+        spread(mask)
+        message = problem(mask)
+    if message is not None and not unsatisfiable(message):
+        message = weaken(mask, message)
+        made.exact = False
+    return made, message
+
+
+def _rewriter(
+    schema: Any, draft: int, references: References, limits: SchemaLimits, *, guess: bool
+) -> Rewriter:
     validator = validator_for(schema, draft, 1_000_000)
 
     def valid(part: Any, value: Any) -> bool:
@@ -74,16 +106,10 @@ def _made(
             return True
 
     rewriter = Rewriter(references, draft, limits, valid, guess=guess)
-    mask = rewriter.run()
-    made = _Made(mask, rewriter.exact, rewriter.guessed)
-    if not drop_endless(mask):
-        return made, "Unsatisfiable schema: no finite value fits"
-    drop_unused(mask)
-    message = problem(mask)
-    if message is not None and "circular" in message:
-        spread(mask)
-        message = problem(mask)
-    if message is not None and not unsatisfiable(message):
-        message = weaken(mask, message)
-        made.exact = False
-    return made, message
+    return rewriter
+
+
+def _where(schema: Any, draft: int, references: References, limits: SchemaLimits) -> Path:
+    """Give the part that makes a schema impossible."""
+    rewriter = _rewriter(schema, draft, references, limits, guess=False)
+    return contradiction(rewriter.run(), rewriter.paths)

@@ -14,6 +14,7 @@ class SchemaLimits:
     nodes: int = 60_000  # objects, arrays and plain values
     depth: int = 64  # of nesting
     enum: int = 10_000  # values in one enum
+    names: int = 2_000  # properties (or definitions) in one place
     pattern: int = 4_000  # characters in one pattern
     expanded: int = 40_000  # subschemas after rewriting
 
@@ -29,9 +30,18 @@ def check_size(schema: Any, limits: SchemaLimits) -> None:
         value, path = stack.pop()
         nodes += 1
         text += len(value) if isinstance(value, str) else 2
+        if (
+            path
+            and path[-1] == "pattern"
+            and isinstance(value, str)
+            and len(value) > limits.pattern
+        ):
+            raise SchemaError(f"is longer than {limits.pattern} characters", path)
         if isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
                 raise SchemaError("a key is not a string", path)
+            if len(value) > limits.names:
+                raise SchemaError(f"has {len(value)} entries; at most {limits.names} may be", path)
             text += sum(len(key) for key in value)
             stack.extend((child, (*path, key)) for key, child in value.items())
         elif isinstance(value, list):

@@ -171,10 +171,13 @@ def type_of(value: Any) -> str:
 
 def same(one: Any, other: Any) -> bool:
     """Say whether two JSON values are equal: 1 and 1.0 are, 1 and true are not."""
-    if type_of(one) != type_of(other):
-        return False
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return bool(one == other)
+    return bool(identity(one) == identity(other))
+
+
+def identity(value: Any) -> Any:
+    """Give something hashable that is the same for equal JSON values."""
+    if isinstance(value, list):
+        return ("array", *map(identity, value))
+    if isinstance(value, dict):
+        return ("object", frozenset((name, identity(item)) for name, item in value.items()))
+    return (isinstance(value, bool), value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cierzo.grammar.pattern import PatternError, masked
 from cierzo.grammar.schema import formats
 from cierzo.grammar.schema.errors import SchemaError
-from cierzo.grammar.schema.masks import Mask, same
+from cierzo.grammar.schema.masks import Mask, identity, same, type_of
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
@@ -33,18 +33,26 @@ def types_of(words: dict[str, Any]) -> list[str]:
 
 def values(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mask:
     """Give the constants that are allowed: those that fit the rest of the schema too."""
-    found: list[Any] = []
-    for value in words["enum"] if "enum" in words else [words["const"]]:
-        if not any(same(value, other) for other in found if len(found) < 500):
-            found.append(value)
+    listed = words["enum"] if "enum" in words else [words["const"]]
+    found = list({identity(value): value for value in reversed(listed)}.values())[::-1]
     if "const" in words and "enum" in words:
         found = [value for value in found if same(value, words["const"])]
-    if set(words) - _ANNOTATIONS or "type" in words:
+    if "type" in words:
+        types = types_of(words)
+        found = [value for value in found if _has_type(value, types, rewriter.draft)]
+    if set(words) - _ANNOTATIONS:
         rest = {key: value for key, value in place.node.items() if key != "enum"}
         found = [value for value in found if rewriter.valid(rest, value)]
     if any(unsure(value) for value in found):
         rewriter.exact = False
     return {"enum": found} if found else False
+
+
+def _has_type(value: Any, types: list[str], draft: int) -> bool:
+    whole = isinstance(value, int) or (
+        isinstance(value, float) and value.is_integer() and draft > 4
+    )
+    return type_of(value) in types or ("integer" in types and whole and not isinstance(value, bool))
 
 
 def unsure(value: Any) -> bool:

@@ -35,7 +35,7 @@ def switched(
             continue
         taken |= {at for at, _, _ in cases}
         then = {at: rewriter.beside(place, "allOf", at, "then") for at, _, _ in cases}
-        values = dict.fromkeys(value for _, some, _ in cases for value in some)
+        values = list(dict.fromkeys(value for _, some, _ in cases for value in some))
         ways = [
             all_of(
                 [
@@ -45,7 +45,7 @@ def switched(
             )
             for value in values
         ]
-        other = [
+        other: list[Mask] = [
             {"type": "string", "pattern": excluding(values)},
             {"type": ["null", "boolean", "number", "array", "object"]},
         ]
