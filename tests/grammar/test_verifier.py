@@ -23,7 +23,7 @@ FAULTS = [
     ({"propertyNames": {"pattern": "^a"}}, '{"ab": 1, "ba": 2}', '"ba"'),
     ({"properties": {"a": {}}, "unevaluatedProperties": False}, '{"a": 1, "b": 2}', '"b"'),
     ({"contains": {"type": "string"}}, "[1, 2]", "]"),
-    ({"anyOf": [{"type": "string"}, {"type": "object", "properties": {"a": {"type": "null"}}}]}, '{"a": "x", "b": 2}', '"x"'),
+    ({"anyOf": [{"type": "string"}, {"properties": {"a": {"type": "null"}}}]}, '{"a": "x"}', '"x"'),
     ({"properties": {"a": {"minimum": 3}}}, '{"a": 12, "b": {"a": 1}}', None),
     ({"items": {"minimum": 3}}, "[5, 1, 7]", "1,"),
     ({"not": {"required": ["a"]}}, '{"a": 1}', '{"a": 1}'),
@@ -34,7 +34,7 @@ FAULTS = [
     ({}, "[1,]", "]"),
     ({}, "1e999", "1e999"),
     ({}, "1 2", "2"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("schema", "text", "fault"), FAULTS)
