@@ -9,19 +9,11 @@ from dataclasses import dataclass
 import llguidance
 
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.schema.compiling import limits as parser_limits
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import Vocabulary
 
 KEPT = 64  # grammars
-# Bounds on what a grammar may cost: in memory (2 kB a lexer state), at the start, and at each token
-# (about 14,000 units of lexer fuel and 20,000 items a millisecond, by llguidance's own account).
-LIMITS = llguidance.LLParserLimits(
-    initial_lexer_fuel=5_000_000,
-    step_lexer_fuel=150_000,
-    step_max_items=50_000,
-    max_lexer_states=50_000,
-    verbose_errors=False,
-)
 
 
 class GrammarError(ValueError):
@@ -65,7 +57,7 @@ class GrammarCompiler:
 
     def _compile(self, constraint: Constraint) -> Compiled:
         matcher = llguidance.LLMatcher(
-            self.vocabulary.llguidance, constraint.grammar, log_level=0, limits=LIMITS
+            self.vocabulary.llguidance, constraint.grammar, log_level=0, limits=parser_limits()
         )
         if matcher.is_error():
             raise GrammarError(_line(matcher.get_error()))
