@@ -167,7 +167,7 @@ class Walker:
         self.plain = np.array([bool(t) and t.isascii() and t.strip().isalnum() for t in texts])
 
     def walk(self, constraint: Constraint, seed: int) -> bytes:
-        """Give a finished answer; ConstraintError if the search gave up, TimeoutError if endless."""
+        """Give a finished answer; ConstraintError if the search gave up, TimeoutError if none."""
         chance = np.random.default_rng(seed)
         state = Constrained(self.compiler.compile(constraint), self.vocabulary)
         mask = np.zeros(self.vocabulary.num_words, dtype=np.uint32)
@@ -215,6 +215,96 @@ def old(schema: Any) -> bool:
     return '"items": [' in json.dumps(schema)
 
 
+class Tally:
+    """Tries schemas and counts what comes of them."""
+
+    def __init__(self, walks: int) -> None:
+        self.walks = walks
+        self.counts: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.times: list[tuple[float, str]] = []
+        self.small = GrammarCompiler(small_vocabulary())
+        self.walker = Walker(real_vocabulary()) if walks else None
+
+    def schema(self, name: str, schema: Any, tests: list[dict[str, Any]]) -> None:
+        self.counts["schemas"] += 1
+        alone = LLMatcher.grammar_from_json_schema(schema)
+        self.counts["llguidance alone compiles"] += not LLMatcher.validate_grammar(alone)
+        began = time.perf_counter()
+        try:
+            enforced = enforce(schema)
+            compiled = self.small.compile(constraint_of(schema, enforced))
+        except (SchemaError, GrammarError) as error:
+            valid = any(test["valid"] for test in tests)
+            self.counts["refused, though a value is valid" if valid else "refused"] += 1
+            self.notes.append(f"{name}: refused{' (VALID)' if valid else ''}: {error}")
+            return
+        finally:
+            self.times.append((time.perf_counter() - began, name))
+        self.counts["compile"] += 1
+        self.counts["need no check"] += enforced.exact
+        fine = self.tests(name, schema, tests, enforced, compiled.matcher)
+        fine &= self.walk(name, schema, enforced)
+        self.counts["work (tests pass; a walk ends; nothing invalid)"] += fine
+
+    def tests(
+        self, name: str, schema: Any, tests: list[dict[str, Any]], enforced: Enforced, matcher: Any
+    ) -> bool:
+        verifier = None if enforced.exact else Verifier(json.dumps(schema))
+        fine = True
+        orders = orders_of(enforced.mask)
+        for test in tests:
+            kind = "valid" if test["valid"] else "invalid"
+            self.counts[f"{kind} values"] += 1
+            value = test["data"]
+            text = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+            violation = verifier.violation(text) if verifier else None
+            feeder = Feeder(matcher.deep_copy(), orders)
+            accepted = violation is None and feeder.accepts(value)
+            if accepted == test["valid"]:
+                self.counts[f"{kind} values {'accepted' if accepted else 'refused'}"] += 1
+                continue
+            fine = False
+            why = "the mask, or the order of keys" if feeder.left < 0 else "the mask"
+            why = violation.message if violation else why
+            self.notes.append(f"{name}: {kind} value, {accepted=} {why}: {text.decode()[:150]}")
+        return fine
+
+    def walk(self, name: str, schema: Any, enforced: Enforced) -> bool:
+        made = bad = 0
+        for seed in range(self.walks):
+            assert self.walker is not None
+            self.counts["walks"] += 1
+            try:
+                value = self.walker.walk(constraint_of(schema, enforced), seed)
+            except (ConstraintError, GrammarError) as error:
+                self.counts["walks given up"] += 1
+                self.notes.append(f"{name}: walk: {error}")
+                continue
+            except TimeoutError:
+                self.counts["walks too long"] += 1
+                self.notes.append(f"{name}: walk too long")
+                continue
+            made += 1
+            problem = wrong(schema, value)
+            if problem is not None:
+                bad += 1
+                self.counts["walks that end in an INVALID value"] += 1
+                self.notes.append(f"{name}: INVALID {enforced.exact=}: {problem}: {value[:200]!r}")
+        self.counts["walks that end in a value"] += made
+        self.counts["schemas with a value from a walk"] += made > 0
+        return not bad and (made > 0 or not self.walks)
+
+    def report(self, *, verbose: bool) -> None:
+        if verbose:
+            print("\n".join(self.notes), end="\n\n")
+        for key, count in self.counts.items():
+            print(f"| {key} | {count} |")
+        self.times.sort()
+        print(f"| median time to compile | {self.times[len(self.times) // 2][0] * 1000:.1f} ms |")
+        print(f"| longest | {self.times[-1][0] * 1000:.0f} ms ({self.times[-1][1]}) |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("schemas", type=Path)
@@ -222,100 +312,10 @@ def main() -> None:
     parser.add_argument("--walks", type=int, default=2)
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
-    counts: Counter[str] = Counter()
-    notes: list[str] = []
-    times: list[tuple[float, str]] = []
-    small = GrammarCompiler(small_vocabulary())
-    walker = Walker(real_vocabulary()) if options.walks else None
+    tally = Tally(options.walks)
     for name, schema, tests in read(options.schemas, options.sample):
-        counts["schemas"] += 1
-        alone = LLMatcher.grammar_from_json_schema(schema)
-        counts["llguidance alone compiles"] += not LLMatcher.validate_grammar(alone)
-        began = time.perf_counter()
-        try:
-            enforced = enforce(schema)
-            constraint = constraint_of(schema, enforced)
-            compiled = small.compile(constraint)
-        except (SchemaError, GrammarError) as error:
-            times.append((time.perf_counter() - began, name))
-            valid = any(test["valid"] for test in tests)
-            counts["refused, though a value is valid" if valid else "refused"] += 1
-            notes.append(f"{name}: refused{' (VALID)' if valid else ''}: {error}")
-            continue
-        times.append((time.perf_counter() - began, name))
-        counts["compile"] += 1
-        counts["need no check"] += enforced.exact
-        fine = check_tests(name, schema, tests, enforced, compiled.matcher, counts, notes)
-        made = bad = 0
-        for seed in range(options.walks):
-            assert walker is not None
-            counts["walks"] += 1
-            try:
-                value = walker.walk(constraint, seed)
-            except (ConstraintError, GrammarError) as error:
-                counts["walks given up"] += 1
-                notes.append(f"{name}: walk: {error}")
-                continue
-            except TimeoutError:
-                counts["walks too long"] += 1
-                continue
-            made += 1
-            problem = wrong(schema, value)
-            if problem is not None:
-                bad += 1
-                counts["walks that end in an INVALID value"] += 1
-                notes.append(f"{name}: INVALID {enforced.exact=}: {problem}: {value[:200]!r}")
-        counts["walks that end in a value"] += made
-        counts["schemas with a value from a walk"] += made > 0
-        counts["work (tests pass; a walk ends; nothing invalid)"] += (
-            fine and not bad and (made > 0 or not options.walks)
-        )
-    report(counts, notes, times, verbose=options.verbose)
-
-
-def check_tests(
-    name: str,
-    schema: Any,
-    tests: list[dict[str, Any]],
-    enforced: Enforced,
-    matcher: Any,
-    counts: Counter[str],
-    notes: list[str],
-) -> bool:
-    verifier = None if enforced.exact else Verifier(json.dumps(schema))
-    fine = True
-    orders = orders_of(enforced.mask)
-    for test in tests:
-        kind = "valid" if test["valid"] else "invalid"
-        counts[f"{kind} values"] += 1
-        value = test["data"]
-        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        violation = verifier.violation(text) if verifier else None
-        feeder = Feeder(matcher.deep_copy(), orders)
-        if violation is None and feeder.accepts(value):
-            accepted, why = True, ""
-        else:
-            why = "the mask, or the order of keys" if feeder.left < 0 else "the mask"
-            why = violation.message if violation else why
-            accepted = False
-        if accepted == test["valid"]:
-            counts[f"{kind} values {'accepted' if accepted else 'refused'}"] += 1
-            continue
-        fine = False
-        notes.append(f"{name}: {kind} value, {accepted=} {why}: {text.decode()[:150]}")
-    return fine
-
-
-def report(
-    counts: Counter[str], notes: list[str], times: list[tuple[float, str]], *, verbose: bool
-) -> None:
-    if verbose:
-        print("\n".join(notes), end="\n\n")
-    for key, count in counts.items():
-        print(f"| {key} | {count} |")
-    times.sort()
-    print(f"| median time to compile | {times[len(times) // 2][0] * 1000:.1f} ms |")
-    print(f"| longest | {times[-1][0] * 1000:.0f} ms ({times[-1][1]}) |")
+        tally.schema(name, schema, tests)
+    tally.report(verbose=options.verbose)
 
 
 if __name__ == "__main__":

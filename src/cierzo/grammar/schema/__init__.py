@@ -78,7 +78,7 @@ def _made(
         if not drop_endless(mask):
             return (
                 made,
-                "JSON schema: Unsatisfiable schema: each would have to hold another, or break a part",
+                "JSON schema: Unsatisfiable schema: its parts contradict each other",
             )
         drop_unused(mask)
         message = problem(mask)

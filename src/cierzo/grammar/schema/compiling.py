@@ -109,7 +109,7 @@ def spread(mask: dict[str, Any]) -> None:
 
 
 def weaken(mask: dict[str, Any], message: str) -> str | None:
-    """Leave out, in place, what llguidance objects to; give its last word, None if it is content."""
+    """Leave out, in place, what llguidance objects to; give its last word, if any."""
     tries = max(4, min(MOST_TRIES, MOST_TEXT // len(inline(mask))))
     for suspect in _suspects(message):
         edits = _edits(mask, suspect)

@@ -151,9 +151,7 @@ class Known:
     def _property(self, mask: dict[str, Any], name: str) -> Mask:
         if name in mask.get("properties", {}):
             return mask["properties"][name]  # type: ignore[no-any-return]
-        if mask.get("additionalProperties") is False and not mask.get("patternProperties"):
-            return False
-        return True
+        return mask.get("additionalProperties") is not False or bool(mask.get("patternProperties"))
 
 
 def type_of(value: Any) -> str:

@@ -160,10 +160,11 @@ def _later(rewriter: Rewriter, item: Mask, skipped: list[Mask]) -> Mask:
 
 
 def _objects(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
-    found: list[Mask] = []
     required = words.get("required")
-    for name in dict.fromkeys(required if isinstance(required, list) else []):
-        found.append({"type": "object", "properties": {name: False}})
+    found: list[Mask] = [
+        {"type": "object", "properties": {name: False}}
+        for name in dict.fromkeys(required if isinstance(required, list) else [])
+    ]
     named = words.get("properties", {})
     for name in named:
         other = rewriter.child(place, "properties", name, positive=False)
@@ -194,7 +195,7 @@ def _objects(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
 
 
 def _some_name(rewriter: Rewriter, mask: dict[str, Any]) -> Mask:
-    """Give the objects with a property that `mask` speaks of; guessing, with no other properties."""
+    """Give the objects with a property that `mask` speaks of; guessing, with no others."""
     rewriter.exact = False
     if not rewriter.guess:
         return {"type": "object", "minProperties": 1}
@@ -209,8 +210,8 @@ def _combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[M
         found.append(rewriter.reference(target, positive=False))
     if "$dynamicRef" in words or "$recursiveRef" in words:
         found.append(rewriter.loose())
-    for at in range(len(words.get("allOf", ()))):
-        found.append(rewriter.beside(place, "allOf", at, positive=False))
+    parts = range(len(words.get("allOf", ())))
+    found += [rewriter.beside(place, "allOf", at, positive=False) for at in parts]
     if "anyOf" in words:
         count = len(words["anyOf"])
         found.append(
@@ -225,6 +226,11 @@ def _combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[M
             if key in words:
                 condition = rewriter.beside(place, "if", positive=positive)
                 found.append(all_of([condition, rewriter.beside(place, key, positive=False)]))
+    return found + _dependencies(rewriter, place, words)
+
+
+def _dependencies(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
+    found: list[Mask] = []
     for key in ("dependencies", "dependentRequired", "dependentSchemas"):
         for name, needed in words.get(key, {}).items():
             there: Mask = {"type": "object", "required": [name]}

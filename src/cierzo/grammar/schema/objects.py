@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar.pattern import MatchError, PatternError, masked, matches, quoted
@@ -14,68 +15,66 @@ if TYPE_CHECKING:
     from cierzo.grammar.schema.rewrite import Rewriter
 
 
+@dataclass
+class _Shape:
+    """What is allowed under which names."""
+
+    properties: dict[str, Mask]
+    needed: list[str]
+    patterns: dict[str, Mask] = field(default_factory=dict)
+    others: Mask = True
+
+
 def objects(
     rewriter: Rewriter, place: Place, words: dict[str, Any], out: dict[str, Any]
 ) -> list[Mask]:
-    properties = {
-        name: rewriter.child(place, "properties", name) for name in words.get("properties", {})
-    }
     required = words.get("required")
-    needed = list(dict.fromkeys(required)) if isinstance(required, list) else []
-    others: Mask = True
+    shape = _Shape(
+        {name: rewriter.child(place, "properties", name) for name in words.get("properties", {})},
+        list(dict.fromkeys(required)) if isinstance(required, list) else [],
+    )
     if "additionalProperties" in words:
-        others = rewriter.child(place, "additionalProperties")
+        shape.others = rewriter.child(place, "additionalProperties")
     elif "unevaluatedProperties" in words:
-        others = _unevaluated(rewriter, place, words, properties)
-    patterns: dict[str, Mask] = {}
+        shape.others = _unevaluated(rewriter, place, words, shape.properties)
     for text in words.get("patternProperties", {}):
-        body = rewriter.child(place, "patternProperties", text)
-        others = _pattern(rewriter, place, text, body, patterns, properties, others)
+        _pattern(rewriter, place, text, shape)
     if "propertyNames" in words:
-        others = _names(rewriter, place, properties, patterns, others, needed)
-    if properties:
-        out["properties"] = properties
-    if needed:
-        out["required"] = needed
-    if patterns:
-        out["patternProperties"] = patterns
-    if others is not True:
-        out["additionalProperties"] = others
+        _names(rewriter, place, shape)
+    if shape.properties:
+        out["properties"] = shape.properties
+    if shape.needed:
+        out["required"] = shape.needed
+    if shape.patterns:
+        out["patternProperties"] = shape.patterns
+    if shape.others is not True:
+        out["additionalProperties"] = shape.others
     return _count(rewriter, place, words, out)
 
 
-def _pattern(
-    rewriter: Rewriter,
-    place: Place,
-    text: str,
-    body: Mask,
-    patterns: dict[str, Mask],
-    properties: dict[str, Mask],
-    others: Mask,
-) -> Mask:
-    """Add the names that match `text`; where that cannot be said, allow `body` under other names."""
+def _pattern(rewriter: Rewriter, place: Place, text: str, shape: _Shape) -> None:
+    """Add the names that match `text`; where that cannot be said, allow it under other names."""
+    body = rewriter.child(place, "patternProperties", text)
     path = (*place.path, "patternProperties", text)
     try:
         result = masked(text)
-        for name in properties:
+        for name, its_body in shape.properties.items():
             if matches(text, name):
-                properties[name] = all_of([properties[name], body])
+                shape.properties[name] = all_of([its_body, body])
     except (PatternError, MatchError) as error:
         raise SchemaError(f"cannot be used: {error}", path) from None
     spelled = result.patterns[0] if result.patterns else "(?s:.*)"
-    if not result.exact or len(result.patterns) > 1:
-        rewriter.exact = False
-        return any_of([others, body])
-    for other, its_body in patterns.items():
-        if its_body == body:
-            del patterns[other]
-            patterns[f"^(?:{_inside(other)}|{_inside(spelled)})$"] = body
-            return others
-    if not all(_apart(spelled, other) for other in patterns):
-        rewriter.exact = False
-        return any_of([others, body])
-    patterns[spelled] = body
-    return others
+    if result.exact and len(result.patterns) <= 1:
+        for other, its_body in shape.patterns.items():
+            if its_body == body:
+                del shape.patterns[other]
+                shape.patterns[f"^(?:{_inside(other)}|{_inside(spelled)})$"] = body
+                return
+        if all(_apart(spelled, other) for other in shape.patterns):
+            shape.patterns[spelled] = body
+            return
+    rewriter.exact = False
+    shape.others = any_of([shape.others, body])
 
 
 def _inside(spelled: str) -> str:
@@ -92,40 +91,32 @@ def _apart(one: str, other: str) -> bool:
     return not failed
 
 
-def _names(
-    rewriter: Rewriter,
-    place: Place,
-    properties: dict[str, Mask],
-    patterns: dict[str, Mask],
-    others: Mask,
-    needed: list[str],
-) -> Mask:
+def _names(rewriter: Rewriter, place: Place, shape: _Shape) -> None:
     """Hold the names to their schema, where it is one pattern or a list."""
     below = rewriter.below(place, "propertyNames")
     names = rewriter.known.body(rewriter.child(place, "propertyNames"))
-    for name in properties:
+    for name in (*shape.properties, *shape.needed):
         if not rewriter.valid(below.node, name):
-            properties[name] = False
+            shape.properties[name] = False
     if names is True:
-        return others
+        return
     if names is False:
-        patterns.clear()
-        return False
+        shape.patterns.clear()
+        shape.others = False
+        return
     pattern = names_pattern(names)
-    if "enum" in names and not patterns:
+    if shape.patterns or ("enum" not in names and pattern is None):
+        rewriter.exact = False
+    elif "enum" in names:
         for name in names["enum"]:
             if isinstance(name, str):
-                properties.setdefault(name, others)
-        return False
-    if pattern is None or patterns:
-        rewriter.exact = False
-        return others
-    if others is not False:
-        patterns[pattern] = others
-    for name in needed:
-        if name not in properties and not rewriter.valid(below.node, name):
-            properties[name] = False
-    return False
+                shape.properties.setdefault(name, shape.others)
+        shape.others = False
+    else:
+        assert pattern is not None
+        if shape.others is not False:
+            shape.patterns[pattern] = shape.others
+        shape.others = False
 
 
 def names_pattern(names: dict[str, Any]) -> str | None:
@@ -158,7 +149,7 @@ def _unevaluated(
 
 
 def _collect(rewriter: Rewriter, place: Place, names: set[str], depth: int) -> bool:
-    """Collect the names that a schema and its neighbours evaluate; False if they are not all known."""
+    """Collect the names that a schema and its neighbours evaluate; False if not all are known."""
     node = place.node
     if not isinstance(node, dict):
         return node is False or depth > 0

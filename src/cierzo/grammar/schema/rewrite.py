@@ -64,7 +64,7 @@ class Rewriter:
         return True
 
     def reference(self, place: Place, *, positive: bool) -> Mask:
-        """Give a reference to the definition that `place` becomes, or its body where that is short."""
+        """Give a reference to the definition that `place` becomes, or its body if it is short."""
         key = (id(place.node), positive)
         name = self._names.get(key)
         if name is not None and name in self._unmoved:

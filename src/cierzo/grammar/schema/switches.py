@@ -56,7 +56,7 @@ def switched(
     return masks, taken
 
 
-def _case(condition: Any, draft: int) -> tuple[str, list[str], bool] | None:
+def _case(condition: Any, draft: int) -> tuple[str, list[str], bool] | None:  # noqa: PLR0911
     """Give the property, the values it is asked for, and whether it must be there."""
     if not isinstance(condition, dict):
         return None
