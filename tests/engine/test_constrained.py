@@ -14,8 +14,8 @@ from cierzo.backends.cpu import CpuBackend
 from cierzo.chat.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.grammar.compiler import GrammarError
 from cierzo.grammar.constraint import Check, Constraint
+from cierzo.grammar.errors import GrammarError
 from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.runner import ModelRunner
 from cierzo.settings import EngineSettings

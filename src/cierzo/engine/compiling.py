@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from cierzo.engine.engine import Engine
 from cierzo.engine.messages import Add, CompileResult
-from cierzo.grammar.compiler import GrammarError
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.vocabulary import TokenBytes
 
 _NO_VOCABULARY = "the model's vocabulary is not known yet"

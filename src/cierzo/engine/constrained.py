@@ -8,14 +8,16 @@ what follows a choice that made a checked value invalid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cierzo.grammar.compiler import Compiled
 from cierzo.grammar.search import RESTART, Search
-from cierzo.grammar.verifier import Violation
 from cierzo.grammar.vocabulary import WHITE_SPACE, Mask, Vocabulary
+
+if TYPE_CHECKING:
+    from cierzo.grammar.compiler import Compiled
+    from cierzo.grammar.verifier import Violation
 
 
 class ConstraintError(RuntimeError):

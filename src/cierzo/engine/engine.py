@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as AbstractSequence
 from concurrent.futures import Future
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,11 @@ from cierzo.engine.sampler import NO_MASKS, NOT_FINITE, NOTHING_LEFT, Sampler, S
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduler import Chunk, Scheduler
 from cierzo.engine.sequence import Sequence
-from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 from cierzo.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from cierzo.grammar.compiler import GrammarCompiler
 
 TokenIds: TypeAlias = AbstractSequence[int] | npt.NDArray[np.int32]
 Pieces: TypeAlias = tuple[TokenLogprobs, ...] | None
@@ -127,6 +129,9 @@ class Engine:
 
     def set_vocabulary(self, source: TokenBytes) -> None:
         """Makes constraints possible. Takes half a second for 131,072 tokens."""
+        # What this takes to import, an engine that is being started need not wait for.
+        from cierzo.grammar.compiler import GrammarCompiler
+
         vocabulary = Vocabulary(source, self.vocab_size)
         self._masks = MaskWorker(self._max_batch_sequences, vocabulary.num_words)
         self.grammars = GrammarCompiler(vocabulary)

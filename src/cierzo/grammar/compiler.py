@@ -9,15 +9,12 @@ from dataclasses import dataclass
 import llguidance
 
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.schema.compiling import limits as parser_limits
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import Vocabulary
 
 KEPT = 64  # grammars
-
-
-class GrammarError(ValueError):
-    """A grammar that cannot be compiled, in one line."""
 
 
 @dataclass(frozen=True)

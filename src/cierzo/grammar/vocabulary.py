@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import llguidance
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import llguidance
 
 Encode: TypeAlias = Callable[[str], list[int]]
 EncoderKind: TypeAlias = Literal["tiktoken", "tokenizers", ""]
@@ -49,6 +51,8 @@ class Vocabulary:
     @cached_property
     def llguidance(self) -> llguidance.LLTokenizer:
         """The trie of the tokens."""
+        import llguidance  # late: an engine is started without it
+
         wrapped = llguidance.TokenizerWrapper(_Wrapped(self._source, self.encode, self.vocab_size))
         return llguidance.LLTokenizer(
             wrapped, n_vocab=self.vocab_size, eos_token=list(self._source.eos)

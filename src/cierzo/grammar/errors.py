@@ -1,0 +1,7 @@
+"""What can go wrong with a grammar."""
+
+from __future__ import annotations
+
+
+class GrammarError(ValueError):
+    """A grammar that cannot be compiled, in one line."""
