@@ -386,6 +386,9 @@ class TestOtherContainers:
         ours = load_chat_template(source, load_tokenizer(source))
         assert not isinstance(ours, MistralTemplate)
         expected = load_chat_template(plain, load_tokenizer(plain))
+        assert ours.supports_tools
+        assert ours.tool_format.tokens == expected.tool_format.tokens
+        assert ours.tool_format.writes_ids == expected.tool_format.writes_ids
         found = ours.render(self.MESSAGES, tools=[WEATHER])
         assert found == expected.render(self.MESSAGES, tools=[WEATHER])
 

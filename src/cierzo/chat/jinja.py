@@ -92,7 +92,10 @@ class JinjaTemplate:
         if continue_last and turns[-1].role == "assistant" and turns[-1].is_empty():
             turns = turns[:-1]  # an empty beginning of the answer says no more than none
         if not self.supports_tools:
-            turns, tools = with_tools_in_text(turns, tools or ()), None
+            try:
+                turns, tools = with_tools_in_text(turns, tools or ()), None
+            except RecursionError as error:
+                raise ChatError("tools are nested too deeply") from error
         elif self.tool_format.trims:  # Mistral's templates insist on ids in Mistral's form
             turns = pair_tool_results(turns)
         # Strict templates want one system message, then user and assistant in turn; some want no

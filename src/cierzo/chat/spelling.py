@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise, product
 
 from cierzo.chat.tokenizer import Tokenizer
 
 # What may follow the text of a call's beginning: any arguments.
-ARGUMENTS = ("{}", '{"a": 1}', '{"_": 1}', '{"1": ""}', '{"é": ""}')
+ARGUMENTS = ("{}", '{"a": 1}', '{"_1": ""}', '{"é": ""}')
 
 
 def literal(text: str) -> str:
@@ -17,11 +17,12 @@ def literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+@lru_cache(maxsize=4096)
 def spelled(
     tokenizer: Tokenizer | None,
     text: str,
-    before: Sequence[str] = ("",),
-    after: Sequence[str] = ("",),
+    before: tuple[str, ...] = ("",),
+    after: tuple[str, ...] = ("",),
 ) -> str:
     """Lark for `text` in its canonical tokens, as far as these are the same whatever is around it.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 
 import tiktoken
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.tekken import SpecialTokenInfo, Tekkenizer, TokenInfo
 
 from cierzo.chat.pieces import BYTE_OF_LETTER
+from cierzo.chat.recent_texts import RecentTexts
 from cierzo.chat.tekken_pattern import TEKKEN_PATTERN
 from cierzo.chat.tokenizer import decode_tokens, without_surrogates
 from cierzo.grammar.vocabulary import EncoderKind
@@ -18,7 +20,7 @@ from cierzo.model.errors import ModelError
 
 
 class _QuickTekkenizer(Tekkenizer):
-    """A Tekkenizer that loads faster and takes any text.
+    """A Tekkenizer that loads faster, takes any text and remembers the tokens of long ones.
 
     The base class spells each of its 131,072 tokens at start, in a general and slow way; and
     tiktoken's regular expressions give up on some hundred thousand spaces in a row.
@@ -31,11 +33,19 @@ class _QuickTekkenizer(Tekkenizer):
         return self._model.decode_single_token_bytes(offset).decode("utf-8", "replace")
 
     def encode(self, s: str, bos: bool, eos: bool) -> list[int]:
-        try:
-            return super().encode(s, bos, eos)
-        except ValueError:
-            ids = [i + self.num_special_tokens for i in self._model._encode_only_native_bpe(s)]
+        ids = self._known.get(s)
+        if ids is None:
+            try:
+                found = self._model.encode(s)
+            except ValueError:
+                found = self._model._encode_only_native_bpe(s)
+            first = self.num_special_tokens
+            ids = self._known[s] = [i + first for i in found]
         return [self.bos_id] * bos + ids + [self.eos_id] * eos
+
+    @cached_property
+    def _known(self) -> RecentTexts:
+        return RecentTexts()
 
 
 class TekkenTokenizer:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Tokenizer(Protocol):
     """A vocabulary. Safe to use from several threads at once."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def vocab_size(self) -> int:
         """Number of tokens, control tokens included; every id is below it."""

@@ -13,7 +13,8 @@ from cierzo.chat.tools import Tool
 from cierzo.grammar.constraint import Check
 from cierzo.grammar.schema import SchemaError, enforce, inline
 
-_KEPT = 512  # schemas; an agent sends the same ones with every request
+_KEPT = 512  # schemas, none of them large; an agent sends the same ones with every request
+_LARGE = 50_000  # characters
 # A schema of these alone, without properties, says that there are no arguments.
 _PLAIN = frozenset(
     {"type", "properties", "title", "description", "$schema", "additionalProperties"}
@@ -39,7 +40,7 @@ class ValueRules:
     def _add(self, rule: str, schema: Any, where: str) -> str:
         try:
             text = json.dumps(schema)
-            mask, exact = _enforced(text)
+            mask, exact = _enforced(text) if len(text) < _LARGE else _enforced.__wrapped__(text)
         except SchemaError as error:
             at = f"{where}.{error.path}" if error.path else where
             raise ChatError(f"{at}: {error}") from error
