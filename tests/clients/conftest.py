@@ -19,6 +19,7 @@ from tests.support.checkpoints import TinyModel, write_gguf
 
 HERE = Path(__file__).parent
 PACKAGES = {
+    "test_examples.py": "pydantic_ai",
     "test_instructor.py": "instructor",
     "test_langchain.py": "langchain_openai",
     "test_litellm.py": "litellm",

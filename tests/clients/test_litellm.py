@@ -67,7 +67,12 @@ def test_a_stream_says_the_same(server: Live, name: str) -> None:
 @provider
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_tool_is_called_and_its_result_taken(server: Live, name: str, stream: bool) -> None:
-    fields: Any = {"tools": [WEATHER_TOOL], "seed": 1, "max_tokens": 200}
+    fields: Any = {
+        "tools": [WEATHER_TOOL],
+        "parallel_tool_calls": False,
+        "seed": 1,
+        "max_tokens": 200,
+    }
     answer = complete(
         server, name, messages=WEATHER, tool_choice="required", stream=stream, **fields
     )
