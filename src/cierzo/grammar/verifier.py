@@ -116,7 +116,8 @@ def _farthest(error: ValidationError, whole: Part) -> tuple[int, int]:
     """Of several alternatives, blame the value where the one that got farthest gave up."""
     branches: dict[Any, list[ValidationError]] = {}
     for inner in error.context or ():
-        branches.setdefault(inner.schema_path[0], []).append(inner)
+        branch = inner.schema_path[0] if inner.schema_path else id(inner)  # `false` has none
+        branches.setdefault(branch, []).append(inner)
     places = [_first(inner, whole)[1:] for inner in branches.values()]
     return max(places)
 

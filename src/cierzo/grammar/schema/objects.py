@@ -49,7 +49,7 @@ def objects(
         out["patternProperties"] = shape.patterns
     if shape.others is not True:
         out["additionalProperties"] = shape.others
-    return _count(rewriter, place, words, out)
+    return _count(rewriter, words, out)
 
 
 def _pattern(rewriter: Rewriter, place: Place, text: str, shape: _Shape) -> None:
@@ -170,15 +170,13 @@ def _collect(rewriter: Rewriter, place: Place, names: set[str], depth: int) -> b
     return all(_collect(rewriter, child, names, depth + 1) for child in below)
 
 
-def _count(
-    rewriter: Rewriter, place: Place, words: dict[str, Any], out: dict[str, Any]
-) -> list[Mask]:
+def _count(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> list[Mask]:  # noqa: PLR0911
     """Bound the number of properties, as far as masks can count."""
     least = int(words.get("minProperties", 0))
     most = int(words["maxProperties"]) if "maxProperties" in words else None
     needed = out.get("required", [])
-    if most is not None and len(needed) > most:
-        raise SchemaError(f"{len(needed)} properties are required", (*place.path, "maxProperties"))
+    if most is not None and max(len(needed), least) > most:
+        return [_no_object(out)]
     properties = {
         name: body for name, body in out.get("properties", {}).items() if body is not False
     }
@@ -186,7 +184,7 @@ def _count(
     open_ended = bool(out.get("patternProperties")) or out.get("additionalProperties") is not False
     if not open_ended:
         if least > len(properties):
-            raise SchemaError("more properties than there can be", (*place.path, "minProperties"))
+            return [_no_object(out)]
         if most is not None and most >= len(properties):
             most = None
     least = 0 if least <= len(needed) else least
@@ -213,7 +211,11 @@ def _count(
     if open_ended:
         unnamed = dict.fromkeys(properties, True) | dict.fromkeys(optional, False)
         ways.append({"properties": unnamed, "minProperties": len(needed) + 1})
-    out_of_objects = [name for name in out.get("type", ()) if name != "object"]
-    if "type" not in out or (isinstance(out["type"], list) and out_of_objects):
-        ways.append({"type": ["null", "boolean", "number", "string", "array"]})
-    return [any_of(ways)]
+    return [any_of([*ways, _no_object(out)])]
+
+
+def _no_object(out: dict[str, Any]) -> Mask:
+    """Give the mask of all but objects, as far as the type leaves any."""
+    named = out.get("type", ["null", "boolean", "number", "string", "array"])
+    others = [name for name in named if name != "object"] if isinstance(named, list) else []
+    return {"type": others} if others else False
