@@ -79,6 +79,7 @@ def test_a_tool_is_called(client: OpenRouter) -> None:
         messages=WEATHER,
         tools=[WEATHER_TOOL],
         tool_choice="required",
+        parallel_tool_calls=False,
         seed=1,
         max_tokens=200,
     )
