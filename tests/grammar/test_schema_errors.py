@@ -26,7 +26,7 @@ REFUSED = [
     ("enum", {"enum": [str(number) for number in range(100_000)]}),
     ("description", {"description": "x" * 10_000_000}),
     ("properties", {"properties": {f"p{number}": {} for number in range(3_000)}}),
-    ("pattern", {"pattern": "a" * 5_000}),
+    ("pattern", {"pattern": "a" * 30_000}),
     ("properties.a.properties.a.properties.a", nested(3_000)),
 ]
 

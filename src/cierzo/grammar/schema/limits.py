@@ -15,7 +15,7 @@ class SchemaLimits:
     depth: int = 64  # of nesting
     enum: int = 10_000  # values in one enum
     names: int = 2_000  # properties (or definitions) in one place
-    pattern: int = 4_000  # characters in one pattern
+    pattern: int = 20_000  # characters in one pattern
     expanded: int = 40_000  # subschemas after rewriting
 
 
