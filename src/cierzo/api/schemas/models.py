@@ -91,6 +91,15 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     links: ListLinks = ListLinks()
 
 
+class ToolChoices(msgspec.Struct, frozen=True):
+    """Which forms of `tool_choice` are honoured."""
+
+    none: bool = True
+    auto: bool = True
+    required: bool = True
+    function: bool = True
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """How the model is served: here, in one way. What is not measured is null."""
 
@@ -107,6 +116,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     pricing: Pricing
     supported_parameters: tuple[str, ...]
     supports_implicit_caching: bool = True
+    supports_tool_choice: ToolChoices = ToolChoices()
+    supports_diarization: bool = False  # of speech
+    native_tools: dict[str, str] = {}  # that run on the server: none
+    service_tier: None = None  # the standard one
     uptime_last_5m: None = None
     uptime_last_30m: None = None
     uptime_last_1d: None = None
