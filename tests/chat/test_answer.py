@@ -242,7 +242,7 @@ class TestOtherSpellings:
         text = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>\nThat was it.'
         steps = answer_to(words, TextCalls(), words.encode(text))
         assert [c.name for c in calls_of(steps)] == ["f"]
-        assert text_of(steps) == "That was it."
+        assert text_of(steps).strip() == "That was it."
 
     @pytest.mark.parametrize(
         ("text", "calls"),
@@ -281,11 +281,23 @@ class TestOtherSpellings:
         )
         assert calls == [ToolCall("f", "{}", call_id(0, 0))]
 
-    def test_a_long_text_without_end_takes_no_long_time(self, words: Tokenizer) -> None:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"name": "' + "x" * 50_000,
+            '{"name": "f"' + " " * 50_000 + "x",
+            '{"name": "f", "a' + " " * 50_000 + "x",
+            '{"name": "f", "arguments": {}' + " " * 50_000 + "x",
+            "{" + ' "a"' * 20_000,
+            " \n" * 50_000 + "x",
+        ],
+    )
+    def test_a_long_text_without_end_takes_no_long_time(self, words: Tokenizer, text: str) -> None:
         answer = Answer(words, TextCalls())
-        text = '<tool_call>{"name": "' + "x" * 50_000
-        pieces = [answer.push((i,)) for i in words.encode(text)] + [answer.finish()]
-        assert calls_of(pieces)[0].name == "x" * 50_000
+        ids = words.encode(f"<tool_call>{text}")
+        pieces = [answer.push((i,)) for i in ids] + [answer.finish()]
+        shown = text_of(pieces) + "".join(call.name for call in calls_of(pieces))
+        assert text.strip() in shown or "f" in shown or text[10:] in shown
 
 
 class TestEnd:

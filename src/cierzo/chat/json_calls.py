@@ -18,31 +18,32 @@ _LONGEST_HEAD = 1000  # characters; what is longer is no head, and is not looked
 _NAME = r'\{\s*"name"\s*:\s*"([^"\\]+)"\s*,\s*"arguments"\s*:\s*(?=\{)'
 # Whatever is between the arguments and the end of the object: v3 and v7 write an id there.
 _TAIL = re.compile(r'\s*(?:,\s*"[^"\\]*"\s*:\s*"[^"\\]*"\s*)*\}')
-_CUT_NAME = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]+)(?:"[\s,]*(?:"[a-z]*"?\s*:?\s*)?)?')
-_BEGUN = re.compile(r'\{?\s*(?:"[a-z]*"?\s*:?\s*"?)?')
+# A call that was cut off before its arguments: in its name or behind it, or before that.
+_CUT_NAME = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]+)(?:"\s{0,9},?\s{0,9}(?:"[a-z]{0,9}"?:?)?)?\Z')
+_BEGUN = re.compile(r'\{?\s*(?:"[a-z]*"?\s{0,9}:?\s{0,9}"?)?')
 _STRUCTURE = re.compile(r'[{}\[\]"]')
 _IN_STRING = re.compile(r'["\\]')
 
 
 @dataclass(frozen=True)
 class Head:
-    """What stands before each call, and how calls are told apart when they are read as a whole."""
+    """What stands before each call, and what tells calls apart when they are read as a whole."""
 
     pattern: re.Pattern[str]  # up to the arguments; its group is the name
-    frame: re.Pattern[str]  # what is around calls and is no content
+    tag: re.Pattern[str] | None  # around each call
     opening: str  # what the answer had before the first call, as text
 
 
 def list_head() -> Head:
     """Items of a JSON list."""
-    return Head(re.compile(r"\s*[\[,]\s*" + _NAME), re.compile(r"[\[\],\s]+"), "")
+    return Head(re.compile(r"\s*[\[,]\s*" + _NAME), None, "")
 
 
 def tagged_head(opening: str, closing: str) -> Head:
     """Objects between two tags, the first of which has been read."""
     first, last = re.escape(opening), re.escape(closing)
     between = rf"\s*(?:{last}\s*{first}\s*)?"
-    return Head(re.compile(between + _NAME), re.compile(rf"(?:\s*(?:{first}|{last}))+\s*"), opening)
+    return Head(re.compile(between + _NAME), re.compile(f"{first}|{last}"), opening)
 
 
 class JsonCalls:
@@ -93,19 +94,22 @@ class JsonCalls:
         first = self._count == 0
         for index, text in enumerate(self._apart(held)):
             found = _as_calls(text)
+            begun = text.strip()
             if found:
                 for name, arguments in found:
                     yield self._begin(name, arguments)
-            elif cut := _CUT_NAME.fullmatch(text.strip()):
+            elif cut := _CUT_NAME.match(begun):
                 yield self._begin(cut[1])
-            elif not _BEGUN.fullmatch(text.strip()):
+            elif not _BEGUN.fullmatch(begun[:_LONGEST_HEAD]):
                 yield (self._head.opening if first and index == 0 else "") + text
 
     def _apart(self, text: str) -> list[str]:
+        """The calls, or what else there is, without tags and brackets around them."""
         whole = text.strip()
         if _as_calls(whole):
             return [whole]
-        parts = self._head.frame.split(text) if self._head.opening else [whole.lstrip("[,] ")]
+        tag = self._head.tag
+        parts = tag.split(text) if tag else [whole.lstrip("[,] ")]
         return [part for part in parts if part.strip("[], \n")]
 
     def _begin(self, name: str, arguments: str = "") -> CallDelta:
