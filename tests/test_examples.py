@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.api.live import Live, start
+from cierzo.api.schemas.chat import ChatRequest
+from tests.api.live import HELLO, ROOT, Live, start
 from tests.support.examples import DOCUMENTED, blocks, run_python, run_shell
 
 PAGES = ["parameters", "tools", "structured-output"]
@@ -36,7 +39,54 @@ def test_curl(page: str, server: Live) -> None:
             assert "error" not in json.loads(run_shell(command, server.url))
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_json(page: str) -> None:
-    for block in blocks(page, "json"):
-        assert json.loads(block)
+def test_the_error_that_is_shown_is_the_one_that_comes(server: Live) -> None:
+    (shown,) = blocks("parameters", "json")
+    assert server.chat(temperature=7).json() == json.loads(shown)
+
+
+def test_every_parameter_is_explained() -> None:
+    text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"`([a-z_]+)(?:`|\.|:)", text))
+    assert set(ChatRequest.__struct_fields__) <= named
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0]"),
+        ({"stop": list("abcde")}, "stop"),
+        ({"n": 9}, "n"),
+        ({"models": ["another"]}, "model"),
+        ({"provider": {"only": ["another"]}}, "provider.only"),
+        ({"plugins": [{"id": "web"}]}, "plugins[0]"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"modalities": ["audio"]}, "modalities"),
+        ({"store": True}, "store"),
+        ({"functions": [{"name": "older"}]}, "functions"),
+    ],
+)
+def test_what_is_said_to_be_refused_is(server: Live, fields: dict[str, Any], param: str) -> None:
+    answer = server.chat(**{"messages": HELLO, **fields})
+    assert answer.status_code in (400, 404)
+    assert answer.json()["error"]["param"].startswith(param)
+
+
+def test_what_is_said_to_be_without_effect_is(server: Live) -> None:
+    plain = server.chat(seed=1, max_tokens=8).json()["choices"]
+    fields: dict[str, Any] = {
+        "user": "somebody",
+        "metadata": {"a": "b"},
+        "session_id": "s",
+        "safety_identifier": "i",
+        "trace": {"a": 1},
+        "prompt_cache_key": "k",
+        "prompt_cache_retention": "24h",
+        "service_tier": "flex",
+        "include_reasoning": True,
+        "stop_server_tools_when": [],
+        "prediction": {"type": "content", "content": "Hello"},
+        "structured_outputs": True,
+    }
+    for name, value in fields.items():
+        assert server.chat(seed=1, max_tokens=8, **{name: value}).json()["choices"] == plain, name
