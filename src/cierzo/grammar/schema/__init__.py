@@ -8,17 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cierzo.grammar.schema.combined import MOST_WAYS
 from cierzo.grammar.schema.compiling import (
     COMPILE_LIMITS,
     drop_unused,
     inline,
+    join_words,
     problem,
     spread,
     unsatisfiable,
     weaken,
 )
 from cierzo.grammar.schema.contradictions import contradiction, drop_contradictions
-from cierzo.grammar.schema.dialect import Path, check_form, draft_of
+from cierzo.grammar.schema.dialect import check_form, draft_of
 from cierzo.grammar.schema.endless import drop_endless
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.limits import DEFAULT_LIMITS, SchemaLimits, check_size
@@ -27,6 +29,10 @@ from cierzo.grammar.schema.rewrite import Rewriter
 from cierzo.grammar.validation import Unverifiable, validator_for
 
 __all__ = ["COMPILE_LIMITS", "Enforced", "SchemaError", "SchemaLimits", "enforce", "inline"]
+
+
+STEPS = 1_000_000  # of validation, for all constants of a schema
+FEW_WAYS = 3  # through alternatives, where more were too many
 
 
 @dataclass(frozen=True)
@@ -44,72 +50,62 @@ def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
     check_size(schema, limits)
     draft = draft_of(schema)
     check_form(schema, draft)
-    references = References(schema, draft)
-    made, message = _made(schema, draft, references, limits, guess=True)
-    if message is not None and made.guessed:
-        made, message = _made(schema, draft, references, limits, guess=False)
-    if message is not None:
-        if unsatisfiable(message):
-            where = _where(schema, draft, references, limits)
-            raise SchemaError(f"no value can be valid: {_last(message)}", where)
-        raise SchemaError(f"cannot be made into a mask: {_last(message)}")
-    return Enforced(made.mask, made.exact)
+    source = _Source(schema, draft, References(schema, draft), limits)
+    rewriter, mask, message = _made(source, guess=True)
+    if message is not None and rewriter.guessed:
+        rewriter, mask, message = _made(source, guess=False)
+    if message is None:
+        return Enforced(mask, rewriter.exact)
+    reason = message.splitlines()[0].rpartition("JSON schema: ")[2]
+    if not unsatisfiable(message):
+        raise SchemaError(f"cannot be made into a mask: {reason}")
+    plain = source.rewriter(guess=False)
+    raise SchemaError(f"no value can be valid: {reason}", contradiction(plain.run(), plain.paths))
 
 
-@dataclass
-class _Made:
-    mask: dict[str, Any]
-    exact: bool
-    guessed: bool
+@dataclass(frozen=True)
+class _Source:
+    schema: Any
+    draft: int
+    references: References
+    limits: SchemaLimits
 
+    def rewriter(self, *, guess: bool, ways: int = MOST_WAYS) -> Rewriter:
+        validator = validator_for(self.schema, self.draft, STEPS)
 
-def _last(message: str) -> str:
-    """Give what llguidance says, without where in the grammar it says it."""
-    return message.splitlines()[0].rpartition("JSON schema: ")[2]
+        def valid(part: Any, value: Any) -> bool:
+            try:
+                return bool(validator.evolve(schema=part).is_valid(value))
+            except (Unverifiable, RecursionError, LookupError):
+                made.exact = False
+                return True
+
+        made = Rewriter(
+            self.references, self.draft, self.limits, valid, guess=guess, most_ways=ways
+        )
+        return made
 
 
 def _made(
-    schema: Any, draft: int, references: References, limits: SchemaLimits, *, guess: bool
-) -> tuple[_Made, str | None]:
-    rewriter = _rewriter(schema, draft, references, limits, guess=guess)
+    source: _Source, *, guess: bool, ways: int = MOST_WAYS
+) -> tuple[Rewriter, dict[str, Any], str | None]:
+    """Rewrite a schema once, and say what is wrong with the mask, if anything is."""
+    rewriter = source.rewriter(guess=guess, ways=ways)
     mask = rewriter.run()
-    made = _Made(mask, rewriter.exact, rewriter.guessed)
     for _ in range(3):
         if not drop_endless(mask):
-            return (
-                made,
-                "JSON schema: Unsatisfiable schema: its parts contradict each other",
-            )
+            return rewriter, mask, "Unsatisfiable schema: its parts contradict each other"
         drop_unused(mask)
+        join_words(mask)
         message = problem(mask)
         if message is None or not unsatisfiable(message) or not drop_contradictions(mask):
             break
     if message is not None and "circular" in message:
         spread(mask)
         message = problem(mask)
+    if message is not None and "too large" in message and ways > FEW_WAYS:
+        return _made(source, guess=guess, ways=FEW_WAYS)
     if message is not None and not unsatisfiable(message):
         message = weaken(mask, message)
-        made.exact = False
-    return made, message
-
-
-def _rewriter(
-    schema: Any, draft: int, references: References, limits: SchemaLimits, *, guess: bool
-) -> Rewriter:
-    validator = validator_for(schema, draft, 1_000_000)
-
-    def valid(part: Any, value: Any) -> bool:
-        try:
-            return bool(validator.evolve(schema=part).is_valid(value))
-        except (Unverifiable, RecursionError, LookupError):
-            rewriter.exact = False
-            return True
-
-    rewriter = Rewriter(references, draft, limits, valid, guess=guess)
-    return rewriter
-
-
-def _where(schema: Any, draft: int, references: References, limits: SchemaLimits) -> Path:
-    """Give the part that makes a schema impossible."""
-    rewriter = _rewriter(schema, draft, references, limits, guess=False)
-    return contradiction(rewriter.run(), rewriter.paths)
+        rewriter.exact = False
+    return rewriter, mask, message

@@ -53,7 +53,11 @@ def _bounded(rewriter: Rewriter, masks: list[Mask]) -> list[Mask]:
     kept: list[Mask] = []
     for mask in sorted(masks, key=options_of):
         more, larger = ways * options_of(mask), size + size_of(mask)
-        if options_of(mask) > 1 and ways > 1 and (more > MOST_WAYS or more * larger > MOST_PARTS):
+        if (
+            options_of(mask) > 1
+            and ways > 1
+            and (more > rewriter.most_ways or more * larger > MOST_PARTS)
+        ):
             rewriter.exact = False
             continue
         ways, size = more, larger
@@ -92,7 +96,7 @@ def _one_of(rewriter: Rewriter, place: Place, count: int) -> Mask:
             all_of([option, *(negatives[j] for j in clashes[i])])
             for i, option in enumerate(options)
         ]
-        if sum(map(options_of, apart)) <= MOST_WAYS:
+        if sum(map(options_of, apart)) <= rewriter.most_ways:
             rewriter.exact &= exact
             return any_of(apart)
     rewriter.exact = False

@@ -10,6 +10,9 @@ from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits
 
+from cierzo.grammar.pattern import quoted
+from cierzo.grammar.schema.masks import inner
+
 # What compiling a grammar may take. llguidance counts work, not time: the same everywhere.
 COMPILE_LIMITS: dict[str, Any] = {
     "initial_lexer_fuel": 2_000_000,
@@ -21,6 +24,7 @@ COMPILE_LIMITS: dict[str, Any] = {
     "verbose_errors": False,
 }
 MOST_TRIES = 16
+MANY_WORDS, MOST_WORDS = 8, 500  # in a list of strings that becomes a pattern
 MOST_SPREAD = 3_000  # parts that are written again in place of references
 MOST_TEXT = 300_000  # characters of grammar that are compiled to find what is wrong
 
@@ -69,11 +73,35 @@ def drop_unused(mask: dict[str, Any]) -> None:
             if isinstance(name, str) and name not in used:
                 used.add(name)
                 stack.append(mask["$defs"][name.rpartition("/")[2]])
-            stack.extend(node.values())
+            stack.extend(inner(node))
     kept = {f"#/$defs/{name}" for name in mask["$defs"]} & used
     mask["$defs"] = {
         name: body for name, body in mask["$defs"].items() if f"#/$defs/{name}" in kept
     }
+
+
+def join_words(mask: dict[str, Any]) -> None:
+    """Make long lists of strings one pattern, where they meet others.
+
+    llguidance would try each of one list with each of the other.
+    """
+    for part in _parts(mask):
+        if "allOf" not in part:
+            continue
+        stack: list[Any] = [part["allOf"], part.get("properties")]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, list):
+                stack.extend(node)
+            elif isinstance(node, dict):
+                words = node.get("enum")
+                if isinstance(words, list) and MANY_WORDS < len(words) <= MOST_WORDS:
+                    if all(isinstance(word, str) for word in words):
+                        del node["enum"]
+                        node["type"] = "string"
+                        node["pattern"] = f"^(?:{'|'.join(map(quoted, words))})$"
+                else:
+                    stack.extend(inner(node))
 
 
 def spread(mask: dict[str, Any]) -> None:
@@ -185,6 +213,8 @@ def _suspects(message: str) -> Iterator[tuple[str, ...]]:
     if "multipleOf" in message:
         yield ("multipleOf",)
     if "size" in message or "large" in message:
+        yield ("allOf",)
+        yield ("anyOf",)
         yield ("maxItems", "minItems")
     yield ("multipleOf",)
     yield ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")

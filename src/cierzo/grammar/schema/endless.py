@@ -43,6 +43,8 @@ def _bury(mask: dict[str, Any], dead: set[str]) -> None:
             continue
         seen.add(id(node))
         for key, child in list(node.items() if isinstance(node, dict) else enumerate(node)):
+            if key == "enum" and isinstance(child, list):
+                continue
             if isinstance(child, dict) and set(child) == {"$ref"} and child["$ref"] in dead:
                 node[key] = False
             else:

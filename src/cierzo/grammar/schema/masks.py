@@ -56,6 +56,11 @@ def options_of(mask: Mask) -> int:
     return ways
 
 
+def inner(node: dict[str, Any]) -> list[Any]:
+    """Give what is in a part of a mask, without constants: those may look like anything."""
+    return [v for key, v in node.items() if key != "enum" or not isinstance(v, list)]
+
+
 def size_of(mask: Any) -> int:
     """Give how many parts a mask has, without what it refers to."""
     size, stack = 0, [mask]
@@ -65,7 +70,7 @@ def size_of(mask: Any) -> int:
             stack.extend(node)
         elif isinstance(node, dict):
             size += 1
-            stack.extend(node.values())
+            stack.extend(inner(node))
     return size
 
 
@@ -120,7 +125,7 @@ class Known:
                 if isinstance(name, str) and name not in seen:
                     seen.add(name)
                     stack.append(self._definitions.get(name.rpartition("/")[2]))
-                stack.extend(node.values())
+                stack.extend(inner(node))
         return parts > most
 
     def disjoint(self, one: Mask, other: Mask, depth: int = 0) -> bool:

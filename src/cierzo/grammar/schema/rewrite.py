@@ -30,11 +30,13 @@ class Rewriter:
         valid: Callable[[Any, Any], bool],
         *,
         guess: bool,
+        most_ways: int = combined.MOST_WAYS,
     ) -> None:
         self.references = references
         self.draft = draft
         self.valid = valid  # (schema, value): whether the value is valid under this part
         self.guess = guess
+        self.most_ways = most_ways  # through the alternatives of one schema
         self.guessed = False
         self.exact = True
         self.definitions: dict[str, Mask | None] = {}
