@@ -71,11 +71,12 @@ def router(service: Service) -> APIRouter:
 
     for path in ("/v1/models", "/api/v1/models"):
         routes.add_api_route(path, list_models, methods=["GET"], **documented(None, ModelList))
-    for path in ("/api/v1/models/{author}/{slug}/endpoints", "/api/v1/models/{slug}/endpoints"):
-        routes.add_api_route(path, get_endpoints, methods=["GET"], **documented(None, Endpoints))
-    routes.add_api_route(
-        "/v1/models/{name:path}", get_model, methods=["GET"], **documented(None, Model)
-    )
+    for names in (("author", "slug"), ("slug",)):
+        path = "/api/v1/models/" + "/".join(f"{{{name}}}" for name in names) + "/endpoints"
+        docs = documented(None, Endpoints, path_names=names)
+        routes.add_api_route(path, get_endpoints, methods=["GET"], **docs)
+    docs = documented(None, Model, path_names=("name",))
+    routes.add_api_route("/v1/models/{name:path}", get_model, methods=["GET"], **docs)
     return routes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -28,17 +29,31 @@ _ERRORS = {
 _documented: set[type] = {ErrorBody}
 
 
-def documented(request: type | None, response: type, stream: type | None = None) -> dict[str, Any]:
-    """Arguments of `add_api_route` that say what goes in and comes out."""
+def documented(
+    request: type | None,
+    response: type,
+    stream: type | None = None,
+    *,
+    path_names: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Arguments of `add_api_route` that say what goes in and comes out.
+
+    `path_names` are the parts of the path that stand for something.
+    """
     _documented.update(kind for kind in (request, response, stream) if kind is not None)
     content = {"application/json": {"schema": _ref(response)}}
     if stream is not None:
-        content["text/event-stream"] = {"schema": _ref(stream)}
+        content["text/event-stream"] = {"schema": _event_of(stream)}
     responses: dict[str, Any] = {"200": {"description": "The answer", "content": content}}
     for status, text in _ERRORS.items():
         error = {"application/json": {"schema": _ref(ErrorBody)}}
         responses[str(status)] = {"description": text, "content": error}
     extra: dict[str, Any] = {"responses": responses}
+    if path_names:
+        extra["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in path_names
+        ]
     if request is not None:
         body = {"application/json": {"schema": _ref(request)}}
         extra["requestBody"] = {"required": True, "content": body}
@@ -63,6 +78,13 @@ def install(app: FastAPI) -> None:
 
     app.openapi = complete  # type: ignore[method-assign]  # FastAPI's documented way
     app.version = str(__version__)
+
+
+def _event_of(kind: type) -> dict[str, Any]:
+    """A server-sent event whose data is JSON, or [DONE] at the end."""
+    json = {"contentMediaType": "application/json", "contentSchema": _ref(kind)}
+    data = {"anyOf": [{"const": "[DONE]"}, {"type": "string", **json}]}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _ref(kind: type) -> dict[str, str]:
