@@ -22,6 +22,9 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def close(self) -> None:
+        pass
+
 
 async def no_app(scope: Any, receive: Any, send: Any) -> None:
     raise AssertionError("no request is made")
