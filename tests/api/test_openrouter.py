@@ -98,6 +98,18 @@ def test_the_model_s_own_defaults_hold_where_a_request_says_nothing(server: Live
     assert model["default_parameters"]["temperature"] == 0.9
 
 
+@pytest.mark.parametrize(
+    "field", [{"top_a": 1}, {"min_p": 0.5}, {"top_k": 2}, {"top_p": 0.1}, {"repetition_penalty": 2}]
+)
+def test_every_way_to_sample_tells(server: Live, field: dict[str, Any]) -> None:
+    def text(**fields: Any) -> str:
+        bias = {**NO_END, "50": 6}  # one token stands out from a model that knows nothing
+        body = {"max_tokens": 24, "seed": 3, "temperature": 1.5, "logit_bias": bias, **fields}
+        return str(server.chat(**body).json()["choices"][0]["message"]["content"])
+
+    assert text(**field) == text(**field) != text()
+
+
 def test_without_a_seed_answers_differ(server: Live) -> None:
     texts = {
         server.chat(max_tokens=24, temperature=2, logit_bias=NO_END).text.partition("choices")[2]

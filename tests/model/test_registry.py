@@ -112,3 +112,24 @@ def test_what_cannot_be_found_says_what_was_tried(name: str, message: str) -> No
     with pytest.raises(ModelError) as caught:
         resolve(name)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "known"),
+    [
+        ("Devstral-Small-2507-Q4_K_M.gguf", True),
+        ("devstral-small-2507.gguf", True),
+        ("Devstral-Small-25071.gguf", False),
+        ("Devstral-Small-2505-Q4_K_M.gguf", False),
+        ("my-Devstral-Small-2507.gguf", False),
+    ],
+)
+def test_a_copy_of_devstral_has_its_names_and_prices(
+    tmp_path: Path, file: str, known: bool
+) -> None:
+    path = write_gguf(tmp_path / file)
+    found = resolve(str(path))
+    assert found.name == found.entry.name == path.stem
+    assert ("mistralai/devstral-small" in found.entry.aliases) == known
+    assert (found.entry.prompt_price > 0) == known
+    assert found.entry.sampling == ({"temperature": 0.15} if known else {})

@@ -139,6 +139,7 @@ def _wanted(
 
 def _prompt(service: Service, wanted: Wanted) -> list[int]:
     size = sum(len(part) for message in wanted.messages for part in message.parts())
+    size += sum(len(c.name) + len(c.arguments) for m in wanted.messages for c in m.tool_calls)
     jobs.check_text_size(size, wanted.language, service, _PARAM)
     template = wanted.language.template
     try:

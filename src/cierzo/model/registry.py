@@ -95,11 +95,11 @@ def resolve(name: str, progress: Progress = silent, *, refresh: bool = False) ->
         # Not resolve(): links in the hub's cache carry the names, what they lead to does not.
         path = Path(os.path.abspath(path))
         shown = path.stem if path.is_file() else path.name
-        return ResolvedModel(path, shown, ModelEntry(shown))
+        return ResolvedModel(path, shown, _entry_of(shown, shown))
     repo, _, quant = name.partition(":")
     if REPO_ID.fullmatch(repo) and not name.endswith(".gguf"):
         folder = fetch_repository(repo, quant or None, refresh=refresh, progress=progress)
-        return ResolvedModel(folder, name, ModelEntry(name))
+        return ResolvedModel(folder, name, _entry_of(name, repo.partition("/")[2]))
     raise ModelError(_unknown(name))
 
 
@@ -119,6 +119,20 @@ def _resolve_entry(
     path = fetch_repository(hub.gguf_repo, quant, refresh=refresh, progress=progress)
     named = replace(entry, aliases=(*entry.aliases, f"{entry.name}:{quant}"))
     return ResolvedModel(path, entry.name, named, tokenizer)
+
+
+def _entry_of(name: str, file: str) -> ModelEntry:
+    """What is known of a model served as `name`, whose file or folder is called `file`.
+
+    Copies and quantisations keep their repository's name at the beginning of their own, as in
+    Devstral-Small-2507-Q4_K_M.gguf: they are that model, under its other names too.
+    """
+    for entry in registry():
+        original = entry.hub.repo.partition("/")[2] if entry.hub else ""
+        rest = file[len(original) :]
+        if original and file.lower().startswith(original.lower()) and not rest[:1].isalnum():
+            return replace(entry, name=name, aliases=(entry.name, *entry.aliases))
+    return ModelEntry(name)
 
 
 def _unknown(name: str) -> str:
