@@ -112,7 +112,8 @@ def _conditional(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mas
 
 
 def _dependencies(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
-    required = words.get("required", [])
+    listed = words.get("required")
+    required = listed if isinstance(listed, list) else []
     found: list[Mask] = []
     for key in ("dependencies", "dependentRequired", "dependentSchemas"):
         for name, needed in words.get(key, {}).items():
@@ -121,7 +122,7 @@ def _dependencies(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> li
                 then = {"required": list(dict.fromkeys([name, *needed]))} if needed else True
             else:
                 then = all_of([{"required": [name]}, rewriter.beside(place, key, name)])
-            if isinstance(required, list) and name in required:
+            if words.get("type") == "object" and name in required:
                 found.append(then)
             elif then not in (True, {"required": [name]}):
                 found.append(any_of([{"properties": {name: False}}, all_of([then])]))
