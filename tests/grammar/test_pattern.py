@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llguidance import LLMatcher
 
-from cierzo.grammar.pattern import MatchError, PatternError, excluding, masked, matches
+from cierzo.grammar.pattern import MatchError, PatternError, Work, excluding, masked, matches
 from tests.support.masks import byte_tokenizer
 
 PATTERNS = [
@@ -152,7 +152,7 @@ def test_no_pattern_runs_away(pattern: str) -> None:
 
 def test_too_much_work_is_an_error_and_not_an_answer() -> None:
     with pytest.raises(MatchError):
-        matches("(a*b*)*c", "ab" * 50_000, steps=200)
+        matches("(a*b*)*c", "ab" * 50_000, Work(200))
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_names_cannot_make_it_run_away(schema: Any) -> None:
 def test_too_much_work_counts_as_wrong() -> None:
     schema = {"items": {"anyOf": [{"type": "string"}] * 20}}
     text = json.dumps([1] * 200).encode()
-    violation = Verifier(json.dumps(schema), steps=500).violation(text)
+    violation = Verifier(json.dumps(schema), work=10_000).violation(text)
     assert violation is not None
     assert "cannot be verified" in violation.message
 

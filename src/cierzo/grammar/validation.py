@@ -12,11 +12,9 @@ from jsonschema import ValidationError
 from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing.exceptions import Unresolvable
 
-from cierzo.grammar.pattern import MatchError, PatternError, matches, parse
+from cierzo.grammar.pattern import MatchError, PatternError, Work, matches, parse
 from cierzo.grammar.schema import formats
 from cierzo.grammar.schema.masks import identity
-
-MOST_STEPS = 200_000
 
 _CLASSES: Mapping[int, Any] = {
     4: jsonschema.Draft4Validator,
@@ -31,22 +29,20 @@ class Unverifiable(ValueError):
     """Too much work, or something that cannot be decided."""
 
 
-def validator_for(schema: Any, draft: int, steps: int = MOST_STEPS) -> Any:
-    """Give a jsonschema validator; using it raises Unverifiable once the steps are spent."""
+def validator_for(schema: Any, draft: int, work: Work) -> Any:
+    """Give a jsonschema validator; using it raises Unverifiable once the work is done up."""
     base = _CLASSES[draft]
-    left = [steps]
     keywords = {**base.VALIDATORS, **{k: f for k, f in _OURS.items() if k in base.VALIDATORS}}
-    counted = {name: _counted(function, left) for name, function in keywords.items()}
-    made = jsonschema.validators.extend(base, counted)(schema, registry=REGISTRY)
-    return made
+    counted = {name: _counted(function, work) for name, function in keywords.items()}
+    extended = jsonschema.validators.extend(base, counted)
+    extended.work = work
+    return extended(schema, registry=REGISTRY)
 
 
-def _counted(function: Callable[..., Any], left: list[int]) -> Callable[..., Iterator[Any]]:
+def _counted(function: Callable[..., Any], work: Work) -> Callable[..., Iterator[Any]]:
     def run(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        left[0] -= 1 + (len(instance) // 64 if isinstance(instance, list | dict | str) else 0)
-        if left[0] < 0:
-            raise Unverifiable("the value takes too much work to verify")
         try:
+            work.spend(20 + (len(instance) // 8 if isinstance(instance, list | dict | str) else 0))
             yield from function(validator, value, instance, schema) or ()
         except (MatchError, PatternError, OverflowError, Unresolvable) as error:
             raise Unverifiable(str(error)) from None
@@ -62,7 +58,7 @@ def at(message: str, name: str | int) -> ValidationError:
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not matches(pattern, instance):
+    if isinstance(instance, str) and not matches(pattern, instance, validator.work):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
@@ -70,7 +66,7 @@ def _format(validator: Any, name: str, instance: Any, _: Any) -> Iterator[Valida
     if not isinstance(instance, str):
         return
     pattern = formats.PATTERNS.get(name)
-    fits = pattern is None or matches(pattern, instance)
+    fits = pattern is None or matches(pattern, instance, validator.work)
     if name == "regex":
         try:
             parse(instance)
@@ -97,21 +93,23 @@ def _pattern_properties(
         return
     for pattern, schema in patterns.items():
         for name, value in instance.items():
-            if matches(pattern, name):
+            if matches(pattern, name, validator.work):
                 yield from validator.descend(value, schema, path=name, schema_path=pattern)
 
 
-def _extras(instance: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+def _extras(
+    validator: Any, instance: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Iterator[str]:
     named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     for name in instance:
-        if name not in named and not any(matches(pattern, name) for pattern in patterns):
+        if name not in named and not any(matches(p, name, validator.work) for p in patterns):
             yield name
 
 
 def _additional(validator: Any, rest: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, dict):
         return
-    for name in _extras(instance, schema):
+    for name in _extras(validator, instance, schema):
         if rest is False:
             yield at(f"the property {name!r} may not be there", name)
         else:
@@ -148,9 +146,9 @@ def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:
         found = set()
     found |= instance.keys() & schema.get("properties", {}).keys()
     for pattern in schema.get("patternProperties", {}):
-        found |= {name for name in instance if matches(pattern, name)}
+        found |= {name for name in instance if matches(pattern, name, validator.work)}
     if "additionalProperties" in schema:
-        found |= set(_extras(instance, schema))
+        found |= set(_extras(validator, instance, schema))
     if "unevaluatedProperties" in schema:
         found |= instance.keys()
     below = [part for key in ("allOf", "anyOf", "oneOf") for part in schema.get(key, ())]

@@ -15,8 +15,9 @@ from typing import Any
 from jsonschema import ValidationError  # type: ignore[import-untyped]
 
 from cierzo.grammar.json_text import Part, TextError, read
+from cierzo.grammar.pattern import MOST_WORK, Work
 from cierzo.grammar.schema.dialect import draft_of
-from cierzo.grammar.validation import MOST_STEPS, Unverifiable, validator_for
+from cierzo.grammar.validation import Unverifiable, validator_for
 
 MOST_ERRORS = 64
 _AT_THE_END = (
@@ -43,12 +44,12 @@ class Violation:
 
 
 class Verifier:
-    """Holds values to one schema (JSON text). The work for one value is bounded by `steps`."""
+    """Holds values to one schema (JSON text). The work for one value is bounded by `work`."""
 
-    def __init__(self, schema_json: str, steps: int = MOST_STEPS) -> None:
+    def __init__(self, schema_json: str, work: int = MOST_WORK) -> None:
         self._schema = json.loads(schema_json)
         self._draft = draft_of(self._schema)
-        self._steps = steps
+        self._work = work
 
     def violation(self, value: bytes) -> Violation | None:
         """Give the first thing that is wrong with a value; None if it is valid."""
@@ -61,7 +62,7 @@ class Verifier:
         except TextError as error:
             return _in_bytes(text, str(error), error.start, error.end)
         try:
-            validator = validator_for(self._schema, self._draft, self._steps)
+            validator = validator_for(self._schema, self._draft, Work(self._work))
             errors = list(islice(validator.iter_errors(whole.value), MOST_ERRORS))
             if not errors:
                 return None

@@ -2,13 +2,15 @@
 into ones that masks understand."""
 
 from cierzo.grammar.pattern.mask import Masked, excluding, masked, quoted
-from cierzo.grammar.pattern.match import MatchError, matches
+from cierzo.grammar.pattern.match import MOST_WORK, MatchError, Work, matches
 from cierzo.grammar.pattern.parse import PatternError, parse
 
 __all__ = [
+    "MOST_WORK",
     "Masked",
     "MatchError",
     "PatternError",
+    "Work",
     "excluding",
     "masked",
     "matches",

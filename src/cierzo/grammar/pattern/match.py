@@ -9,23 +9,36 @@ from __future__ import annotations
 from cierzo.grammar.pattern.nodes import Anchor, Chars, Choice, Look, Node, Repeat, Sequence
 from cierzo.grammar.pattern.parse import parse
 
-MOST_STEPS = 400_000
+MOST_WORK = 1_000_000  # about a quarter of a second
 
 
 class MatchError(ValueError):
     """The match would take too much work."""
 
 
-def matches(pattern: str, text: str, steps: int = MOST_STEPS) -> bool:
+class Work:
+    """How much may still be done; several matches can share it."""
+
+    def __init__(self, left: int = MOST_WORK) -> None:
+        self.left = left
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise MatchError("that takes too much work")
+
+
+def matches(pattern: str, text: str, work: Work | None = None) -> bool:
     """Say whether the pattern is found anywhere in the text."""
-    matcher = _Matcher(text, steps)
+    matcher = _Matcher(text, work or Work())
     return matcher.ends(parse(pattern), (1 << (len(text) + 1)) - 1) != 0
 
 
 class _Matcher:
-    def __init__(self, text: str, steps: int) -> None:
+    def __init__(self, text: str, work: Work) -> None:
         self.size = len(text)
-        self.steps = steps
+        self.work = work
+        work.spend(10 + self.size // 4)
         self.cost = 1 + self.size // 2048  # of one operation on a set
         self.chars: dict[str, int] = {}  # where each character stands
         positions: dict[str, list[int]] = {}
@@ -38,11 +51,6 @@ class _Matcher:
             self.chars[char] = int.from_bytes(bits, "little")
         self.sets: dict[Chars, int] = {}
 
-    def spend(self) -> None:
-        self.steps -= self.cost
-        if self.steps < 0:
-            raise MatchError("the pattern takes too long to match")
-
     def where(self, chars: Chars) -> int:
         known = self.sets.get(chars)
         if known is None:
@@ -50,13 +58,13 @@ class _Matcher:
             for char, bits in self.chars.items():
                 if chars.has(ord(char)):
                     known |= bits
-                    self.spend()
+                    self.work.spend(self.cost)
             self.sets[chars] = known
         return known
 
     def ends(self, node: Node, starts: int) -> int:  # noqa: PLR0911
         """Give where the node can end, if it begins at any of `starts`."""
-        self.spend()
+        self.work.spend(self.cost)
         if not starts:
             return 0
         if isinstance(node, Chars):
@@ -81,6 +89,10 @@ class _Matcher:
             if not starts:
                 return 0
             starts = self.ends(node.item, starts)
+        if isinstance(node.item, Chars) and node.high is None:
+            # A carry runs through the characters that fit, to the first that does not.
+            fit = self.where(node.item)
+            return starts | (fit ^ (fit + (starts & fit)))
         found = fresh = starts
         more = node.high - node.low if node.high is not None else self.size + 1
         while more > 0 and fresh:

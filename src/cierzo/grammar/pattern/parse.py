@@ -65,6 +65,9 @@ class _Reader:
         options = [self.sequence(depth)]
         while self.take("|"):
             options.append(self.sequence(depth))
+        if all(isinstance(option, Chars) for option in options):
+            sets = [option.ranges for option in options if isinstance(option, Chars)]
+            return Chars(merged(part for ranges in sets for part in ranges))
         return options[0] if len(options) == 1 else Choice(tuple(options))
 
     def sequence(self, depth: int) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cierzo.grammar.pattern import Work
 from cierzo.grammar.schema.combined import MOST_WAYS
 from cierzo.grammar.schema.compiling import (
     COMPILE_LIMITS,
@@ -31,7 +32,6 @@ from cierzo.grammar.validation import Unverifiable, validator_for
 __all__ = ["COMPILE_LIMITS", "Enforced", "SchemaError", "SchemaLimits", "enforce", "inline"]
 
 
-STEPS = 1_000_000  # of validation, for all constants of a schema
 FEW_WAYS = 3  # through alternatives, where more were too many
 
 
@@ -71,7 +71,7 @@ class _Source:
     limits: SchemaLimits
 
     def rewriter(self, *, guess: bool, ways: int = MOST_WAYS) -> Rewriter:
-        validator = validator_for(self.schema, self.draft, STEPS)
+        validator = validator_for(self.schema, self.draft, Work())
 
         def valid(part: Any, value: Any) -> bool:
             try:
