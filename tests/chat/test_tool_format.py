@@ -16,8 +16,8 @@ from cierzo.chat.text_calls import TextCalls, text_format
 from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
 from cierzo.chat.tool_format import ToolFormat, output_constraint
 from cierzo.chat.tools import Tool, ToolChoice
-from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.verifier import Verifier
 from tests.chat.answers import TOOLS, answer_to, calls_of, text_of
 from tests.chat.sampled import accepts, compiler_of, sample

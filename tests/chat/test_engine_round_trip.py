@@ -1,0 +1,71 @@
+"""Turns that the engine generates come back as the text, and the tokens, that they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from cierzo import LLM, SamplingParams
+from cierzo.chat.answer import call_id
+from cierzo.chat.messages import Message
+from cierzo.chat.tool_format import output_constraint
+from cierzo.chat.tools import ToolChoice
+from cierzo.grammar.vocabulary import WHITE_SPACE
+from tests.chat.answers import TOOLS, answer_to, calls_of, text_of, turn_of
+from tests.chat.test_mistral_template import tekken_of
+from tests.support.checkpoints import write_mistral
+from tests.support.tiny_model import tekken_model
+
+ids_of = partial(call_id, 9)
+
+
+@pytest.fixture(scope="module", params=["v7", "v11", "v13"])
+def llm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
+    folder = write_mistral(tmp_path_factory.mktemp("model") / "tiny", tekken_model())
+    (folder / "tekken.json").write_text(tekken_of(request.param))
+    with LLM(str(folder), threads=1, kv_cache_memory_mb=64) as made:
+        yield made
+
+
+def test_words_then_calls(llm: LLM) -> None:
+    """The model is random; it is made to like calls, and white space beside them."""
+    tokenizer, template = llm.tokenizer, llm.template
+    form = template.tool_format
+    assert form.trigger is not None
+    spaces = [
+        i
+        for i in range(tokenizer.vocab_size)
+        if not tokenizer.is_special(i) and not tokenizer.token_bytes(i).strip(WHITE_SPACE)
+    ]
+    bias = {form.trigger: 4.0, **dict.fromkeys(spaces, 2.0), tokenizer.encode('"')[0]: 4.0}
+    messages = [Message("user", "Go on.")]
+    seen = {"calls": 0, "words": 0, "tokens": 0, "kept": 0}
+    for seed in range(12):
+        prompt = template.render(messages, tools=TOOLS)
+        constraint = output_constraint(
+            form, tools=TOOLS, choice=ToolChoice("auto"), call_ids=ids_of, parallel=False
+        )
+        (answer,) = llm.generate(
+            [prompt],
+            SamplingParams(max_tokens=300, seed=seed, logit_bias=bias, constraint=constraint),
+        )
+        ids = [i for i in answer.token_ids if i not in tokenizer.eos_token_ids]
+        steps = answer_to(tokenizer, form, ids, (3, 1, 2), call_ids=ids_of)
+        if answer.finish_reason != "stop" or not calls_of(steps):
+            continue
+        words = text_of(steps)
+        assert words == words.strip(WHITE_SPACE.decode())
+        turn = turn_of(steps, content="with space around", arguments="indented")
+        again = template.render([*messages, turn], tools=TOOLS)[len(prompt) :]
+        text = tokenizer.decode(ids, skip_special=False)
+        assert "\ufffd" in text or tokenizer.decode(again, skip_special=False) == f"{text}</s>"
+        seen["calls"] += 1
+        seen["words"] += bool(words)
+        seen["tokens"] += len(ids)
+        same = next((i for i, (a, b) in enumerate(zip(ids, again, strict=False)) if a != b), None)
+        seen["kept"] += len(ids) if same is None else same
+    assert seen["calls"] > 5
+    assert seen["words"] > 2
+    assert seen["kept"] > 0
