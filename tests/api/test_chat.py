@@ -99,6 +99,21 @@ def test_n_choices_share_one_prompt(server: Live) -> None:
     assert three["usage"]["completion_tokens"] == 15
 
 
+def test_the_prompt_of_several_choices_is_computed_once(server: Live) -> None:
+    def computed(**fields: Any) -> float:
+        server.until_idle()
+        before = server.metrics()["cierzo_computed_tokens_total"]
+        messages = [{"role": "user", "content": f"{fields} " + "wind " * 400}]
+        body = {"messages": messages, "max_tokens": 2, "logit_bias": NO_END, **fields}
+        assert server.post("/v1/chat/completions", body).status_code == 200
+        server.until_idle()
+        return server.metrics()["cierzo_computed_tokens_total"] - before
+
+    one = computed()
+    assert one > 400
+    assert computed(n=6) < 1.5 * one
+
+
 def test_streamed_choices_come_under_their_index(server: Live) -> None:
     fields: dict[str, Any] = {"max_tokens": 10, "seed": 5, "n": 3, "logit_bias": NO_END}
     whole = server.chat(**fields).json()["choices"]

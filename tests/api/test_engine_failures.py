@@ -86,3 +86,18 @@ def test_the_official_client_does_not_notice(fragile: Live) -> None:
     assert answer.choices[0].message.role == "assistant"
     assert fragile.metrics()["cierzo_engine_restarts_total"] == before + 1
     fragile.until("ready", fragile.is_ready)
+
+
+def test_a_successor_answers_in_the_wanted_format(model: Path) -> None:
+    """It is told the vocabulary, and compiles what was waiting for it."""
+    schema = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}
+    format = {"type": "json_schema", "json_schema": {"name": "pair", "schema": schema}}
+    with start(model) as server:
+        for _ in range(2):
+            os.kill(server.engine_pid(), signal.SIGKILL)
+            server.until("restarting", lambda: server.health() == (503, "restarting"))
+            answer = server.chat(response_format=format, max_tokens=50)
+            assert answer.status_code == 200, answer.text
+            value = json.loads(answer.json()["choices"][0]["message"]["content"])
+            assert len(value) == 2
+            server.until("ready", server.is_ready)

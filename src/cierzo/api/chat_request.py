@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from cierzo.api import generation, jobs
-from cierzo.api.errors import ApiError, bad_request
+from cierzo.api import jobs
+from cierzo.api.errors import ApiError, bad_request, unavailable
 from cierzo.api.plan import Plan, head_of, sampling_of
 from cierzo.api.schemas import common
 from cierzo.api.schemas.chat import ChatRequest, check_chat_request
@@ -22,6 +22,7 @@ from cierzo.api.service import Language, Service
 from cierzo.chat.messages import ChatError, Message, ends_open
 from cierzo.chat.tool_format import CallIds, output_constraint
 from cierzo.chat.tools import Tool, ToolChoice
+from cierzo.engine.errors import EngineError
 from cierzo.grammar.constraint import Constraint
 from cierzo.settings import Limits
 
@@ -104,11 +105,18 @@ def prepare(service: Service, language: Language, body: bytes, path: str) -> Cha
 
 
 async def check_constraints(service: Service, plan: ChatPlan) -> None:
-    """Has the engine compile what the answers must look like. Raises ApiError if it cannot."""
+    """Has the engine compile what the answers must look like. Raises ApiError if it cannot.
+
+    An engine that is being replaced is not waited for here: its successor is given the request,
+    and compiles then.
+    """
     for constraint in dict.fromkeys(job.params.constraint for job in plan.jobs):
-        if constraint is None:
+        if constraint is None or service.client.status.state == "restarting":
             continue
-        problem = await generation.raising_api_errors(service.client.check_constraint(constraint))
+        try:
+            problem = await service.client.check_constraint(constraint)
+        except EngineError as error:
+            raise unavailable(str(error), "engine_error") from error
         if problem is None:
             continue
         param = "tools" if plan.request.tools else "response_format"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from cierzo.api.errors import as_api_error
 from cierzo.api.jobs import Job
@@ -19,8 +19,6 @@ from cierzo.chat.answer import Answer, CallDelta
 from cierzo.chat.detokenizer import TokenText
 from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
 from cierzo.engine.messages import StepOutput, TokenLogprobs
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +64,6 @@ class Tally:
             cost_details=CostDetails(prompt_cost, completion_cost),
             prompt_tokens_details=PromptTokensDetails(self.cached),
         )
-
-
-async def raising_api_errors(work: Awaitable[T]) -> T:
-    """The result of `work`; what the engine raises becomes the answer that it means."""
-    try:
-        return await work
-    except Exception as error:
-        answer = as_api_error(error)
-        if answer is None:
-            raise
-        raise answer from error
 
 
 async def generate(service: Service, job: Job, tally: Tally) -> AsyncGenerator[Delta, None]:

@@ -162,7 +162,7 @@ class _Loop:
         if not self._compiling.drop(message.add.request_id):
             return []  # aborted meanwhile
         if message.error is not None:
-            return [_refusal(message.add, message.error)]
+            return [_refusal(message.add, message.error, no_answer=True)]
         return self._add(message.add)
 
     def _add(self, message: Add) -> list[StepOutput]:
@@ -175,8 +175,8 @@ class _Loop:
         return []
 
 
-def _refusal(message: Add, error: str) -> StepOutput:
-    return StepOutput(message.request_id, finish_reason="error", error=error)
+def _refusal(message: Add, error: str, *, no_answer: bool = False) -> StepOutput:
+    return StepOutput(message.request_id, finish_reason="error", error=error, no_answer=no_answer)
 
 
 if __name__ == "__main__":
