@@ -19,10 +19,12 @@ from cierzo.grammar.pattern.nodes import (
     Repeat,
     Sequence,
     complement,
+    without,
 )
 from cierzo.grammar.pattern.parse import parse
 
 MOST_PIECES = 200
+_UNSPELLED = ((0, 7), (0x0B, 0x0B), (0x0E, 0x1F))  # characters without a short escape in JSON
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,12 @@ def spelled(node: Node) -> str:
 def _set(chars: Chars) -> str:
     # Halves of surrogate pairs are no characters in UTF-8.
     ranges: list[tuple[int, int]] = []
-    for low, high in chars.ranges:
+    allowed = chars.ranges
+    if not (chars.has(ord('"')) and chars.has(ord("\\"))):
+        # Where a set has all control characters, llguidance takes it to have these two as well.
+        # Most of those have no spelling in a mask anyway.
+        allowed = without(allowed, _UNSPELLED)
+    for low, high in allowed:
         ranges.extend(
             (max(low, first), min(high, last))
             for first, last in ((0, 0xD7FF), (0xE000, 0x10FFFF))

@@ -81,3 +81,7 @@ def complement(ranges: Iterable[tuple[int, int]]) -> Ranges:
     if at <= LAST:
         out.append((at, LAST))
     return tuple(out)
+
+
+def without(ranges: Ranges, others: Ranges) -> Ranges:
+    return complement((*complement(ranges), *others))
