@@ -69,3 +69,39 @@ def test_words_then_calls(llm: LLM) -> None:
     assert seen["calls"] > 5
     assert seen["words"] > 2
     assert seen["kept"] > 0
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Iterator[LLM]:
+    with LLM("smollm2-135m", threads=1, max_model_len=512) as made:
+        yield made
+
+
+def test_text_that_follows_of_itself_is_in_the_tokens_of_the_history(smollm2: LLM) -> None:
+    """A quote that is sampled alone is one token with the comma or brace that must follow it."""
+    llm, tokenizer = smollm2, smollm2.tokenizer
+    digits = {"type": "string", "pattern": "^[0-9]{1,3}$"}
+    schema = {
+        "type": "object",
+        "properties": {"a": digits, "b": digits},
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    }
+    constraint = output_constraint(llm.template.tool_format, schema=schema)
+    assert constraint is not None
+    assert not constraint.checks
+    (quote,) = tokenizer.encode('"')
+    assert len(tokenizer.encode('",')) == 1
+    for seed in range(6):
+        for logprobs in (None, 0):
+            params = SamplingParams(
+                max_tokens=60,
+                seed=seed,
+                logit_bias={quote: 20.0},
+                constraint=constraint,
+                logprobs=logprobs,
+            )
+            (answer,) = llm.generate([[5, 6, 7]], params)
+            ids = [i for i in answer.token_ids if i not in tokenizer.eos_token_ids]
+            assert ids == tokenizer.encode(answer.text)
+            assert logprobs is None or len(answer.logprobs) == len(answer.token_ids)

@@ -8,6 +8,7 @@ what follows a choice that made a checked value invalid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,9 +129,31 @@ class Constrained:
             for token in forced:
                 self._tokens.append(token)
                 self._consume(token)
+            if keep == len(self._tokens) - len(forced) and keep > self._begun:
+                keep -= self._respell(keep - 1)
         if not self._verifiers:
             self.final = len(self._tokens)
         return Change(keep, tuple(self._tokens[keep:]))
+
+    def _respell(self, place: int) -> int:
+        """Cuts a sampled token and the forced text behind it as the history will: a quote and a
+        comma that turn out to stand together may be one token. 1 if the sampled token changed.
+
+        The text is the same, so the matcher need not know. Where values are verified, tokens that
+        were sampled stay as they are, since they may be banned.
+        """
+        text = list(takewhile(lambda i: i not in self._vocabulary.special, self._tokens[place:]))
+        if self._verifiers or not text:
+            return 0
+        data = self._vocabulary.bytes_of(text)
+        try:
+            found = self._vocabulary.encode(data.decode())
+        except UnicodeDecodeError:  # it begins within a letter
+            return 0
+        if found[0] == text[0] or self._vocabulary.bytes_of(found) != data:
+            return 0
+        self._tokens[place : place + len(text)] = found
+        return 1
 
     def _verify(self) -> int | None:
         """Checks the values that have become complete.
