@@ -7,6 +7,7 @@
 #                                             CUDA, gigabytes smaller than the package index's
 #   make serve PYTHON=/usr/bin/python3.12     with that Python (3.11, 3.12 or 3.13)
 #   make serve MODEL=devstral-small:q4_k_m    another model
+#   make test-agents PYTHON312=/path/python3  whole agents; one of them needs Python 3.12 or newer
 #
 # Files in .venv whose names begin with a dot say what is done; each is made anew when what it
 # depends on changes, and only then.
@@ -14,6 +15,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := .venv-clients
+AGENTS := .venv-agents
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One at a time in the environment: two terminals may run make at once.
 LOCKED := flock $(VENV)/.lock
@@ -32,10 +34,13 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 ifeq ($(origin CXX),default)
 CXX := c++
 endif
+# The first that Mistral Vibe runs on.
+PYTHON312 ?= $(firstword $(foreach name,python3.12 python3.13 python3,$(shell \
+	$(name) -c 'import sys; sys.version_info >= (3, 12) and print("$(name)")' 2>/dev/null)))
 MODEL ?=
 TORCH_INDEX ?=
 
-.PHONY: serve test test-fast test-clients lint format bench docs setup native clean
+.PHONY: serve test test-fast test-clients test-agents lint format bench docs setup native clean
 
 serve: $(VENV)/.native
 	$(BIN)/cierzo serve $(MODEL)
@@ -53,6 +58,10 @@ test-fast: $(VENV)/.test
 test-clients: $(CLIENTS)/.clients
 	$(BIN)/cierzo pull smollm2-135m
 	$(CLIENTS)/bin/python -m pytest tests/clients
+
+# Whole agents, each in an environment of its own, that mend a repository with Cierzo's answers.
+test-agents: $(VENV)/.test $(AGENTS)/.mini-swe-agent $(AGENTS)/.mistral-vibe
+	$(BIN)/python -m pytest tests/agents
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check $(CODE)
@@ -77,7 +86,7 @@ setup: $(VENV)/.test $(VENV)/.lint
 native: $(VENV)/.native
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) build site
+	rm -rf $(VENV) $(CLIENTS) $(AGENTS) build site
 
 # What cannot be installed here is asked for in one line, before anything is.
 define FAIL
@@ -131,4 +140,16 @@ $(CLIENTS)/.clients: $(VENV)/.test
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_paths()["purelib"])' \
 	  > "$$($(CLIENTS)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/cierzo-environment.pth"
 	$(LOCKED) $(CLIENTS)/bin/python -m pip --disable-pip-version-check install --quiet "cierzo[test-clients]"
+	touch $@
+
+$(AGENTS)/.mini-swe-agent: tests/agents/mini-swe-agent.txt $(VENV)/.created
+	$(BIN)/python -m venv --clear $(AGENTS)/mini-swe-agent
+	$(AGENTS)/mini-swe-agent/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	touch $@
+
+$(AGENTS)/.mistral-vibe: tests/agents/mistral-vibe.txt
+	@"$(PYTHON312)" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null \
+	  || $(call FAIL,Mistral Vibe needs Python 3.12 or newer; install one or name it: make test-agents PYTHON312=/path/to/python3.12)
+	$(PYTHON312) -m venv --clear $(AGENTS)/mistral-vibe
+	$(AGENTS)/mistral-vibe/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	touch $@

@@ -93,7 +93,7 @@ def bpe_vocabulary() -> tuple[list[str], list[str]]:
 
 
 @cache
-def tekken_json() -> str:
+def tekken_json(byte_tokens: int = TEKKEN_BYTE_TOKENS) -> str:
     """A tekken.json of version v13 with Tekken's own first ranks and 36 special tokens."""
     path = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
     full: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -106,15 +106,15 @@ def tekken_json() -> str:
         for rank in range(TEKKEN_SPECIAL_COUNT)
     ]
     config = full["config"] | {
-        "num_vocab_tokens": TEKKEN_BYTE_TOKENS,
-        "default_vocab_size": TEKKEN_BYTE_TOKENS + TEKKEN_SPECIAL_COUNT,
+        "num_vocab_tokens": byte_tokens,
+        "default_vocab_size": byte_tokens + TEKKEN_SPECIAL_COUNT,
         "default_num_special_tokens": TEKKEN_SPECIAL_COUNT,
         "version": "v13",
     }
     return json.dumps(
         {
             "config": config,
-            "vocab": full["vocab"][:TEKKEN_BYTE_TOKENS],
+            "vocab": full["vocab"][:byte_tokens],
             "special_tokens": special,
         }
     )

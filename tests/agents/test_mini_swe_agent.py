@@ -1,0 +1,74 @@
+"""mini-swe-agent, through litellm's OpenRouter provider: whole answers, one tool, words too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.agents import scratch
+from tests.agents.lessons import Turn
+from tests.agents.student import MAX_MODEL_LEN, train_student
+from tests.api.live import start
+
+pytestmark = [pytest.mark.agents, pytest.mark.slow, pytest.mark.timeout(1_200)]
+
+SESSION = [
+    Turn(text, "bash", {"command": command})
+    for text, command in (
+        ("The test first.", "python -m pytest -q 2>&1 | tail -3"),
+        ("Now the code.", "cat clock.py"),
+        ("An hour has 60 minutes.", r"sed -i 's/\* 100/* 60/' clock.py"),
+        ("Does it hold?", "python -m pytest -q"),
+        (None, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"),
+    )
+]
+PROMPT = 5_000  # tokens at most; it has about 1,500
+
+
+def test_mini_swe_agent_mends_a_repository(tmp_path: Path) -> None:
+    mini = scratch.installed("mini-swe-agent", "mini")
+    repository = scratch.write_repository(tmp_path / "repository")
+    assert not scratch.passes(repository)
+    train_student(tmp_path / "model", SESSION, prompt=PROMPT)
+    trajectory = tmp_path / "trajectory.json"
+
+    with start(tmp_path / "model", engine__max_model_len=MAX_MODEL_LEN) as server:
+        settings = {
+            "model.model_class": "litellm",
+            "model.cost_tracking": "ignore_errors",  # litellm has no price for this model
+            "model.model_kwargs.api_base": f"{server.url}/api/v1",
+            "model.model_kwargs.api_key": "none",
+            "model.model_kwargs.temperature": "0",
+        }
+        command: list[str | Path] = [mini, "--yolo", "--exit-immediately", "--task", scratch.TASK]
+        command += ["--model", "openrouter/author/tiny", "--output", trajectory]
+        command += ["--config", "mini.yaml"]
+        for key, value in settings.items():
+            command += ["--config", f"{key}={value}"]
+        ended = scratch.run_agent(
+            command,
+            repository,
+            tmp_path / "home",
+            {
+                "MSWEA_CONFIGURED": "true",  # no questions about keys
+                "MSWEA_GLOBAL_CONFIG_DIR": str(tmp_path / "home"),
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # fetches no table of prices
+            },
+        )
+        metrics = server.metrics()
+
+    assert ended.returncode == 0, ended.stdout
+    said = json.loads(trajectory.read_text(encoding="utf-8"))
+    assert said["info"]["exit_status"] == "Submitted"
+    answers = [message for message in said["messages"] if message["role"] == "assistant"]
+    calls = [answer["tool_calls"][0]["function"] for answer in answers]
+    assert [answer["content"] for answer in answers] == [turn.text for turn in SESSION]
+    assert [json.loads(call["arguments"]) for call in calls] == [t.arguments for t in SESSION]
+    assert metrics['cierzo_http_responses_total{status="200"}'] >= len(SESSION)
+    assert metrics["cierzo_generated_tokens_total"] > 100
+
+    assert scratch.changed_files(repository) == ["clock.py"]
+    assert (repository / "clock.py").read_text(encoding="utf-8") == scratch.MENDED
+    assert scratch.passes(repository)
