@@ -1,1 +1,1 @@
-"""Whole agents, installed from their packages, that mend a repository with Cierzo as their model."""
+"""Whole agents, installed from their packages, that mend a repository with Cierzo's answers."""

@@ -126,7 +126,7 @@ def _set_gradients(
     """The mean loss's gradients, added in the order of the lessons, so that they come out alike."""
 
     def gradients(lesson: Lesson) -> tuple[torch.Tensor, ...]:
-        logits, targets = _said(parameters, model, lesson)
+        logits, targets = logits_and_targets(parameters, model, lesson)
         losses = functional.cross_entropy(logits, targets, reduction="none")
         loss = (losses * torch.from_numpy(lesson.weights[lesson.weights > 0])).mean() / len(lessons)
         return torch.autograd.grad(loss, list(parameters.values()))
@@ -144,7 +144,7 @@ def least_probability(parameters: Parameters, model: TinyModel, lessons: Sequenc
     """The least probability of a token to learn; 0 as soon as another token is likelier."""
     least = 1.0
     for lesson in lessons:
-        logits, targets = _said(parameters, model, lesson)
+        logits, targets = logits_and_targets(parameters, model, lesson)
         if not torch.equal(logits.argmax(dim=-1), targets):
             return 0.0
         chosen = torch.softmax(logits, dim=-1).gather(1, targets[:, None])
@@ -160,7 +160,7 @@ def _rate(course: Course, step: int) -> float:
     return course.rate * (0.55 + 0.45 * math.cos(math.pi * done))
 
 
-def _said(
+def logits_and_targets(
     parameters: Parameters, model: TinyModel, lesson: Lesson
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [L, vocab] where a token to learn comes next, and those tokens [L]."""
