@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cierzo.grammar.schema.masks import Mask, all_of, any_of, options_of, size_of
+from cierzo.grammar.schema.masks import Mask, all_of, any_of
 from cierzo.grammar.schema.switches import switched
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cierzo.grammar.schema.rewrite import Rewriter
 
 MOST_WAYS = 64  # through all alternatives of one schema
-MOST_PARTS = 4_000  # subschemas in all those ways
+MOST_NAMES = 1_500  # properties in all those ways: llguidance follows all at once
 
 
 def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
@@ -39,7 +39,7 @@ def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
     if "if" in words and ("then" in words or "else" in words):
         found.append(_conditional(rewriter, place, words))
     found += _dependencies(rewriter, place, words)
-    return _bounded(rewriter, found)
+    return _bounded(rewriter, found, len(words.get("properties", ())))
 
 
 def _light(rewriter: Rewriter, mask: Mask) -> Mask:
@@ -47,20 +47,16 @@ def _light(rewriter: Rewriter, mask: Mask) -> Mask:
     return rewriter.loose() if rewriter.known.heavy(mask) else mask
 
 
-def _bounded(rewriter: Rewriter, masks: list[Mask]) -> list[Mask]:
+def _bounded(rewriter: Rewriter, masks: list[Mask], size: int) -> list[Mask]:
     """Leave alternatives to the check where multiplying them out would be too much."""
-    ways = size = 1
-    kept: list[Mask] = []
-    for mask in sorted(masks, key=options_of):
-        more, larger = ways * options_of(mask), size + size_of(mask)
-        if (
-            options_of(mask) > 1
-            and ways > 1
-            and (more > rewriter.most_ways or more * larger > MOST_PARTS)
-        ):
+    known = rewriter.known
+    ways, kept = 1, []
+    for mask in sorted(masks, key=known.ways):
+        more, names = ways * known.ways(mask), size + known.names(mask)
+        if more > ways > 1 and (more > rewriter.most_ways or more * names > MOST_NAMES):
             rewriter.exact = False
             continue
-        ways, size = more, larger
+        ways, size = more, names
         kept.append(mask)
     return [mask for mask in masks if any(mask is other for other in kept)]
 
@@ -77,9 +73,10 @@ def _dynamic(rewriter: Rewriter, place: Place, reference: str, key: str) -> Mask
 def _one_of(rewriter: Rewriter, place: Place, count: int) -> Mask:
     """Any of them where they exclude each other; else each without the others, if that is small."""
     options = [rewriter.beside(place, "oneOf", at) for at in range(count)]
+    types = rewriter.known.types({"type": place.node["type"]} if "type" in place.node else True)
     disjoint = rewriter.known.disjoint
     clashes = [
-        [j for j in range(count) if j != i and not disjoint(options[i], options[j])]
+        [j for j in range(count) if j != i and not disjoint(options[i], options[j], 0, types)]
         for i in range(count)
     ]
     if not any(clashes):
@@ -96,7 +93,9 @@ def _one_of(rewriter: Rewriter, place: Place, count: int) -> Mask:
             all_of([option, *(negatives[j] for j in clashes[i])])
             for i, option in enumerate(options)
         ]
-        if sum(map(options_of, apart)) <= rewriter.most_ways:
+        ways = sum(map(rewriter.known.ways, apart))
+        names = max(map(rewriter.known.names, apart)) + len(place.node.get("properties", ()))
+        if ways <= rewriter.most_ways and ways * names <= MOST_NAMES:
             rewriter.exact &= exact
             return any_of(apart)
     rewriter.exact = False

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 Mask: TypeAlias = bool | dict[str, Any]
 
+MOST_VISITS = 3_000  # of parts, to find how large a mask is
 ALL_TYPES = ("null", "boolean", "number", "string", "array", "object")
 
 
@@ -46,32 +47,9 @@ def any_of(masks: Iterable[Mask]) -> Mask:
     return parts[0] if len(parts) == 1 else {"anyOf": parts}
 
 
-def options_of(mask: Mask) -> int:
-    """Give how many ways there are through a mask, where it is multiplied with another."""
-    if not isinstance(mask, dict):
-        return 1
-    ways = sum(options_of(part) for part in mask["anyOf"]) if "anyOf" in mask else 1
-    for part in mask.get("allOf", ()):
-        ways *= options_of(part)
-    return ways
-
-
 def inner(node: dict[str, Any]) -> list[Any]:
     """Give what is in a part of a mask, without constants: those may look like anything."""
     return [v for key, v in node.items() if key != "enum" or not isinstance(v, list)]
-
-
-def size_of(mask: Any) -> int:
-    """Give how many parts a mask has, without what it refers to."""
-    size, stack = 0, [mask]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, list):
-            stack.extend(node)
-        elif isinstance(node, dict):
-            size += 1
-            stack.extend(inner(node))
-    return size
 
 
 class Known:
@@ -110,6 +88,30 @@ class Known:
             found &= self.types({"$ref": mask["$ref"]}, depth + 1)
         return found
 
+    def ways(self, mask: Mask) -> int:
+        """Give how many ways there are through a mask, where it is multiplied with another."""
+        return self._shape(mask, [MOST_VISITS])[0]
+
+    def names(self, mask: Mask) -> int:
+        """Give how many properties a mask speaks of, in all its ways."""
+        return self._shape(mask, [MOST_VISITS])[1]
+
+    def _shape(self, mask: Mask, left: list[int]) -> tuple[int, int]:
+        """Give the ways through a mask and the properties in them; what is too large is many."""
+        mask = self.body(mask)
+        left[0] -= 1
+        if not isinstance(mask, dict):
+            return 1, 0
+        if left[0] < 0:
+            return MOST_VISITS, MOST_VISITS
+        options = [self._shape(part, left) for part in mask.get("anyOf", ())]
+        parts = [self._shape(part, left) for part in mask.get("allOf", ())]
+        ways = sum(ways for ways, _ in options) if options else 1
+        for more, _ in parts:
+            ways = min(ways * more, MOST_VISITS)
+        names = len(mask.get("properties", ())) + sum(names for _, names in (*options, *parts))
+        return ways, names
+
     def heavy(self, mask: Mask, most: int = 120) -> bool:
         """Say whether a mask, with all that it refers to, has more than `most` parts."""
         seen: set[str] = set()
@@ -128,10 +130,12 @@ class Known:
                 stack.extend(inner(node))
         return parts > most
 
-    def disjoint(self, one: Mask, other: Mask, depth: int = 0) -> bool:
-        """Say whether it is certain that no value fits both."""
+    def disjoint(
+        self, one: Mask, other: Mask, depth: int = 0, among: frozenset[str] = frozenset(ALL_TYPES)
+    ) -> bool:
+        """Say whether it is certain that no value (of the types `among`) fits both."""
         one, other = self.body(one), self.body(other)
-        common = self.types(one) & self.types(other)
+        common = self.types(one) & self.types(other) & among
         if not common:
             return True
         if not isinstance(one, dict) or not isinstance(other, dict) or depth > 4:
@@ -140,9 +144,10 @@ class Known:
             return not any(same(a, b) for a in one["enum"] for b in other["enum"])
         for left, right in ((one, other), (other, one)):
             if "anyOf" in left:
-                return all(self.disjoint(part, right, depth + 1) for part in left["anyOf"])
+                return all(self.disjoint(part, right, depth + 1, among) for part in left["anyOf"])
         for left, right in ((one, other), (other, one)):
-            if any(self.disjoint(part, right, depth + 1) for part in left.get("allOf", ())):
+            parts = left.get("allOf", ())
+            if any(self.disjoint(part, right, depth + 1, common) for part in parts):
                 return True
         return common == {"object"} and self._apart(one, other, depth)
 

@@ -180,8 +180,9 @@ def _objects(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
     if "additionalProperties" in words:
         other = rewriter.child(place, "additionalProperties", positive=False)
         if other is not False:
-            absent = {"properties": dict.fromkeys(named, False)} if named else {}
-            found.append(_some_name(rewriter, {**absent, "additionalProperties": other}))
+            found.append(
+                _some_name(rewriter, {"additionalProperties": other if not named else True})
+            )
     if int(words.get("minProperties", 0)) > 0:
         found.append({"type": "object", "maxProperties": int(words["minProperties"]) - 1})
         rewriter.exact = False
