@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cierzo.grammar.pattern.nodes import (
     ANYTHING,
@@ -35,6 +36,7 @@ class Masked:
     exact: bool
 
 
+@lru_cache(maxsize=512)
 def masked(pattern: str) -> Masked:
     """Rewrite a pattern; PatternError if it is none."""
     rewriter = _Rewriter()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llguidance import LLMatcher
+
 from cierzo.grammar.pattern import MatchError, PatternError, masked, matches, quoted
 from cierzo.grammar.schema.arrays import _APPLICATORS
 from cierzo.grammar.schema.errors import SchemaError
@@ -13,6 +15,9 @@ from cierzo.grammar.schema.masks import Mask, all_of, any_of
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
     from cierzo.grammar.schema.rewrite import Rewriter
+
+
+MOST_PATTERNS = 24  # for names, in one object
 
 
 @dataclass
@@ -70,7 +75,7 @@ def _pattern(rewriter: Rewriter, place: Place, text: str, shape: _Shape) -> None
                 del shape.patterns[other]
                 shape.patterns[f"^(?:{_inside(other)}|{_inside(spelled)})$"] = body
                 return
-        if all(_apart(spelled, other) for other in shape.patterns):
+        if len(shape.patterns) < MOST_PATTERNS and _apart([*shape.patterns, spelled]):
             shape.patterns[spelled] = body
             return
     rewriter.exact = False
@@ -83,10 +88,9 @@ def _inside(spelled: str) -> str:
     )
 
 
-def _apart(one: str, other: str) -> bool:
-    from llguidance import LLMatcher
-
-    mask = {"type": "object", "patternProperties": {one: True, other: True}}
+def _apart(patterns: list[str]) -> bool:
+    """Say whether no name matches two of the patterns."""
+    mask = {"type": "object", "patternProperties": dict.fromkeys(patterns, True)}
     failed, _ = LLMatcher.validate_grammar_with_warnings(LLMatcher.grammar_from_json_schema(mask))
     return not failed
 

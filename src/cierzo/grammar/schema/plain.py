@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from cierzo.grammar.schema.rewrite import Rewriter
 
 SAFE = 2**53  # whole numbers up to here are the same to everyone
+MOST_PATTERN_COST = 3_000  # of all patterns in a schema
+MOST_COMPOUND = 4_000  # parts of constants that are objects or arrays
 LONGEST = 20_000  # more than that many characters are not counted by the mask
 
 _TYPES = ["null", "boolean", "number", "string", "array", "object"]
@@ -43,6 +45,8 @@ def values(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mask:
     if set(words) - _ANNOTATIONS:
         rest = {key: value for key, value in place.node.items() if key != "enum"}
         found = [value for value in found if rewriter.valid(rest, value)]
+    if sum(map(size_of, found)) > MOST_COMPOUND:
+        raise SchemaError("has too many objects and arrays", (*place.path, "enum"))
     if any(unsure(value) for value in found):
         rewriter.exact = False
     return {"enum": found} if found else False
@@ -53,6 +57,14 @@ def _has_type(value: Any, types: list[str], draft: int) -> bool:
         isinstance(value, float) and value.is_integer() and draft > 4
     )
     return type_of(value) in types or ("integer" in types and whole and not isinstance(value, bool))
+
+
+def size_of(value: Any) -> int:
+    """Give how many parts a constant has; plain values count for nothing."""
+    if not isinstance(value, list | dict):
+        return 0
+    parts = value if isinstance(value, list) else value.values()
+    return 1 + len(value) + sum(map(size_of, parts))
 
 
 def unsure(value: Any) -> bool:
@@ -116,6 +128,13 @@ def strings(
     name = str(words.get("format", ""))
     if name in formats.PATTERNS:
         found += pattern(rewriter, formats.PATTERNS[name], ())
+    # llguidance looks whether they leave anything, which takes longest where several must hold.
+    rewriter.pattern_cost += sum(1 + len(text) // 200 for text in found) * (
+        1 if len(out) < 2 else 4
+    )
+    if rewriter.pattern_cost > MOST_PATTERN_COST:
+        rewriter.exact = False
+        return []
     elif name in formats.CHECKED:
         rewriter.exact = False
     if found:

@@ -39,10 +39,12 @@ class Rewriter:
         self.most_ways = most_ways  # through the alternatives of one schema
         self.guessed = False
         self.exact = True
+        self.pattern_cost = 0
         self.definitions: dict[str, Mask | None] = {}
         self.known = Known(self.definitions)
         self.paths: dict[str, Path] = {}
         self._names: dict[tuple[int, bool], str] = {}
+        self._parts: dict[tuple[int, bool], Mask] = {}
         self._later: list[tuple[str, Place, bool]] = []
         self._unmoved: tuple[str, ...] = ()  # definitions entered since the last step into a value
         self._depth = 0
@@ -119,6 +121,12 @@ class Rewriter:
     def part(self, place: Place, *, positive: bool) -> Mask:
         if isinstance(place.node, bool):
             return place.node is positive
+        known = self._parts.get((id(place.node), positive))
+        if known is None:
+            known = self._parts[id(place.node), positive] = self._part(place, positive)
+        return known
+
+    def _part(self, place: Place, positive: bool) -> Mask:
         self._count += 1
         if self._count > self._limits.expanded:
             raise SchemaError("is too large once all its parts are followed", place.path)
