@@ -82,14 +82,23 @@ def _number(match: re.Match[str], at: int) -> Part:
     text = match[0]
     value: int | float
     if len(text) > MOST_DIGITS:
-        raise TextError("a number has too many digits", at, match.end())
+        raise TextError("a number has too many digits", at, at + MOST_DIGITS + 1)
     if match[1] is None and match[2] is None:
         value = int(text)
     else:
         value = float(text)
         if not math.isfinite(value):
-            raise TextError("a number is too large", at, match.end())
+            raise TextError("a number is too large", at, _overflow(text, at))
     return Part(value, at, match.end())
+
+
+def _overflow(text: str, at: int) -> int:
+    """Give where a number has become too large: what is mended must come before."""
+    exponent = text.lower().find("e") + 1
+    for end in range(exponent + 1, len(text)):
+        if text[end - 1].isdigit() and not math.isfinite(float(text[:end])):
+            return at + end
+    return at + len(text)
 
 
 def _string(text: str, at: int) -> tuple[str, int]:
