@@ -76,6 +76,14 @@ def test_a_named_function_is_the_one_called(either: Live, named: dict[str, Any],
     assert {name for name, _ in calls} == {"pick"}
 
 
+def test_who_names_a_function_gets_one_call(either: Live) -> None:
+    named = {"type": "function", "function": {"name": "pick"}}
+    bodies = {"messages": HELLO, "tools": TOOLS, "max_tokens": 600, "n": 8, "seed": 1}
+    for choice in either.post(CHAT, {**bodies, "tool_choice": named}).json()["choices"]:
+        assert choice["finish_reason"] == "tool_calls"
+        assert len(check_calls(choice["message"])) == 1
+
+
 def test_several_calls_in_a_row_are_told_apart(either: Live) -> None:
     found = [ask(either, tool_choice="required", seed=seed, n=8) for seed in range(2)]
     bodies = {"messages": HELLO, "tools": TOOLS, "max_tokens": 600, "n": 8}

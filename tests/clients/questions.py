@@ -18,7 +18,7 @@ WEATHER: list[Any] = [{"role": "user", "content": "What is the weather in Paris?
 TOO_LONG: list[Any] = [{"role": "user", "content": "word " * 2_000}]
 
 
-class Person(BaseModel):
+class Person(BaseModel, extra="forbid"):
     """Somebody, in a form that a model of any size can fill."""
 
     name: str = Field(max_length=20)
@@ -26,7 +26,7 @@ class Person(BaseModel):
     mood: Literal["glad", "calm", "sad"]
 
 
-class Weather(BaseModel):
+class Weather(BaseModel, extra="forbid"):
     """Says what the weather is like in a city."""
 
     city: Literal["Paris", "Zaragoza", "Oslo"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import instructor
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 from tests.api.live import Live
 from tests.clients.questions import EXTRACT, SERVED, Person
+
+
+class Team(BaseModel, extra="forbid"):
+    people: list[Person] = Field(min_length=1, max_length=2)
 
 
 def client(server: Live, mode: instructor.Mode) -> instructor.Instructor:
@@ -52,14 +55,13 @@ def test_a_stream_fills_the_object(server: Live, mode: instructor.Mode) -> None:
 
 
 def test_a_list_of_objects(server: Live) -> None:
-    people: Iterable[Person] = client(
-        server, instructor.Mode.TOOLS
-    ).chat.completions.create_iterable(
+    team = client(server, instructor.Mode.TOOLS).chat.completions.create(
         model=SERVED,
         messages=EXTRACT,
-        response_model=Person,
+        response_model=Team,
         max_retries=0,
-        max_tokens=1_000,
+        max_tokens=400,
         seed=1,
     )
-    assert all(isinstance(person, Person) for person in people)
+    assert 1 <= len(team.people) <= 2
+    assert all(isinstance(person, Person) for person in team.people)

@@ -47,7 +47,9 @@ def test_a_stream_says_the_same(server: Live) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_tool_is_called_and_answers(server: Live, stream: bool) -> None:
     model = chat(server)
-    bound = model.bind_tools([get_weather], tool_choice="required")
+    bound = model.bind_tools(
+        [get_weather], tool_choice="required", parallel_tool_calls=False, strict=True
+    )
     asked = HumanMessage("What is the weather in Paris?")
     if stream:
         built: Any = None

@@ -145,7 +145,13 @@ def test_json_mode_is_json(client: openai.OpenAI, temperature: float) -> None:
 def test_a_loop_of_tool_calls(client: openai.OpenAI, stream: bool) -> None:
     """A call is required and made, its result goes back, and an answer in words comes."""
     messages = list(WEATHER)
-    fields: Any = {"model": SERVED, "tools": [WEATHER_TOOL], "seed": 3, "max_tokens": 200}
+    fields: Any = {
+        "model": SERVED,
+        "tools": [WEATHER_TOOL],
+        "parallel_tool_calls": False,
+        "seed": 3,
+        "max_tokens": 200,
+    }
     if stream:
         with client.chat.completions.stream(
             messages=messages, tool_choice="required", **fields

@@ -17,7 +17,7 @@ from cierzo.api.schemas.chat import ChatRequest, check_chat_request
 from cierzo.api.schemas.decode import decode_request
 from cierzo.api.schemas.messages import to_chat_message
 from cierzo.api.schemas.routing import check_routing
-from cierzo.api.schemas.tools import choice_of, schema_of, tools_of
+from cierzo.api.schemas.tools import choice_of, names_one, schema_of, tools_of
 from cierzo.api.service import Language, Service
 from cierzo.chat.messages import ChatError, Message, ends_open
 from cierzo.chat.tool_format import CallIds, output_constraint
@@ -140,7 +140,8 @@ def _wanted(
         messages=messages,
         tools=tools,
         choice=choice_of(request.tool_choice, tools),
-        parallel=request.parallel_tool_calls is not False,
+        # As OpenAI: who names the one function gets the one call.
+        parallel=request.parallel_tool_calls is not False and not names_one(request.tool_choice),
         schema=schema_of(request.response_format),
     )
 

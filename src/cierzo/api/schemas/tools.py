@@ -135,6 +135,11 @@ def choice_of(choice: ToolChoiceField | None, tools: list[Tool]) -> ToolChoice:
     return ToolChoice(choice)
 
 
+def names_one(choice: ToolChoiceField | None) -> bool:
+    """Whether it is the one function to call."""
+    return isinstance(choice, NamedTool)
+
+
 def _name_of(tool: AllowedTool) -> str:
     name = tool.function.name if tool.function else tool.name
     if name is None:
