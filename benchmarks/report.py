@@ -16,7 +16,10 @@ OURS = "cierzo"
 
 
 def write_report(folder: Path, target: Path) -> None:
-    """Write `target` from the measurements that `folder` holds; parts not measured are left out."""
+    """Write `target` from the measurements that `folder` holds; parts not measured are left out.
+
+    What stands there by hand, from `_BY_HAND` on, stays.
+    """
     parts = ["# Results", _INTRODUCTION]
     speed = _load(folder / "speed.json")
     quality = _load(folder / "quality.json")
@@ -25,11 +28,17 @@ def write_report(folder: Path, target: Path) -> None:
         parts += [_row(row, speed["machine"]) for row in speed["rows"].values()]
     if quality:
         parts += ["## Quality", _quality(quality)]
+    _, found, by_hand = target.read_text().partition(_BY_HAND) if target.exists() else ("", "", "")
+    if found:
+        parts.append(found + by_hand.rstrip())
     target.write_text("\n\n".join(parts) + "\n")
 
 
-_INTRODUCTION = """Written by `python -m benchmarks.report`; do not edit. How to measure again
-stands in [README.md](README.md). Speeds are medians over rounds in tokens a second, with the
+_BY_HAND = "## Constrained output"
+
+
+_INTRODUCTION = """Written by `python -m benchmarks.report` down to "Constrained output"; do not edit
+that part. How to measure again stands in [README.md](README.md). Speeds are medians over rounds in tokens a second, with the
 lowest and highest; in a round everyone runs once, in turn. Ratios are medians of the ratio within
 a round: machines are noisy, so a claim is a ratio, never a figure."""
 
