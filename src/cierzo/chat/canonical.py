@@ -14,6 +14,7 @@ from dataclasses import replace
 from cierzo.chat.messages import ChatError, Message, ToolCall, pair_tool_results
 from cierzo.chat.tokenizer import without_surrogates
 
+_MOST_DIGITS = 4000  # of a whole number; Python's own limit is a little higher
 SPACE = " \t\n\r\v\f"  # what `Constraint.trims` is about; other white space is text
 
 
@@ -36,10 +37,15 @@ def canonical_arguments(text: str) -> str:
     if not text.strip():
         return "{}"
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_integer)
         return without_surrogates(json.dumps(value, ensure_ascii=False))
     except ValueError:
         return without_surrogates(text)
+
+
+def _integer(digits: str) -> int | float:
+    """A whole number; as a float where it has more digits than Python reads."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def in_call_order(messages: Sequence[Message]) -> list[Message]:
