@@ -1,6 +1,7 @@
 """Regular expressions as JSON schemas have them (ECMA-262): read, matched in bounded time, and made
 into ones that masks understand."""
 
+from cierzo.grammar.pattern.inverse import inverse
 from cierzo.grammar.pattern.mask import Masked, excluding, masked, quoted
 from cierzo.grammar.pattern.match import MOST_WORK, MatchError, Work, matches
 from cierzo.grammar.pattern.parse import PatternError, parse
@@ -12,6 +13,7 @@ __all__ = [
     "PatternError",
     "Work",
     "excluding",
+    "inverse",
     "masked",
     "matches",
     "parse",

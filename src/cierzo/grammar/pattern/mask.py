@@ -20,12 +20,11 @@ from cierzo.grammar.pattern.nodes import (
     Repeat,
     Sequence,
     complement,
-    without,
 )
 from cierzo.grammar.pattern.parse import parse
+from cierzo.grammar.pattern.spelling import spelled, spelled_char
 
 MOST_PIECES = 200
-_UNSPELLED = ((0, 7), (0x0B, 0x0B), (0x0E, 0x1F))  # characters without a short escape in JSON
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,23 @@ def masked(pattern: str) -> Masked:
     """Rewrite a pattern; PatternError if it is none."""
     rewriter = _Rewriter()
     whole = rewriter.search(parse(pattern))
-    texts = [*rewriter.also, whole]
-    patterns = tuple(f"^(?:{spelled(node)})$" for node in texts if node != ANYTHING)
+    parts = [part for part in (*rewriter.also, whole) if part != ANYTHING]
+    texts = [part if isinstance(part, str) else spelled(part) for part in parts]
+    patterns = tuple(f"^(?:{text})$" for text in texts)
     return Masked(patterns, rewriter.exact)
+
+
+def whole_texts(pattern: str) -> list[Node] | None:
+    """Give expressions that all match just the texts in which `pattern` is found, if there are."""
+    rewriter = _Rewriter()
+    whole = rewriter.search(parse(pattern))
+    also = [node for node in rewriter.also if not isinstance(node, str)]
+    return [*also, whole] if rewriter.exact and len(also) == len(rewriter.also) else None
 
 
 def quoted(text: str) -> str:
     """Give the pattern that only `text` matches, without anchors."""
-    return "".join(_char(ord(char)) for char in text)
+    return "".join(spelled_char(ord(char)) for char in text)
 
 
 def excluding(texts: Iterable[str]) -> str:
@@ -68,14 +76,15 @@ def _others(node: dict[str, object]) -> str:
     options = [f"{spelled(Chars(other))}{spelled(ANYTHING)}"]
     for char, child in nexts.items():
         assert isinstance(child, dict)
-        options.append(f"{_char(ord(char))}(?:{_others(child)})")
+        options.append(f"{spelled_char(ord(char))}(?:{_others(child)})")
     return "|".join(options) if "" in node else "|" + "|".join(options)
 
 
 class _Rewriter:
     def __init__(self) -> None:
         self.exact = True
-        self.also: list[Node] = []  # what lookaheads at the start demand of the whole text
+        # What lookaheads at the start demand of the whole text: expressions, or their spelling.
+        self.also: list[Node | str] = []
         self.pieces = 0
 
     def search(self, node: Node) -> Node:
@@ -142,10 +151,16 @@ class _Rewriter:
             self.exact &= inner.exact
             return True
         words = _words(look.item)
-        if words is None:
-            return False
-        self.also.append(_not_starting(words))
-        return True
+        other: Node | str | None = None if words is None else _not_starting(words)
+        if other is None:
+            from cierzo.grammar.pattern.inverse import inverse_of
+
+            inner = _Rewriter()
+            whole = inner.whole(look.item, left=True, right=False)
+            other = inverse_of(whole) if inner.exact and not inner.also else None
+        if other is not None:
+            self.also.append(other)
+        return other is not None
 
     def plain(self, node: Node) -> Node:
         """Leave out what is no ordinary expression; then more may match."""
@@ -218,53 +233,3 @@ def _not_starting(words: list[tuple[str, bool]]) -> Node:
         return Choice(tuple(options))
 
     return others(root) or Chars(())
-
-
-def spelled(node: Node) -> str:
-    """Write an expression without anchors and lookaround in Rust's syntax."""
-    if isinstance(node, Chars):
-        return _set(node)
-    if isinstance(node, Sequence):
-        return "".join(
-            f"(?:{spelled(i)})" if isinstance(i, Choice) else spelled(i) for i in node.items
-        )
-    if isinstance(node, Choice):
-        return "|".join(spelled(option) for option in node.options)
-    assert isinstance(node, Repeat)
-    if node == ANYTHING:
-        return "(?s:.*)"
-    low, high = node.low, node.high
-    counts = {(0, None): "*", (1, None): "+", (0, 1): "?"}.get((low, high))
-    if counts is None:
-        counts = f"{{{low}}}" if low == high else f"{{{low},{'' if high is None else high}}}"
-    item = spelled(node.item)
-    return f"{item}{counts}" if isinstance(node.item, Chars) else f"(?:{item}){counts}"
-
-
-def _set(chars: Chars) -> str:
-    # Halves of surrogate pairs are no characters in UTF-8.
-    ranges: list[tuple[int, int]] = []
-    allowed = chars.ranges
-    if not (chars.has(ord('"')) and chars.has(ord("\\"))):
-        # Where a set has all control characters, llguidance takes it to have these two as well.
-        # Most of those have no spelling in a mask anyway.
-        allowed = without(allowed, _UNSPELLED)
-    for low, high in allowed:
-        ranges.extend(
-            (max(low, first), min(high, last))
-            for first, last in ((0, 0xD7FF), (0xE000, 0x10FFFF))
-            if max(low, first) <= min(high, last)
-        )
-    if not ranges:
-        return r"[^\x00-\x{10FFFF}]"
-    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
-        return _char(ranges[0][0])
-    inside = "".join(
-        _char(low) if low == high else f"{_char(low)}-{_char(high)}" for low, high in ranges
-    )
-    return f"[{inside}]"
-
-
-def _char(point: int) -> str:
-    char = chr(point)
-    return char if char.isascii() and char.isalnum() else f"\\x{{{point:X}}}"

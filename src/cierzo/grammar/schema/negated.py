@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from cierzo.grammar.pattern import excluding, masked
+from cierzo.grammar.pattern import excluding, inverse, masked
+from cierzo.grammar.schema import formats
 from cierzo.grammar.schema.arrays import layout, somewhere
 from cierzo.grammar.schema.dialect import keywords
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, any_of, type_of
@@ -110,7 +111,11 @@ def _strings(rewriter: Rewriter, words: dict[str, Any]) -> list[Mask]:
         found.append({"type": "string", "maxLength": int(words["minLength"]) - 1})
     if "maxLength" in words:
         found.append({"type": "string", "minLength": int(words["maxLength"]) + 1})
-    if "pattern" in words or "format" in words:
+    if "pattern" in words:
+        other = inverse(words["pattern"])
+        rewriter.exact &= other is not None
+        found.append({"type": "string", **({} if other is None else {"pattern": other})})
+    if words.get("format") in (*formats.PATTERNS, *formats.CHECKED):
         rewriter.exact = False
         found.append({"type": "string"})
     return found
