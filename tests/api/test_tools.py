@@ -317,3 +317,34 @@ def test_the_official_client_runs_a_loop(either: Live) -> None:
             ]
         closing = client.chat.completions.create(model="tiny", messages=messages, max_tokens=1)
         assert closing.choices[0].finish_reason in ("stop", "length")
+
+
+def test_a_search_turns_to_another_tool_where_one_has_no_valid_arguments(mistral: Live) -> None:
+    """Arguments that nothing fits are an error only if nothing else could be called."""
+    hopeless = function(
+        name="hopeless",
+        parameters={
+            "type": "object",
+            "properties": {
+                "some": {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0, "maximum": 99_999},
+                    "minItems": 3,
+                    "maxItems": 3,
+                    "not": {"items": {"maximum": 100_000}},
+                }
+            },
+            "required": ["some"],
+            "additionalProperties": False,
+        },
+    )
+    found = 0
+    for seed in range(6):
+        body = {"messages": HELLO, "tools": [PICK, hopeless], "tool_choice": "required"}
+        response = mistral.post(CHAT, {**body, "seed": seed, "max_tokens": 2_000})
+        assert response.status_code in (200, 422), response.text
+        if response.status_code == 200:
+            found += 1
+            message = response.json()["choices"][0]["message"]
+            assert {name for name, _ in check_calls(message)} == {"pick"}
+    assert found

@@ -44,9 +44,11 @@ class ServedModel:
     def check_asked(self, model: str | None, fallbacks: Sequence[str] | None, path: str) -> None:
         """Raises ApiError, each path as its owner does, unless one of the names asked for is ours.
 
-        A request that names no model gets the one there is.
+        A request that names no model gets the one there is. Capitals make no difference.
         """
-        if model in self.names or any(name in self.names for name in fallbacks or ()):
+        known = {name.lower() for name in self.names}
+        asked_for = [model, *(fallbacks or ())]
+        if any(name is not None and name.lower() in known for name in asked_for):
             return
         if model is None and not fallbacks:
             return
