@@ -37,10 +37,11 @@ def write_report(folder: Path, target: Path) -> None:
 _BY_HAND = "## Constrained output"
 
 
-_INTRODUCTION = """Written by `python -m benchmarks.report` down to "Constrained output"; do not edit
-that part. How to measure again stands in [README.md](README.md). Speeds are medians over rounds in tokens a second, with the
-lowest and highest; in a round everyone runs once, in turn. Ratios are medians of the ratio within
-a round: machines are noisy, so a claim is a ratio, never a figure."""
+_INTRODUCTION = """Written by `python -m benchmarks.report` down to "Constrained output"; do not
+edit that part. How to measure again stands in [README.md](README.md). Speeds are medians over
+rounds in tokens a second, with the lowest and highest; in a round everyone runs once, in turn.
+Ratios are medians of the ratio within a round: machines are noisy, so a claim is a ratio, never a
+figure."""
 
 
 def _load(path: Path) -> Any:
