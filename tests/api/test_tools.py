@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -348,3 +349,24 @@ def test_a_search_turns_to_another_tool_where_one_has_no_valid_arguments(mistral
             message = response.json()["choices"][0]["message"]
             assert {name for name, _ in check_calls(message)} == {"pick"}
     assert found
+
+
+@pytest.mark.parametrize("version", ["v3", "v7", "v11"])
+def test_the_older_versions_of_mistral_s_format(tmp_path: Path, version: str) -> None:
+    """v3 and v7 write a JSON list, v11 an id before the arguments: clients see no difference."""
+    path = write_mistral(tmp_path / "tiny", tekken_model(max_position_embeddings=8_192))
+    tokenizer = path / "tekken.json"
+    data = json.loads(tokenizer.read_text())
+    data["config"]["version"] = version
+    tokenizer.write_text(json.dumps(data))
+    with start(path) as server:
+        body = {"messages": HELLO, "tools": TOOLS, "tool_choice": "required", "seed": 3}
+        body |= {"max_tokens": 800, "parallel_tool_calls": False}
+        (choice,) = server.post(CHAT, body).json()["choices"]
+        assert len(check_calls(choice["message"])) == 1
+        put = joined(stream(server, body))
+        assert put["message"]["tool_calls"] == choice["message"]["tool_calls"]
+        (call,) = choice["message"]["tool_calls"]
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "done"}
+        again = {**body, "messages": [*HELLO, choice["message"], result], "max_tokens": 1}
+        assert server.post(CHAT, again).status_code == 200
