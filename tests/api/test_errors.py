@@ -56,7 +56,7 @@ def test_openrouter_s_clients_get_the_status_and_openai_s_a_name(
     ("raised", "status", "retry"),
     [
         (QueueFull(9, 7), 429, "7"),
-        (EngineError("the engine died"), 503, "2"),
+        (EngineError("the engine died"), 502, "2"),
         (NoAnswer("nothing fits"), 422, None),
         (PromptTooLong(9, 8), 400, None),
     ],
@@ -69,6 +69,12 @@ def test_what_the_engine_raises_has_a_status(
     assert error.status == status
     headers = {name.decode(): value.decode() for name, value in error.headers()}
     assert headers.get("retry-after") == retry
+
+
+def test_an_engine_that_will_not_come_back_is_unavailable() -> None:
+    error = as_api_error(EngineError("the server is stopping"), ending=True)
+    assert error is not None
+    assert error.status == 503
 
 
 def test_a_defect_is_not_dressed_up() -> None:

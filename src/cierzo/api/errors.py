@@ -133,8 +133,11 @@ def context_length_exceeded(limit: int, prompt: int, answer: int, param: str) ->
     )
 
 
-def as_api_error(error: Exception) -> ApiError | None:
-    """The answer to what the engine raises; None for what it does not mean to raise."""
+def as_api_error(error: Exception, *, ending: bool = False) -> ApiError | None:
+    """The answer to what the engine raises; None for what it does not mean to raise.
+
+    `ending`: the engine is gone for good, or the server is about to be.
+    """
     if isinstance(error, PromptTooLong):
         return context_length_exceeded(error.max_model_len, error.num_tokens, 0, "prompt")
     if isinstance(error, QueueFull):
@@ -147,8 +150,12 @@ def as_api_error(error: Exception) -> ApiError | None:
         )
     if isinstance(error, NoAnswer):
         return ApiError(422, str(error), code="no_valid_answer")
-    if isinstance(error, EngineError):
+    if isinstance(error, EngineError) and ending:
         return unavailable(str(error), "engine_error")
+    if isinstance(error, EngineError):
+        return ApiError(
+            502, str(error), kind="server_error", code="engine_error", retry_after=RETRY_SOON
+        )
     return None
 
 

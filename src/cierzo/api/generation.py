@@ -106,7 +106,8 @@ async def generate(service: Service, job: Job, tally: Tally) -> AsyncGenerator[D
                     break
     except Exception as error:
         outcome = "refused" if isinstance(error, QueueFull | PromptTooLong) else "error"
-        answer = as_api_error(error)
+        ending = service.stopping or service.client.status.state in ("dead", "stopped")
+        answer = as_api_error(error, ending=ending)
         if answer is None:
             raise
         raise answer from error

@@ -24,6 +24,7 @@ _ERRORS = {
     429: "The queue is full; see Retry-After",
     431: "The head is too large",
     500: "A defect of the server",
+    502: "The engine failed while it answered; another one is being started",
     503: "The model is loading, its engine is gone, or the server is ending",
 }
 _documented: set[type] = {ErrorBody}
