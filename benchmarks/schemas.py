@@ -35,7 +35,7 @@ from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 
 MOST_TOKENS = 3_000
-CLOSERS = frozenset('"}],0123456789')
+CLOSERS = frozenset('"}]')
 
 
 def read(path: Path, sample: int | None) -> Iterator[tuple[str, Any, list[dict[str, Any]]]]:
@@ -164,6 +164,7 @@ class Walker:
         tokens = vocabulary.tokens
         texts = [data.decode("utf-8", "replace") for data in tokens]
         self.closing = np.array([bool(text) and set(text) <= CLOSERS for text in texts])
+        self.quoting = np.array([text.startswith('"') for text in texts]) & self.closing
         self.plain = np.array([bool(t) and t.isascii() and t.strip().isalnum() for t in texts])
 
     def walk(self, constraint: Constraint, seed: int) -> bytes:
@@ -187,7 +188,8 @@ class Walker:
         eos = next(iter(self.vocabulary.special & set(np.flatnonzero(allowed[:1000]))), None)
         if eos is not None and chance.random() < 0.9:
             return int(eos)
-        closing = np.flatnonzero(allowed & self.closing)
+        quoting = allowed & self.quoting
+        closing = np.flatnonzero(quoting if quoting.any() else allowed & self.closing)
         if len(closing) and chance.random() < min(0.35 + length / 400, 0.97):
             return int(closing[int(chance.random() * len(closing))])
         plain = np.flatnonzero(allowed & self.plain)

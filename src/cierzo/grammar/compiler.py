@@ -38,7 +38,7 @@ class GrammarCompiler:
         """Raises GrammarError for a grammar that llguidance refuses, or that `prefix` breaks."""
         with self._lock:
             kept = self._kept.get(constraint)
-            if kept is not None:
+            if kept is not None and not _spoilt(kept):
                 self._kept.move_to_end(constraint)
                 return self._copy(kept)
         made = self._compile(constraint)
@@ -66,6 +66,13 @@ class GrammarCompiler:
                 )
         verifiers = {check.rule: Verifier(check.schema) for check in constraint.checks}
         return Compiled(constraint, matcher, verifiers)
+
+
+def _spoilt(kept: Compiled) -> bool:
+    """Whether a copy met the bounds: what the lexer knows is shared, and then of no use to any."""
+    probe = kept.matcher.deep_copy()
+    probe.compute_bitmask()
+    return bool(probe.is_error())
 
 
 def _line(error: str) -> str:
