@@ -8,12 +8,12 @@ import pytest
 from cierzo.grammar import compiler
 from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.schema import enforce, inline
+from cierzo.grammar.schema import inline
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 
 TOKENS = (b"</s>", *(bytes([byte]) for byte in range(256)))
-WORDS = enforce({"type": "string", "pattern": r"^(\S+\s+){0,99}\S+$", "maxLength": 500})
-CONSTRAINT = Constraint(grammar=f"start: %json {inline(WORDS.mask)}\n")
+WORDS = {"type": "string", "pattern": r"^(\S+\s+){0,99}\S+$", "maxLength": 500}
+CONSTRAINT = Constraint(grammar=f"start: %json {inline(WORDS)}\n")
 
 
 def test_a_grammar_that_met_its_bounds_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:

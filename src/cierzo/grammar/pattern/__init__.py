@@ -4,6 +4,7 @@ into ones that masks understand."""
 from cierzo.grammar.pattern.inverse import inverse
 from cierzo.grammar.pattern.mask import Masked, excluding, masked, quoted
 from cierzo.grammar.pattern.match import MOST_WORK, MatchError, Work, matches
+from cierzo.grammar.pattern.nodes import counts
 from cierzo.grammar.pattern.parse import PatternError, parse
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "MatchError",
     "PatternError",
     "Work",
+    "counts",
     "excluding",
     "inverse",
     "masked",

@@ -60,6 +60,16 @@ EMPTY = Sequence(())
 ANYTHING = Repeat(Chars(((0, LAST),)), 0, None)
 
 
+def counts(node: Node) -> bool:
+    """Say whether something longer than a character is counted in it: "up to 50 words"."""
+    if isinstance(node, Repeat):
+        many = max(node.low, node.high or 0) > 8 and not isinstance(node.item, Chars)
+        return many or counts(node.item)
+    if isinstance(node, Sequence | Choice):
+        return any(map(counts, node.items if isinstance(node, Sequence) else node.options))
+    return False
+
+
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """Put ranges in order and join those that touch."""
     out: list[tuple[int, int]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cierzo.grammar.pattern import PatternError, masked
+from cierzo.grammar.pattern import PatternError, counts, masked, parse
 from cierzo.grammar.schema import formats
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.masks import Mask, identity, same, type_of
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SAFE = 2**53  # whole numbers up to here are the same to everyone
 MOST_PATTERN_COST = 3_000  # of all patterns in a schema
 MOST_COMPOUND = 4_000  # parts of constants that are objects or arrays
+LONGEST_COUNTED = 32
 LONGEST = 20_000  # more than that many characters are not counted by the mask
 
 _TYPES = ["null", "boolean", "number", "string", "array", "object"]
@@ -116,15 +117,16 @@ def numbers(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> N
 def strings(
     rewriter: Rewriter, place: Place, words: dict[str, Any], out: dict[str, Any]
 ) -> list[Mask]:
+    path = (*place.path, "pattern")
+    found = pattern(rewriter, words["pattern"], path) if "pattern" in words else []
+    counted = bool(found) and counts(parse(words["pattern"]))
     for key in ("minLength", "maxLength"):
         if key in words:
-            if words[key] > LONGEST:
+            # To count words and characters at once is more than llguidance can.
+            if words[key] > LONGEST or (counted and words[key] > LONGEST_COUNTED):
                 rewriter.exact = False
             else:
                 out[key] = int(words[key])
-    found = []
-    if "pattern" in words:
-        found += pattern(rewriter, words["pattern"], (*place.path, "pattern"))
     name = str(words.get("format", ""))
     if name in formats.PATTERNS:
         found += pattern(rewriter, formats.PATTERNS[name], ())
