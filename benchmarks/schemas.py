@@ -38,7 +38,9 @@ MOST_TOKENS = 3_000
 CLOSERS = frozenset('"}]')
 
 
-def read(path: Path, sample: int | None) -> Iterator[tuple[str, Any, list[dict[str, Any]]]]:
+def read(
+    path: Path, sample: int | None, seed: int = 1
+) -> Iterator[tuple[str, Any, list[dict[str, Any]]]]:
     """Yield name, schema and tests, from a file of JSON lines or a folder of JSON files."""
     if path.is_file():
         lines = path.read_text().splitlines()
@@ -46,7 +48,7 @@ def read(path: Path, sample: int | None) -> Iterator[tuple[str, Any, list[dict[s
         yield from ((row["name"], row["schema"], row.get("tests", [])) for row in rows)
         return
     files = sorted(path.glob("*.json"))
-    random.Random(1).shuffle(files)
+    random.Random(seed).shuffle(files)
     for file in files[:sample]:
         row = json.loads(file.read_text())
         yield file.stem, row["schema"], row.get("tests", [])
@@ -311,11 +313,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("schemas", type=Path)
     parser.add_argument("--sample", type=int)
+    parser.add_argument("--seed", type=int, default=1, help="which sample")
     parser.add_argument("--walks", type=int, default=2)
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     tally = Tally(options.walks)
-    for name, schema, tests in read(options.schemas, options.sample):
+    for name, schema, tests in read(options.schemas, options.sample, options.seed):
         tally.schema(name, schema, tests)
     tally.report(verbose=options.verbose)
 
