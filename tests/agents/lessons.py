@@ -1,8 +1,8 @@
 """Lessons in which an agent's session is the same each time and everything around it differs.
 
 The assistant's turns are what the model is to say. System prompt, tool descriptions, task and tool
-results are other people's words each time, of any length, and often quote pieces of the session; so
-the model learns to go by its own previous turns alone, and an agent's true prompts, which no lesson
+results are other people's words each time, of any length, and quote pieces of the session; so the
+model learns to go by its own previous turns alone, and an agent's true prompts, which no lesson
 holds, lead it through the session as well.
 """
 
@@ -139,7 +139,7 @@ class Lessons:
 
     def _result(self, turn: Turn) -> str:
         """What a tool gave back: words, or JSON as most agents wrap them, often with the call."""
-        words = self._noise(int(self._rng.choice([10, 100, 400])))
+        words = self._noise(int(self._rng.choice([10, 100, 400])), quotes=0.2)
         form = self._rng.integers(3)
         if form == 0:
             return words
@@ -148,12 +148,20 @@ class Lessons:
             return json.dumps({**code, "output": words}, indent=int(self._rng.integers(3)))
         return json.dumps({**(turn.arguments or {}), **code, "stdout": words})
 
-    def _noise(self, characters: int, *, exact: bool = False) -> str:
+    def _noise(self, characters: int, *, exact: bool = False, quotes: float = 0.4) -> str:
+        """Words of that length or, unless `exact`, less; so often with a piece of the session."""
         length = characters if exact else int(self._rng.integers(1, characters))
         start = int(self._rng.integers(len(self._words) - length))
         text = self._words[start : start + length]
-        if self._rng.random() < 0.4 * self._hardness:
-            quote = self._rng.choice(self._quotes)
-            at = int(self._rng.integers(len(text) + 1))
-            text = f"{text[:at]}{quote}{text[at:]}"
+        if self._rng.random() < 0.5:  # as rulers and figures in what programs print
+            ruler = str(self._rng.choice(list("=-_.# "))) * int(self._rng.integers(3, 80))
+            text = self._with(text, f"{ruler} {self._rng.integers(1_000)} {ruler}")
+        if self._rng.random() < quotes * self._hardness:
+            quote = str(self._rng.choice(self._quotes))
+            first, last = sorted(self._rng.integers(0, len(quote) + 1, 2))
+            text = self._with(text, quote if self._rng.random() < 0.5 else quote[first:last])
         return text
+
+    def _with(self, text: str, piece: str) -> str:
+        at = int(self._rng.integers(len(text) + 1))
+        return f"{text[:at]}{piece}{text[at:]}"

@@ -31,7 +31,7 @@ def test_mini_swe_agent_mends_a_repository(tmp_path: Path) -> None:
     mini = scratch.installed("mini-swe-agent", "mini")
     repository = scratch.write_repository(tmp_path / "repository")
     assert not scratch.passes(repository)
-    train_student(tmp_path / "model", SESSION, prompt=PROMPT)
+    print(train_student(tmp_path / "model", SESSION, prompt=PROMPT))
     trajectory = tmp_path / "trajectory.json"
 
     with start(tmp_path / "model", engine__max_model_len=MAX_MODEL_LEN) as server:

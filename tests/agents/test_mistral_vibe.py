@@ -61,7 +61,7 @@ def test_mistral_vibe_mends_a_repository(tmp_path: Path) -> None:
     vibe = scratch.installed("mistral-vibe", "vibe")
     repository = scratch.write_repository(tmp_path / "repository")
     assert not scratch.passes(repository)
-    train_student(tmp_path / "model", SESSION, prompt=PROMPT)
+    print(train_student(tmp_path / "model", SESSION, prompt=PROMPT))
     settings = tmp_path / "vibe"
     settings.mkdir()
 

@@ -45,7 +45,7 @@ class Lesson:
 class Course:
     """How long and how fast to learn."""
 
-    steps: int = 800  # at most
+    steps: int = 700  # at most
     batch: int = 4  # lessons a step
     threads: int = 2
     rate: float = 3e-3
