@@ -104,14 +104,14 @@ def test_the_prompt_of_several_choices_is_computed_once(server: Live) -> None:
         server.until_idle()
         before = server.metrics()["cierzo_computed_tokens_total"]
         messages = [{"role": "user", "content": f"{fields} " + "wind " * 400}]
-        body = {"messages": messages, "max_tokens": 2, "logit_bias": NO_END, **fields}
+        body = {"messages": messages, "max_tokens": 40, "logit_bias": NO_END, **fields}
         assert server.post("/v1/chat/completions", body).status_code == 200
         server.until_idle()
         return server.metrics()["cierzo_computed_tokens_total"] - before
 
     one = computed()
     assert one > 400
-    assert computed(n=6) < 1.5 * one
+    assert computed(n=6) < 3 * one
 
 
 def test_streamed_choices_come_under_their_index(server: Live) -> None:
