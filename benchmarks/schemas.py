@@ -192,7 +192,8 @@ class Walker:
             return int(eos)
         quoting = allowed & self.quoting
         closing = np.flatnonzero(quoting if quoting.any() else allowed & self.closing)
-        if len(closing) and chance.random() < min(0.35 + length / 400, 0.97):
+        eager = min(0.35 + length / 400, 0.97) if quoting.any() or length < 400 else 0.5
+        if len(closing) and chance.random() < eager:
             return int(closing[int(chance.random() * len(closing))])
         plain = np.flatnonzero(allowed & self.plain)
         pool = plain if len(plain) and chance.random() < 0.9 else np.flatnonzero(allowed)

@@ -53,7 +53,8 @@ def _bounded(rewriter: Rewriter, masks: list[Mask], size: int) -> list[Mask]:
     ways, kept = 1, []
     for mask in sorted(masks, key=known.ways):
         more, names = ways * known.ways(mask), size + known.names(mask)
-        if more > ways > 1 and (more > rewriter.most_ways or more * names > MOST_NAMES):
+        most = rewriter.most_ways * (1 if names else 4)
+        if more > ways > 1 and (more > most or more * names > MOST_NAMES):
             rewriter.exact = False
             continue
         ways, size = more, names
