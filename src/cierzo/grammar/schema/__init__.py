@@ -105,6 +105,8 @@ def _made(
         message = problem(mask)
     if message is not None and "too large" in message and ways > FEW_WAYS:
         return _made(source, guess=guess, ways=FEW_WAYS)
+    if message is not None and rewriter.guessed:
+        return rewriter, mask, message  # rather without guesses than weaker
     if message is not None and not unsatisfiable(message):
         message = weaken(mask, message)
         rewriter.exact = False

@@ -153,7 +153,7 @@ def weaken(mask: dict[str, Any], message: str) -> str | None:
             continue
         if after is not None:
             return weaken(mask, after)
-        for edit in reversed(edits[-tries:] if tries > 0 else []):
+        for edit in edits[: max(tries, 0)]:  # those of the outermost parts first
             edit.put_back()
             if problem(mask) is not None:
                 edit.leave_out()
