@@ -1,4 +1,4 @@
-"""What constraints cost: decoding of many sequences at once, free and held to a JSON schema, in turn.
+"""What constraints cost: decoding many sequences at once, free and held to a schema, in turn.
 
 python -m benchmarks.constrained [--sequences 16] [--rounds 5] [--threads 2]
 

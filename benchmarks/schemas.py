@@ -172,7 +172,7 @@ class Walker:
     def walk(self, constraint: Constraint, seed: int) -> bytes:
         """Give a finished answer; ConstraintError if the search gave up, TimeoutError if none."""
         chance = np.random.default_rng(seed)
-        state = Constrained(self.compiler.compile(constraint), self.vocabulary)
+        state = Constrained(self.compiler.take(constraint), self.vocabulary)
         mask = np.zeros(self.vocabulary.num_words, dtype=np.uint32)
         tokens: list[int] = []
         for step in range(MOST_TOKENS):
@@ -238,7 +238,7 @@ class Tally:
         began = time.perf_counter()
         try:
             enforced = enforce(schema)
-            compiled = self.small.compile(constraint_of(schema, enforced))
+            compiled = self.small.take(constraint_of(schema, enforced))
         except (SchemaError, GrammarError) as error:
             valid = any(test["valid"] for test in tests)
             self.counts["refused, though a value is valid" if valid else "refused"] += 1

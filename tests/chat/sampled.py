@@ -31,7 +31,7 @@ def sample(
 
     After `limit` tokens only what brings it nearer to its end is drawn, where there is such.
     """
-    matcher = compiler_of(tokenizer).compile(constraint).matcher
+    matcher = compiler_of(tokenizer).take(constraint).matcher
     drawn: list[int] = []
     while not matcher.is_stopped():
         bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
@@ -48,7 +48,7 @@ def sample(
 
 def accepts(tokenizer: Tokenizer, constraint: Constraint, ids: list[int]) -> bool:
     """Whether the grammar allows these tokens, and the end after them."""
-    matcher = compiler_of(tokenizer).compile(constraint).matcher
+    matcher = compiler_of(tokenizer).take(constraint).matcher
     return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
 
 

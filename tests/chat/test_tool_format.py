@@ -170,7 +170,7 @@ class TestSchema:
         assert rule.prefix == '{"name": "a'
         assert accepts(tokenizer, rule, tokenizer.encode('b", "age": 1}'))
         with pytest.raises(GrammarError):
-            compiler_of(tokenizer).compile(
+            compiler_of(tokenizer).take(
                 constraint(form, tools=TOOLS, schema=PERSON, open_text="Well")
             )
 

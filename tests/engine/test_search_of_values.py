@@ -34,7 +34,7 @@ def written(vocabulary: Vocabulary, schema: Any, seed: int) -> Any:
         grammar=f"start: value\nvalue[capture]: %json {inline(enforced.mask)}\n",
         checks=(Check("value", json.dumps(schema)),),
     )
-    state = Constrained(GrammarCompiler(vocabulary).compile(constraint), vocabulary)
+    state = Constrained(GrammarCompiler(vocabulary).take(constraint), vocabulary)
     mask = np.zeros(vocabulary.num_words, dtype=np.uint32)
     chance = np.random.default_rng(seed)
     tokens: list[int] = []

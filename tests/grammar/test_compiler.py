@@ -1,4 +1,4 @@
-"""Compiled grammars are kept, and one that has met its bounds does not spoil the next answer."""
+"""Each answer has a grammar of its own: one that has met its bounds does not spoil the next."""
 
 from __future__ import annotations
 
@@ -16,13 +16,27 @@ WORDS = {"type": "string", "pattern": r"^(\S+\s+){0,99}\S+$", "maxLength": 500}
 CONSTRAINT = Constraint(grammar=f"start: %json {inline(WORDS)}\n")
 
 
-def test_a_grammar_that_met_its_bounds_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_bounds_that_one_answer_met_are_whole_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
     tight = llguidance.LLParserLimits(step_lexer_fuel=1_000, verbose_errors=False)
     monkeypatch.setattr(compiler, "parser_limits", lambda: tight)
     grammars = GrammarCompiler(Vocabulary(TokenBytes(TOKENS, (0,), (0,), ""), len(TOKENS)))
     text = [byte + 1 for byte in ('"' + "wörter und wórds " * 20).encode()]
-    first = grammars.compile(CONSTRAINT).matcher
+    grammars.check(CONSTRAINT)
+    first = grammars.take(CONSTRAINT).matcher
+    again = grammars.take(CONSTRAINT).matcher if at_once else None
     assert first.try_consume_tokens(text) < len(text)
-    again = grammars.compile(CONSTRAINT).matcher
+    again = again or grammars.take(CONSTRAINT).matcher
     assert again.try_consume_tokens(text[:3]) == 3
     assert not again.is_error()
+
+
+def test_what_was_checked_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    grammars = GrammarCompiler(Vocabulary(TokenBytes(TOKENS, (0,), (0,), ""), len(TOKENS)))
+    grammars.check(CONSTRAINT)
+    monkeypatch.setattr(compiler, "parser_limits", None)  # what compiling needs
+    assert grammars.take(CONSTRAINT).constraint == CONSTRAINT
+    with pytest.raises(TypeError):
+        grammars.take(CONSTRAINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from cierzo.engine.engine import Engine
 from cierzo.engine.messages import Add, CompileResult
@@ -12,21 +13,25 @@ from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.vocabulary import TokenBytes
 
-_NO_VOCABULARY = "the model's vocabulary is not known yet"
+if TYPE_CHECKING:
+    from cierzo.grammar.compiler import Compiled, GrammarCompiler
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A request whose constraint has been compiled, or could not be."""
+class Prepared:
+    """A request with what its constraint was compiled to, or why that could not be."""
 
     add: Add
+    compiled: Compiled | None
     error: str | None
 
 
 class CompileWorker:
     """Does one thing after another, in the order they were asked for, and tells `done`."""
 
-    def __init__(self, engine: Engine, done: Callable[[Compiled | CompileResult], None]) -> None:
+    def __init__(self, engine: Engine, done: Callable[[Prepared | CompileResult], None]) -> None:
         """`done` is called on the worker's thread."""
         self._engine = engine
         self._done = done
@@ -39,15 +44,24 @@ class CompileWorker:
 
     def check(self, serial: int, constraint: Constraint) -> None:
         """Ends in a `CompileResult`."""
-        self._thread.submit(lambda: self._done(CompileResult(serial, self._compile(constraint))))
+
+        def work() -> None:
+            _, error = self._try(lambda grammars: grammars.check(constraint))
+            self._done(CompileResult(serial, error))
+
+        self._thread.submit(work)
 
     def prepare(self, add: Add) -> bool:
-        """Ends in a `Compiled`, after True; False if there is nothing to compile."""
+        """Ends in a `Prepared`, after True; False if there is nothing to compile."""
         constraint = add.params.constraint
         if constraint is None:
             return False
         self._preparing.add(add.request_id)
-        self._thread.submit(lambda: self._done(Compiled(add, self._compile(constraint))))
+
+        def work() -> None:
+            self._done(Prepared(add, *self._try(lambda grammars: grammars.take(constraint))))
+
+        self._thread.submit(work)
         return True
 
     def drop(self, request_id: str) -> bool:
@@ -57,14 +71,14 @@ class CompileWorker:
         self._preparing.discard(request_id)
         return True
 
-    def _compile(self, constraint: Constraint) -> str | None:
+    def _try(self, work: Callable[[GrammarCompiler], T]) -> tuple[T | None, str | None]:
+        """What `work` gives, or one line on why it gives nothing."""
         grammars = self._engine.grammars
         if grammars is None:
-            return _NO_VOCABULARY
+            return None, "the model's vocabulary is not known yet"
         try:
-            grammars.compile(constraint)
+            return work(grammars), None
         except GrammarError as error:
-            return str(error)
+            return None, str(error)
         except Exception as error:  # whoever waits must hear of a defect, too
-            return f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]
-        return None
+            return None, f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]

@@ -29,7 +29,7 @@ from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 from cierzo.settings import EngineSettings
 
 if TYPE_CHECKING:
-    from cierzo.grammar.compiler import GrammarCompiler
+    from cierzo.grammar.compiler import Compiled, GrammarCompiler
 
 TokenIds: TypeAlias = AbstractSequence[int] | npt.NDArray[np.int32]
 Pieces: TypeAlias = tuple[TokenLogprobs, ...] | None
@@ -137,13 +137,20 @@ class Engine:
         self.grammars = GrammarCompiler(vocabulary)
 
     def add(
-        self, request_id: str, prompt: TokenIds, params: SamplingParams, *, shares: str = ""
+        self,
+        request_id: str,
+        prompt: TokenIds,
+        params: SamplingParams,
+        *,
+        shares: str = "",
+        compiled: Compiled | None = None,
     ) -> None:
         """Queues a request. `shares` names an earlier one with the same prompt, which then is not
-        computed twice; it may have ended.
+        computed twice; it may have ended. `compiled` is what `grammars` made of its constraint;
+        without it, that is made here.
 
         Raises PromptTooLong, QueueFull, or ValueError (a GrammarError too) with one line on what
-        is wrong. A constraint that was not compiled before is compiled here.
+        is wrong.
         """
         if request_id in self._active:
             raise ValueError(f"request id {request_id!r} is in use")
@@ -161,7 +168,7 @@ class Engine:
             request_id, tokens, params, max_len=self.max_model_len, eos_token_ids=self._eos
         )
         state = SamplerState(params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size)
-        request = Request(sequence, state, self._constrained(params))
+        request = Request(sequence, state, self._constrained(params, compiled))
         leader = self._active.get(shares)
         if leader is not None and np.array_equal(
             leader.sequence.tokens[: leader.sequence.num_prompt], tokens
@@ -173,13 +180,14 @@ class Engine:
         self._active[request_id] = request
         self._requests += 1
 
-    def _constrained(self, params: SamplingParams) -> Constrained | None:
+    def _constrained(self, params: SamplingParams, compiled: Compiled | None) -> Constrained | None:
         if params.constraint is None:
             return None
         if self.grammars is None:
             raise ValueError("constraint: the engine has not been told the vocabulary")
-        compiled = self.grammars.compile(params.constraint)
-        return Constrained(compiled, self.grammars.vocabulary)
+        return Constrained(
+            compiled or self.grammars.take(params.constraint), self.grammars.vocabulary
+        )
 
     def abort(self, request_id: str) -> bool:
         """Drops a request at once; False if it is not there (any more)."""

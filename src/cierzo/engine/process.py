@@ -16,11 +16,11 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import numpy as np
 
-from cierzo.engine.compiling import Compiled, CompileWorker
+from cierzo.engine.compiling import CompileWorker, Prepared
 from cierzo.engine.engine import Engine
 from cierzo.engine.errors import EngineError, PromptTooLong
 from cierzo.engine.loading import LoadError, load
@@ -45,8 +45,11 @@ from cierzo.engine.messages import (
     reads_to_engine,
 )
 
+if TYPE_CHECKING:
+    from cierzo.grammar.compiler import Compiled
+
 # Messages from the client, and what the worker has done.
-Inbox: TypeAlias = "queue.SimpleQueue[ToEngine | Compiled | CompileResult]"
+Inbox: TypeAlias = "queue.SimpleQueue[ToEngine | Prepared | CompileResult]"
 
 _READ_BYTES = 1 << 18
 _PR_SET_PDEATHSIG = 1
@@ -136,8 +139,8 @@ class _Loop:
             if isinstance(message, Add):
                 if not self._compiling.prepare(message):
                     refused += self._add(message)
-            elif isinstance(message, Compiled):
-                refused += self._add_compiled(message)
+            elif isinstance(message, Prepared):
+                refused += self._add_prepared(message)
             elif isinstance(message, Abort):
                 dropped = self._compiling.drop(message.request_id)
                 changed = engine.abort(message.request_id) or dropped or changed
@@ -158,18 +161,24 @@ class _Loop:
         elif isinstance(message, CompileResult):
             send(message)
 
-    def _add_compiled(self, message: Compiled) -> list[StepOutput]:
+    def _add_prepared(self, message: Prepared) -> list[StepOutput]:
         if not self._compiling.drop(message.add.request_id):
             return []  # aborted meanwhile
         if message.error is not None:
             return [_refusal(message.add, message.error, no_answer=True)]
-        return self._add(message.add)
+        return self._add(message.add, message.compiled)
 
-    def _add(self, message: Add) -> list[StepOutput]:
+    def _add(self, message: Add, compiled: Compiled | None = None) -> list[StepOutput]:
         """What there is to say if the engine refuses the request."""
         prompt = np.frombuffer(message.prompt, "<i4")
         try:
-            self._engine.add(message.request_id, prompt, message.params, shares=message.shares)
+            self._engine.add(
+                message.request_id,
+                prompt,
+                message.params,
+                shares=message.shares,
+                compiled=compiled,
+            )
         except (EngineError, PromptTooLong, ValueError) as error:
             return [_refusal(message, str(error))]
         return []

@@ -1,4 +1,4 @@
-"""From a constraint to a matcher that masks tokens; what was compiled once is kept."""
+"""From a constraint to a matcher that masks tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cierzo.grammar.schema.compiling import limits as parser_limits
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import Vocabulary
 
-KEPT = 64  # grammars
+KEPT = 64  # grammars that were checked and whose request has not come yet
 
 
 @dataclass(frozen=True)
@@ -27,30 +27,37 @@ class Compiled:
 
 
 class GrammarCompiler:
-    """Compiles constraints for one vocabulary. For use by several threads."""
+    """Compiles constraints for one vocabulary. For use by several threads.
+
+    Every sequence gets a matcher that no other has had. Copies would share what the lexer has
+    learnt, and with it how much is left of its bounds: whether one answer can go on would depend
+    on others.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self._kept: OrderedDict[Constraint, Compiled] = OrderedDict()
+        self._kept: OrderedDict[Constraint, Compiled] = OrderedDict()  # checked, and not yet used
         self._lock = threading.Lock()
 
-    def compile(self, constraint: Constraint) -> Compiled:
-        """Raises GrammarError for a grammar that llguidance refuses, or that `prefix` breaks."""
+    def check(self, constraint: Constraint) -> None:
+        """Compiles a constraint that is likely to be used soon. Raises GrammarError."""
         with self._lock:
-            kept = self._kept.get(constraint)
-            if kept is not None and not _spoilt(kept):
-                self._kept.move_to_end(constraint)
-                return self._copy(kept)
+            if constraint in self._kept:
+                return
         made = self._compile(constraint)
         with self._lock:
             self._kept[constraint] = made
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-            return self._copy(made)
 
-    @staticmethod
-    def _copy(kept: Compiled) -> Compiled:
-        return Compiled(kept.constraint, kept.matcher.deep_copy(), kept.verifiers)
+    def take(self, constraint: Constraint) -> Compiled:
+        """A matcher for one sequence.
+
+        Raises GrammarError for a grammar that llguidance refuses, or that `prefix` breaks.
+        """
+        with self._lock:
+            kept = self._kept.pop(constraint, None)
+        return kept or self._compile(constraint)
 
     def _compile(self, constraint: Constraint) -> Compiled:
         matcher = llguidance.LLMatcher(
@@ -66,13 +73,6 @@ class GrammarCompiler:
                 )
         verifiers = {check.rule: Verifier(check.schema) for check in constraint.checks}
         return Compiled(constraint, matcher, verifiers)
-
-
-def _spoilt(kept: Compiled) -> bool:
-    """Whether a copy met the bounds: what the lexer knows is shared, and then of no use to any."""
-    probe = kept.matcher.deep_copy()
-    probe.compute_bitmask()
-    return bool(probe.is_error())
 
 
 def _line(error: str) -> str:
