@@ -1,7 +1,7 @@
 """Lessons in which an agent's session is the same each time and everything around it differs.
 
 The assistant's turns are what the model is to say. System prompt, tool descriptions, task and tool
-results are other people's words each time, of any length, and quote pieces of the session; so the
+results are mostly other people's words, of any length, and quote pieces of the session; so the
 model learns to go by its own previous turns alone, and an agent's true prompts, which no lesson
 holds, lead it through the session as well.
 """
@@ -9,6 +9,7 @@ holds, lead it through the session as well.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pydoc_data.topics import topics
@@ -39,6 +40,7 @@ class Turn:
     text: str | None = None
     tool: str | None = None
     arguments: Mapping[str, Any] | None = None
+    result: str = ""  # what the tool once said to it
 
     def message(self, call_id: str) -> Message:
         if self.tool is None:
@@ -138,8 +140,11 @@ class Lessons:
         return [Tool(name, self._noise(60), {"type": "object"}) for name in sorted(names)]
 
     def _result(self, turn: Turn) -> str:
-        """What a tool gave back: words, or JSON as most agents wrap them, often with the call."""
-        words = self._noise(int(self._rng.choice([10, 100, 400])), quotes=0.2)
+        """What a tool gave back: what it once did, or any words, alone or as agents wrap them."""
+        if self._rng.random() < 0.5:
+            words = re.sub(r"\d\.\d\ds", f"{self._rng.random():.2f}s", turn.result)
+        else:
+            words = self._noise(int(self._rng.choice([10, 100, 400])), quotes=0.2)
         form = self._rng.integers(3)
         if form == 0:
             return words

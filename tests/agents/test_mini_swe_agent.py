@@ -15,13 +15,13 @@ from tests.api.live import start
 pytestmark = [pytest.mark.agents, pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 SESSION = [
-    Turn(text, "bash", {"command": command})
-    for text, command in (
-        ("The test first.", "python -m pytest -q 2>&1 | tail -3"),
-        ("Now the code.", "cat clock.py"),
-        ("An hour has 60 minutes.", r"sed -i 's/\* 100/* 60/' clock.py"),
-        ("Does it hold?", "python -m pytest -q"),
-        (None, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"),
+    Turn(text, "bash", {"command": command}, result)
+    for text, command, result in (
+        ("The test first.", "python -m pytest -q 2>&1 | tail -3", scratch.FAILED),
+        ("Now the code.", "cat clock.py", scratch.CODE),
+        ("An hour has 60 minutes.", r"sed -i 's/\* 100/* 60/' clock.py", ""),
+        ("Does it hold?", "python -m pytest -q", scratch.PASSED),
+        (None, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", ""),
     )
 ]
 PROMPT = 5_000  # tokens at most; it has about 1,500

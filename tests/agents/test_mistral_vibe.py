@@ -15,8 +15,10 @@ pytestmark = [pytest.mark.agents, pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 CLOSING = "Mended: an hour has 60 minutes, not 100. The test passes."
 SESSION = [
-    Turn("The test first.", "bash", {"command": "python -m pytest -q 2>&1 | tail -3"}),
-    Turn("Now the code.", "read_file", {"path": "clock.py"}),
+    Turn(
+        "The test first.", "bash", {"command": "python -m pytest -q 2>&1 | tail -3"}, scratch.FAILED
+    ),
+    Turn("Now the code.", "read_file", {"path": "clock.py"}, scratch.CODE),
     Turn(
         "An hour has 60 minutes.",
         "edit",
@@ -26,7 +28,7 @@ SESSION = [
             "new_string": "int(hours) * 60 +",
         },
     ),
-    Turn("Does it hold?", "bash", {"command": "python -m pytest -q"}),
+    Turn("Does it hold?", "bash", {"command": "python -m pytest -q"}, scratch.PASSED),
     Turn(CLOSING),
 ]
 PROMPT = 16_000  # tokens at most; it has about 12,000

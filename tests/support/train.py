@@ -45,14 +45,14 @@ class Lesson:
 class Course:
     """How long and how fast to learn."""
 
-    steps: int = 700  # at most
+    steps: int = 1_000  # at most
     batch: int = 4  # lessons a step
     threads: int = 2
     rate: float = 3e-3
     warm_up: int = 20
     averaging: float = 0.05  # a step's share in the weights that are kept, which waver less
     between_checks: int = 25
-    sure: float = 0.8  # probability that every token to learn must have in a check
+    sure: float = 0.6  # probability that every token to learn must have in a check
 
 
 @dataclass(frozen=True)
