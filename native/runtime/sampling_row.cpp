@@ -100,7 +100,8 @@ void RowSampler::list_top(const float* x, int count, double normaliser,
     }
 }
 
-// Fills candidates_ with a prefix, at least `count` long, of all tokens in order.
+// Fills candidates_ with a prefix, at least `count` long, of all tokens in order; with all of them
+// where fewer have a chance, as under a mask.
 void RowSampler::gather_top(const float* x, int count) {
     // As many values as there are chunks whose largest is above a bound are above it, at least.
     float bound;
@@ -126,6 +127,7 @@ void RowSampler::gather_top(const float* x, int count) {
         }
         bound = from_ordered(low);
     }
+    bound = std::max(bound, std::numeric_limits<float>::lowest());  // not what is masked
     const int found =
         kernels_.gather_from(x, vocab_size_, max_.data(), bound, count, indices_.data());
     candidates_.clear();
@@ -170,12 +172,13 @@ int32_t RowSampler::first_largest(const float* x) const {
 int32_t RowSampler::draw_top_k(const float* x, const SamplingOptions& options, float inverse,
                                double uniform) {
     gather_top(x, options.top_k);
-    candidates_.resize(options.top_k);
-    for (int i = 0; i < options.top_k; ++i) weights_[i] = candidates_[i].value;
-    kernels_.chunk_exp(weights_.data(), options.top_k, candidates_[0].value, inverse, options.min_p,
+    candidates_.resize(std::min<size_t>(options.top_k, candidates_.size()));
+    const int count = static_cast<int>(candidates_.size());
+    for (int i = 0; i < count; ++i) weights_[i] = candidates_[i].value;
+    kernels_.chunk_exp(weights_.data(), count, candidates_[0].value, inverse, options.min_p,
                        weights_.data(), sum_.data());
     double mass = 0.0;
-    for (int i = 0; i < options.top_k; ++i) mass += candidates_[i].value = weights_[i];
+    for (int i = 0; i < count; ++i) mass += candidates_[i].value = weights_[i];
     if (options.top_a > 0.0f) {
         const float least = static_cast<float>(options.top_a / mass);
         mass = 0.0;

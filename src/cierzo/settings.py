@@ -122,6 +122,11 @@ class Limits:
     schema_bytes: int = _setting(
         1_000_000, "JSON of tools, or of response_format, in a request", 1_024, 33_554_432
     )
+    schema_values: int = _setting(60_000, "values in a JSON schema", 16, 1_048_576)
+    schema_depth: int = _setting(64, "nesting of a JSON schema", 4, 256)
+    schema_enum: int = _setting(10_000, "values in one enum", 1, 65_536)
+    schema_names: int = _setting(2_000, "properties, or definitions, in one place", 1, 65_536)
+    pattern_chars: int = _setting(20_000, "length of a pattern", 1, 65_536)
     stop_strings: int = _setting(4, "stop strings in a request", 0, 256)
     stop_string_chars: int = _setting(256, "length of a stop string", 1, 65_536)
     logit_bias_entries: int = _setting(1_024, "tokens in logit_bias", 0, 131_072)

@@ -25,7 +25,8 @@ def server(model: Path) -> Iterator[Live]:
 def test_a_server_and_an_engine_of_its_own_give_the_same_answers(
     model: Path, server: Live, tmp_path: Path
 ) -> None:
-    options = ["--max-tokens", "12", "--seed", "7", "--threads", "1"]
+    # The server advises a temperature of its own.
+    options = ["--max-tokens", "12", "--seed", "7", "--temperature", "1", "--threads", "1"]
     lines = "Hello\nAnd again?\n/reset\nHello\n"
     own = cierzo("chat", str(model), *options, cwd=tmp_path, stdin=lines)
     served = cierzo("chat", "--url", server.url, *options, cwd=tmp_path, stdin=lines)

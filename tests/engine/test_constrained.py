@@ -211,6 +211,21 @@ def test_white_space_around_a_text_is_taken_back(tekken: tuple[Engine, Tokenizer
     assert rewound > 0
 
 
+def test_an_answer_that_goes_on_with_a_text_may_begin_in_white_space(
+    tekken: tuple[Engine, Tokenizer],
+) -> None:
+    engine, tokenizer = tekken
+    space = tokenizer.encode(" ")[0]
+    bias = {space: 100.0}
+    found = {}
+    for prefix in ("", "I will"):
+        rule = calls(TOOL_CALLS, "f", trims=True, prefix=prefix)
+        params = SamplingParams(max_tokens=1, seed=2, logit_bias=bias, constraint=rule)
+        found[prefix] = run(engine, {"r": Request([5, 6], params)})["r"].token_ids
+    assert found["I will"] == [space]
+    assert not tokenizer.decode(found[""])[:1].isspace()
+
+
 def test_an_answer_that_ends_in_white_space_ends_before_it(
     tekken: tuple[Engine, Tokenizer],
 ) -> None:

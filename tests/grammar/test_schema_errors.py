@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cierzo.grammar.schema import SchemaError, SchemaLimits, enforce
+from cierzo.grammar.schema import DEFAULT_LIMITS, SchemaError, enforce
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -79,4 +80,4 @@ def test_limits_can_be_set() -> None:
     schema = {"enum": ["a", "b", "c"]}
     assert enforce(schema).exact
     with pytest.raises(SchemaError, match="at most 2"):
-        enforce(schema, SchemaLimits(enum=2))
+        enforce(schema, replace(DEFAULT_LIMITS, enum=2))

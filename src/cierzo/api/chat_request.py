@@ -24,6 +24,7 @@ from cierzo.chat.tool_format import CallIds, output_constraint
 from cierzo.chat.tools import Tool, ToolChoice
 from cierzo.engine.errors import EngineError
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.schema import SchemaLimits, schema_limits
 from cierzo.settings import Limits
 
 ChatPlan: TypeAlias = Plan[ChatRequest]
@@ -44,6 +45,7 @@ class Wanted:
     choice: ToolChoice
     parallel: bool
     schema: object | None
+    limits: SchemaLimits
 
     def constraint(self, call_ids: CallIds | None = None) -> Constraint | None:
         """With ids, if the model writes them itself: those. Raises ApiError naming the part that
@@ -59,6 +61,7 @@ class Wanted:
                 schema=self.schema,
                 open_text="".join(self.messages[-1].parts()) if opened else "",
                 call_ids=call_ids,
+                limits=self.limits,
             )
         except ChatError as error:
             raise _refused(error) from error
@@ -143,6 +146,7 @@ def _wanted(
         # As OpenAI: who names the one function gets the one call.
         parallel=request.parallel_tool_calls is not False and not names_one(request.tool_choice),
         schema=schema_of(request.response_format),
+        limits=schema_limits(limits),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from cierzo.chat.tools import ChoiceMode, Tool, ToolChoice, callable_tools
 from cierzo.chat.value_rules import ValueRules
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.schema import DEFAULT_LIMITS, SchemaLimits
 
 CallIds: TypeAlias = Callable[[int], str]
 
@@ -92,6 +93,7 @@ def output_constraint(
     schema: Any | None = None,
     open_text: str = "",
     call_ids: CallIds | None = None,
+    limits: SchemaLimits = DEFAULT_LIMITS,
 ) -> Constraint | None:
     """What the answer must look like, or None if it is free.
 
@@ -102,7 +104,7 @@ def output_constraint(
     """
     choice = choice or ToolChoice("auto" if tools else "none")
     available = callable_tools(tools, choice)
-    rules = ValueRules()
+    rules = ValueRules(limits)
     lines: list[str] = []
     if available:
         arguments = [(tool.name, rules.arguments(index, tool)) for index, tool in available]
@@ -120,7 +122,7 @@ def output_constraint(
     elif not available:
         return None
     elif format.trigger is not None:
-        start, trigger = "start: calls", format.trigger
+        start, trigger, prefix = "start: calls", format.trigger, open_text
     else:
         start = f"start: FREE | head calls\nhead[lazy]: FREE {json.dumps(format.mark)}\n{_FREE}"
     return Constraint(

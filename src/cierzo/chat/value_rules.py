@@ -11,7 +11,7 @@ from typing import Any
 from cierzo.chat.messages import ChatError
 from cierzo.chat.tools import Tool
 from cierzo.grammar.constraint import Check
-from cierzo.grammar.schema import SchemaError, enforce, inline
+from cierzo.grammar.schema import DEFAULT_LIMITS, SchemaError, SchemaLimits, enforce, inline
 
 _KEPT = 512  # schemas, none of them large; an agent sends the same ones with every request
 _LARGE = 50_000  # characters
@@ -25,6 +25,7 @@ _PLAIN = frozenset(
 class ValueRules:
     """Rules in Lark, each for one value, and the checks for what their masks leave open."""
 
+    limits: SchemaLimits = DEFAULT_LIMITS
     lines: list[str] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
@@ -40,7 +41,8 @@ class ValueRules:
     def _add(self, rule: str, schema: Any, where: str) -> str:
         try:
             text = json.dumps(schema)
-            mask, exact = _enforced(text) if len(text) < _LARGE else _enforced.__wrapped__(text)
+            work = _enforced if len(text) < _LARGE else _enforced.__wrapped__
+            mask, exact = work(text, self.limits)
         except SchemaError as error:
             at = f"{where}.{error.path}" if error.path else where
             raise ChatError(f"{at}: {error}") from error
@@ -53,8 +55,8 @@ class ValueRules:
 
 
 @lru_cache(maxsize=_KEPT)
-def _enforced(schema: str) -> tuple[str, bool]:
-    enforced = enforce(json.loads(schema))
+def _enforced(schema: str, limits: SchemaLimits) -> tuple[str, bool]:
+    enforced = enforce(json.loads(schema), limits)
     return inline(enforced.mask), enforced.exact
 
 

@@ -23,7 +23,8 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # The grammar begins after the first token of this id; what comes before is free, and an answer
     # without it too. None: it begins with the answer.
     trigger: int | None = None
-    # Text that the answer goes on with (a last assistant message); the grammar begins with it.
+    # Text that the answer goes on with (a last assistant message). Without a trigger the grammar
+    # begins with it.
     prefix: str = ""
     # White space is no part of what stands before `trigger` or the end: the answer does not begin
     # with any, and what it ends with is taken back. So a client that trims changes no token.

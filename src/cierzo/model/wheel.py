@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -123,8 +124,13 @@ def _pip() -> list[str]:
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     spec = importlib.util.find_spec("ensurepip")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        bundled = sorted(Path(folder).glob("_bundled/pip-*.whl"))
+    places = (spec.submodule_search_locations or []) if spec else []
+    folders = [Path(place) / "_bundled" for place in places]
+    # Where distributions keep what ensurepip installs.
+    if elsewhere := sysconfig.get_config_var("WHEEL_PKG_DIR"):
+        folders.append(Path(elsewhere))
+    for folder in folders:
+        bundled = sorted(folder.glob("pip-*.whl"))
         if bundled:
             return [sys.executable, str(bundled[-1] / "pip")]
     raise ModelError(

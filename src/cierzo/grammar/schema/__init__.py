@@ -24,12 +24,26 @@ from cierzo.grammar.schema.contradictions import contradiction, drop_contradicti
 from cierzo.grammar.schema.dialect import check_form, draft_of
 from cierzo.grammar.schema.endless import drop_endless
 from cierzo.grammar.schema.errors import SchemaError
-from cierzo.grammar.schema.limits import DEFAULT_LIMITS, SchemaLimits, check_size
+from cierzo.grammar.schema.limits import (
+    DEFAULT_LIMITS,
+    SchemaLimits,
+    check_size,
+    schema_limits,
+)
 from cierzo.grammar.schema.references import References
 from cierzo.grammar.schema.rewrite import Rewriter
 from cierzo.grammar.validation import Unverifiable, validator_for
 
-__all__ = ["COMPILE_LIMITS", "Enforced", "SchemaError", "SchemaLimits", "enforce", "inline"]
+__all__ = [
+    "COMPILE_LIMITS",
+    "DEFAULT_LIMITS",
+    "Enforced",
+    "SchemaError",
+    "SchemaLimits",
+    "enforce",
+    "inline",
+    "schema_limits",
+]
 
 
 FEW_WAYS = 3  # through alternatives, where more were too many

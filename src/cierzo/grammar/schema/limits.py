@@ -6,20 +6,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from cierzo.grammar.schema.errors import SchemaError
+from cierzo.settings import Limits
 
 
 @dataclass(frozen=True)
 class SchemaLimits:
-    text: int = 1_000_000  # characters of all names and strings, and a few for each value
-    nodes: int = 60_000  # objects, arrays and plain values
-    depth: int = 64  # of nesting
-    enum: int = 10_000  # values in one enum
-    names: int = 2_000  # properties (or definitions) in one place
-    pattern: int = 20_000  # characters in one pattern
+    """The bounds of `settings.Limits` that are about schemas."""
+
+    text: int  # characters of all names and strings, and a few for each value
+    nodes: int  # objects, arrays and plain values
+    depth: int  # of nesting
+    enum: int  # values in one enum
+    names: int  # properties (or definitions) in one place
+    pattern: int  # characters in one pattern
     expanded: int = 40_000  # subschemas after rewriting
 
 
-DEFAULT_LIMITS = SchemaLimits()
+def schema_limits(limits: Limits) -> SchemaLimits:
+    """What the server's settings say of schemas."""
+    return SchemaLimits(
+        text=limits.schema_bytes,
+        nodes=limits.schema_values,
+        depth=limits.schema_depth,
+        enum=limits.schema_enum,
+        names=limits.schema_names,
+        pattern=limits.pattern_chars,
+    )
+
+
+DEFAULT_LIMITS = schema_limits(Limits())
 
 
 def check_size(schema: Any, limits: SchemaLimits) -> None:
