@@ -53,25 +53,15 @@ inline bool chunk_max(const float* x, int n, float* max) {
 }
 
 inline void keep_masked(const float* x, int n, const uint32_t* mask, float* out, float* max) {
-    static_assert(kSampleChunk % 32 == 0);
+    const F32 never = broadcast(kLowest);
     for (int begin = 0; begin < n; begin += kSampleChunk) {
         const int end = std::min(begin + kSampleChunk, n);
-        F32 most = broadcast(kLowest);
-        for (int first = begin; first < end; first += 32) {
-            const uint32_t word = mask[first / 32];
-            const int count = std::min(32, end - first);
-            if (word == 0) {
-                std::fill_n(out + first, count, kLowest);
-                continue;
-            }
-            // Written so that the compiler makes vectors of it.
-            float kept[32];
-            std::fill_n(kept, 32, kLowest);
-            std::memcpy(kept, x + first, static_cast<size_t>(count) * sizeof(float));
-            for (int i = 0; i < 32; ++i) kept[i] = (word >> i & 1) != 0 ? kept[i] : kLowest;
-            most = vmax(vmax(load(kept), load(kept + kWidth)), most);
-            std::memcpy(out + first, kept, static_cast<size_t>(count) * sizeof(float));
-        }
+        F32 most = never;
+        each_vector(x, begin, end, kLowest, [&](int i, F32 v) {
+            const F32 kept = select_bits(mask[i / 32] >> (i % 32), v, never);
+            most = vmax(kept, most);
+            store_until(out, i, end, kept);
+        });
         max[begin / kSampleChunk] = reduce_max(most);
     }
 }

@@ -90,6 +90,16 @@ inline F32 keep_where_at_least(F32 x, F32 bound, F32 a) {
 inline F32 select_negative(F32 x, F32 a, F32 b) {
     return {_mm256_blendv_ps(b.lo, a.lo, x.lo), _mm256_blendv_ps(b.hi, a.hi, x.hi)};
 }
+// a where the lane's bit is set (lowest bit first), else b.
+inline F32 select_bits(uint32_t bits, F32 a, F32 b) {
+    const __m256i lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const auto chosen = [&](uint32_t byte) {
+        const __m256i all = _mm256_set1_epi32(static_cast<int>(byte));
+        return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, lanes), lanes));
+    };
+    return {_mm256_blendv_ps(b.lo, a.lo, chosen(bits & 0xff)),
+            _mm256_blendv_ps(b.hi, a.hi, chosen(bits >> 8 & 0xff))};
+}
 // The first n lanes of a (all for n >= 16), the others of b.
 inline F32 first_lanes(int n, F32 a, F32 b) {
     const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

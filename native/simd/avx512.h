@@ -64,6 +64,10 @@ inline F32 keep_where_at_least(F32 x, F32 bound, F32 a) {
 inline F32 select_negative(F32 x, F32 a, F32 b) {
     return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x.v)), b.v, a.v)};
 }
+// a where the lane's bit is set (lowest bit first), else b.
+inline F32 select_bits(uint32_t bits, F32 a, F32 b) {
+    return {_mm512_mask_blend_ps(static_cast<__mmask16>(bits), b.v, a.v)};
+}
 // The first n lanes of a (all for n >= 16), the others of b.
 inline F32 first_lanes(int n, F32 a, F32 b) {
     const __mmask16 mask = n >= 16 ? 0xffff : static_cast<__mmask16>((1u << n) - 1);

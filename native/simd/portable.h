@@ -102,6 +102,14 @@ inline F32 keep_where_at_least(F32 x, F32 bound, F32 a) {
 inline F32 select_negative(F32 x, F32 a, F32 b) {
     return {detail::select(detail::bits<detail::Ints>(x.v) < 0, a.v, b.v)};
 }
+// a where the lane's bit is set (lowest bit first), else b.
+inline F32 select_bits(uint32_t bits, F32 a, F32 b) {
+    F32 chosen = b;
+    for (int i = 0; i < 16; ++i) {
+        if (bits >> i & 1) chosen.v[i] = a.v[i];
+    }
+    return chosen;
+}
 // To the nearest integer, ties to even, for |a| < 2^22.
 inline F32 round_f32(F32 a) {
     const F32 rounder = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
