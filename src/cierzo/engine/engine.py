@@ -132,7 +132,7 @@ class Engine:
         # What this takes to import, an engine that is being started need not wait for.
         from cierzo.grammar.compiler import GrammarCompiler
 
-        vocabulary = Vocabulary(source, self.vocab_size)
+        vocabulary = Vocabulary(source, self.vocab_size).build()
         self._masks = MaskWorker(self._max_batch_sequences, vocabulary.num_words)
         self.grammars = GrammarCompiler(vocabulary)
 

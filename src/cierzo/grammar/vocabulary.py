@@ -36,7 +36,7 @@ class TokenBytes(msgspec.Struct, frozen=True):
 
 
 class Vocabulary:
-    """A model's tokens for masks. Building one takes half a second for 131,072 tokens."""
+    """A model's tokens for masks. To `build` one takes half a second for 131,072 tokens."""
 
     def __init__(self, source: TokenBytes, vocab_size: int) -> None:
         """`vocab_size` is the width of the model's logits; tokens beyond the source's are never
@@ -47,6 +47,11 @@ class Vocabulary:
         # Forced text is appended only in the tokens that the model would have read it in.
         self.forces = source.encoder != ""
         self._source = source
+
+    def build(self) -> Vocabulary:
+        """Does now what would be done when it is first needed, while answers wait. Itself."""
+        _ = self.llguidance, self.encode, self.starting_in_space
+        return self
 
     @cached_property
     def llguidance(self) -> llguidance.LLTokenizer:
