@@ -196,3 +196,24 @@ def test_sets_exclude_what_any_engine_means_by_them() -> None:
     assert not matches(r"^[^\w]$", "é")
     assert matches(r"^\p{L}+$", "éß")
     assert not matches(r"^\p{Lu}$", "é")
+
+
+@pytest.mark.parametrize("text", ["", "a", "*", "*b", "$", "$c", "b"])
+@pytest.mark.parametrize(
+    "pattern", [r"^(?!\*).*$", r"^(?!\$).*$", r"^(?!a|\*b).*$", r"^(?!\$$|\*).*$"]
+)
+def test_signs_of_patterns_are_letters_like_others(pattern: str, text: str) -> None:
+    found = masked(pattern)
+    assert found.exact
+    assert through_mask(found.patterns, text) == matches(pattern, text)
+
+
+def test_signs_of_patterns_are_excluded_like_other_letters() -> None:
+    for text in ("", "*", "$", "**", "a"):
+        assert through_mask((excluding(["*", "$"]),), text) == (text not in ("*", "$"))
+
+
+def test_a_long_word_that_is_excluded_is_left_to_the_check() -> None:
+    found = masked("^(?!" + "a" * 3_000 + ").*$")
+    assert not found.exact
+    assert through_mask(found.patterns, "ab")

@@ -6,8 +6,9 @@ What cannot be said is left out, so that the mask allows more than the pattern, 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Literal
 
 from cierzo.grammar.pattern.nodes import (
     ANYTHING,
@@ -25,6 +26,7 @@ from cierzo.grammar.pattern.parse import parse
 from cierzo.grammar.pattern.spelling import spelled, spelled_char
 
 MOST_PIECES = 200
+LONGEST_WORD = 64  # that a lookahead may exclude; calls nest with every letter
 
 
 @dataclass(frozen=True)
@@ -61,23 +63,17 @@ def quoted(text: str) -> str:
 
 def excluding(texts: Iterable[str]) -> str:
     """Give the pattern of every text but these."""
-    root: dict[str, object] = {}
-    for text in texts:
-        node = root
-        for char in text:
-            node = node.setdefault(char, {})  # type: ignore[assignment]
-        node[""] = True
-    return f"^(?:{_others(root)})$"
+    return f"^(?:{_spelled_others(_trie((text, True) for text in texts))})$"
 
 
-def _others(node: dict[str, object]) -> str:
-    nexts = {char: child for char, child in node.items() if char}
-    other = complement((ord(char), ord(char)) for char in nexts)
-    options = [f"{spelled(Chars(other))}{spelled(ANYTHING)}"]
-    for char, child in nexts.items():
-        assert isinstance(child, dict)
-        options.append(f"{spelled_char(ord(char))}(?:{_others(child)})")
-    return "|".join(options) if "" in node else "|" + "|".join(options)
+def _spelled_others(node: _Trie) -> str:
+    """Write what `_others` gives at once: texts may be long, and calls nest once a letter."""
+    other = complement((ord(char), ord(char)) for char in node.nexts)
+    options = [] if node.excluded else [""]
+    options.append(f"{spelled(Chars(other))}{spelled(ANYTHING)}")
+    for char, child in node.nexts.items():
+        options.append(f"{spelled_char(ord(char))}(?:{_spelled_others(child)})")
+    return "|".join(options)
 
 
 class _Rewriter:
@@ -206,30 +202,42 @@ def _words(node: Node) -> list[tuple[str, bool]] | None:
         if low != high:
             return None
         text += chr(low)
-    return [(text, ends)]
+    return [(text, ends)] if len(text) <= LONGEST_WORD else None
+
+
+@dataclass
+class _Trie:
+    """Words by their letters. `excluded`: the word that ends here, "alone" or whatever follows."""
+
+    nexts: dict[str, _Trie] = field(default_factory=dict)
+    excluded: Literal["", "alone", "begun"] = ""
+
+
+def _trie(words: Iterable[tuple[str, bool]]) -> _Trie:
+    root = _Trie()
+    for word, ends in words:
+        node = root
+        for char in word:
+            node = node.nexts.setdefault(char, _Trie())
+        if node.excluded != "begun":
+            node.excluded = "alone" if ends else "begun"
+    return root
 
 
 def _not_starting(words: list[tuple[str, bool]]) -> Node:
     """Give the texts that start with none of the words (or, where it says so, are none of them)."""
-    root: dict[str, object] = {}
-    for word, ends in words:
-        node = root
-        for char in word:
-            node = node.setdefault(char, {})  # type: ignore[assignment]
-        node["$" if ends else "*"] = True
+    return _others(_trie(words)) or Chars(())
 
-    def others(node: dict[str, object]) -> Node | None:
-        if "*" in node:
-            return None
-        nexts = {char: child for char, child in node.items() if child is not True}
-        other = complement((ord(char), ord(char)) for char in nexts)
-        options: list[Node] = [] if "$" in node else [EMPTY]
-        options.append(Sequence((Chars(other), ANYTHING)))
-        for char, child in nexts.items():
-            assert isinstance(child, dict)
-            rest = others(child)
-            if rest is not None:
-                options.append(Sequence((Chars(((ord(char), ord(char)),)), rest)))
-        return Choice(tuple(options))
 
-    return others(root) or Chars(())
+def _others(node: _Trie) -> Node | None:
+    """Give the texts that go on from here to no excluded word; None: there are none."""
+    if node.excluded == "begun":
+        return None
+    other = complement((ord(char), ord(char)) for char in node.nexts)
+    options: list[Node] = [] if node.excluded else [EMPTY]
+    options.append(Sequence((Chars(other), ANYTHING)))
+    for char, child in node.nexts.items():
+        rest = _others(child)
+        if rest is not None:
+            options.append(Sequence((Chars(((ord(char), ord(char)),)), rest)))
+    return Choice(tuple(options))
