@@ -23,7 +23,7 @@ from cierzo.grammar.schema.compiling import (
 from cierzo.grammar.schema.contradictions import contradiction, drop_contradictions
 from cierzo.grammar.schema.dialect import check_form, draft_of
 from cierzo.grammar.schema.endless import drop_endless
-from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.grammar.schema.limits import (
     DEFAULT_LIMITS,
     SchemaLimits,
@@ -40,6 +40,7 @@ __all__ = [
     "Enforced",
     "SchemaError",
     "SchemaLimits",
+    "SchemaTooLarge",
     "enforce",
     "inline",
     "schema_limits",

@@ -39,7 +39,7 @@ _SINCE: Mapping[str, tuple[int, int]] = {  # the first and the last draft that h
     "$dynamicRef": (2020, 2020),
     "prefixItems": (2020, 2020),
 }
-_SCHEMAS = [
+SCHEMAS = [
     "additionalProperties",
     "additionalItems",
     "contains",
@@ -52,10 +52,10 @@ _SCHEMAS = [
     "unevaluatedItems",
     "items",
 ]
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_MAPS = ("properties", "patternProperties", "dependentSchemas", "dependencies")
-_DEFINITIONS = ("$defs", "definitions")
-_COUNTS = [
+LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
+MAPS = ("properties", "patternProperties", "dependentSchemas", "dependencies")
+DEFINITIONS = ("$defs", "definitions")
+COUNTS = [
     "minLength",
     "maxLength",
     "minItems",
@@ -65,7 +65,7 @@ _COUNTS = [
     "minContains",
     "maxContains",
 ]
-_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _TEXTS = ("pattern", "format", "$ref", "$dynamicRef", "$recursiveRef")
 
 
@@ -101,13 +101,13 @@ def keywords(node: Mapping[str, Any], draft: int) -> dict[str, Any]:
 
 def children(node: Mapping[str, Any]) -> Iterator[tuple[Any, Path]]:
     """Yield the schemas right below a schema, with the way to each."""
-    for key in _SCHEMAS:
+    for key in SCHEMAS:
         if key in node and not isinstance(node[key], list):
             yield node[key], (key,)
-    for key in _LISTS:
+    for key in LISTS:
         if isinstance(node.get(key), list):
             yield from ((child, (key, at)) for at, child in enumerate(node[key]))
-    for key in (*_MAPS, *_DEFINITIONS):
+    for key in (*MAPS, *DEFINITIONS):
         if isinstance(node.get(key), dict):
             for name, child in node[key].items():
                 if not (key == "dependencies" and isinstance(child, list)):
@@ -139,10 +139,10 @@ def check_form(schema: Any, draft: int) -> None:
 
 def _problem(key: str, value: Any, draft: int) -> str | None:  # noqa: PLR0911, PLR0912
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if key in _COUNTS:
+    if key in COUNTS:
         if not number or value < 0 or value != int(value):
             return "must be a whole number, 0 or more"
-    elif key in _NUMBERS:
+    elif key in NUMBERS:
         exclusive = key.startswith("exclusive") and draft == 4
         if not number and not (exclusive and isinstance(value, bool)):
             return "must be a number"
@@ -154,7 +154,7 @@ def _problem(key: str, value: Any, draft: int) -> str | None:  # noqa: PLR0911, 
     elif key in ("allOf", "anyOf", "oneOf", "prefixItems"):
         if not isinstance(value, list) or (not value and key != "prefixItems"):
             return "must be an array of schemas"
-    elif key in (*_MAPS, *_DEFINITIONS):
+    elif key in (*MAPS, *DEFINITIONS):
         if not isinstance(value, dict):
             return "must be an object"
         if key == "dependencies":

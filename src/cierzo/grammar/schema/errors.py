@@ -11,3 +11,7 @@ class SchemaError(ValueError):
     def __init__(self, message: str, path: Iterable[str | int] = ()) -> None:
         self.path = ".".join(str(part) for part in path)
         super().__init__(" ".join(message.split())[:300])
+
+
+class SchemaTooLarge(SchemaError):
+    """A schema that makes sense, and is more than is dealt with."""

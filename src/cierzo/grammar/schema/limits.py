@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.settings import Limits
 
 
@@ -51,24 +51,26 @@ def check_size(schema: Any, limits: SchemaLimits) -> None:
             and isinstance(value, str)
             and len(value) > limits.pattern
         ):
-            raise SchemaError(f"is longer than {limits.pattern} characters", path)
+            raise SchemaTooLarge(f"is longer than {limits.pattern} characters", path)
         if isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
                 raise SchemaError("a key is not a string", path)
             if len(value) > limits.names:
-                raise SchemaError(f"has {len(value)} entries; at most {limits.names} may be", path)
+                raise SchemaTooLarge(
+                    f"has {len(value)} entries; at most {limits.names} may be", path
+                )
             text += sum(len(key) for key in value)
             stack.extend((child, (*path, key)) for key, child in value.items())
         elif isinstance(value, list):
             if path and path[-1] == "enum" and len(value) > limits.enum:
-                raise SchemaError(f"has {len(value)} values; at most {limits.enum} may be", path)
+                raise SchemaTooLarge(f"has {len(value)} values; at most {limits.enum} may be", path)
             if len(value) > limits.nodes:
-                raise SchemaError(f"has {len(value)} entries; that is too many", path)
+                raise SchemaTooLarge(f"has {len(value)} entries; that is too many", path)
             stack.extend((child, (*path, at)) for at, child in enumerate(value))
         elif not isinstance(value, str | int | float | bool | None):
             raise SchemaError(f"{type(value).__name__} is no JSON", path)
         if len(path) > limits.depth:
-            raise SchemaError(f"is nested deeper than {limits.depth} levels", path[:6])
+            raise SchemaTooLarge(f"is nested deeper than {limits.depth} levels", path[:6])
         if text > limits.text or nodes > limits.nodes:
             bounds = f"{limits.nodes} values and {limits.text} characters"
-            raise SchemaError(f"is larger than {bounds}", path[:2])
+            raise SchemaTooLarge(f"is larger than {bounds}", path[:2])

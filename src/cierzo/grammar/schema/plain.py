@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar.pattern import PatternError, counts, masked, parse
 from cierzo.grammar.schema import formats
-from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.grammar.schema.masks import Mask, identity, same, type_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def values(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mask:
         rest = {key: value for key, value in place.node.items() if key != "enum"}
         found = [value for value in found if rewriter.valid(rest, value)]
     if sum(map(size_of, found)) > MOST_COMPOUND:
-        raise SchemaError("has too many objects and arrays", (*place.path, "enum"))
+        raise SchemaTooLarge("has too many objects and arrays", (*place.path, "enum"))
     if any(unsure(value) for value in found):
         rewriter.exact = False
     return {"enum": found} if found else False

@@ -13,7 +13,7 @@ from typing import Any
 
 from cierzo.grammar.schema import arrays, combined, negated, objects, plain
 from cierzo.grammar.schema.dialect import Path, keywords
-from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.grammar.schema.limits import SchemaLimits
 from cierzo.grammar.schema.masks import Known, Mask, all_of
 from cierzo.grammar.schema.references import Place, References
@@ -129,7 +129,7 @@ class Rewriter:
     def _part(self, place: Place, positive: bool) -> Mask:
         self._count += 1
         if self._count > self._limits.expanded:
-            raise SchemaError("is too large once all its parts are followed", place.path)
+            raise SchemaTooLarge("is too large once all its parts are followed", place.path)
         self._depth += 1
         try:
             if not isinstance(place.node, dict):
