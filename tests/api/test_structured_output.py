@@ -190,22 +190,46 @@ def test_schemas_that_cannot_be_served_are_refused_at_once(
     [
         ({"type": "grammar", "grammar": "start: x"}, "response_format.type"),
         ({"type": "python"}, "response_format.type"),
-        ({}, "response_format.type"),
         ({"type": "json_schema"}, "response_format.json_schema"),
-        (
-            {"type": "json_schema", "json_schema": {"schema": {}}},
-            "response_format.json_schema.name",
-        ),
-        (wanted(POINT, more=1), "response_format.json_schema.more"),
-        (wanted(POINT, name="n" * 65), "response_format.json_schema.name"),
+        ({"type": "json_schema", "schema": 1}, "response_format.schema"),
+        ({"type": "json_object", "schema": []}, "response_format.schema"),
+        ("xml", "response_format"),
         ({"type": "json_schema", "json_schema": {"name": "a", "schema": []}}, A),
         (wanted({"const": "c" * 1_100_000}), "response_format"),
     ],
 )
-def test_formats_that_are_none_are_named(server: Live, format: dict[str, Any], param: str) -> None:
+def test_formats_that_are_none_are_named(server: Live, format: Any, param: str) -> None:
     response = server.post(CHAT, {"messages": HELLO, "response_format": format})
     assert response.status_code == 400, response.text
     assert response.json()["error"]["param"] == param
+
+
+NAMED = {"name": "n" * 65, "description": "A point", "more": 1, "schema": POINT}
+
+
+@pytest.mark.parametrize(
+    ("form", "same"),
+    [
+        ({"type": "json_schema", "json_schema": {"schema": POINT}}, wanted(POINT)),
+        ({"type": "json_schema", "json_schema": NAMED}, wanted(POINT)),
+        ({"type": "json_schema", "json_schema": POINT}, wanted(POINT)),
+        ({"type": "json_schema", "name": "point", "schema": POINT}, wanted(POINT)),
+        ({"type": "json_object", "schema": POINT}, wanted(POINT)),
+        (POINT, wanted(POINT)),
+        ("json_object", {"type": "json_object"}),
+        ("json", {"type": "json_object"}),
+        ({"type": "json_schema", "json_schema": {"strict": True}}, {"type": "json_object"}),
+        ("text", None),
+        ({"type": "text", "more": 1}, None),
+        ({}, None),
+        ([], None),
+    ],
+)
+def test_a_format_is_taken_in_every_form_that_says_it(server: Live, form: Any, same: Any) -> None:
+    fields: dict[str, Any] = {"seed": 6, "max_tokens": 30}
+    assert ask(server, response_format=form, **fields) == ask(
+        server, response_format=same, **fields
+    )
 
 
 class Wind(BaseModel):

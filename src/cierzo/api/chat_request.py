@@ -15,9 +15,10 @@ from cierzo.api.plan import Plan, head_of, sampling_of
 from cierzo.api.schemas import common
 from cierzo.api.schemas.chat import ChatRequest, check_chat_request
 from cierzo.api.schemas.decode import decode_request
+from cierzo.api.schemas.formats import schema_of
 from cierzo.api.schemas.messages import to_chat_message
 from cierzo.api.schemas.routing import check_routing
-from cierzo.api.schemas.tools import choice_of, names_one, schema_of, tools_of
+from cierzo.api.schemas.tools import choice_of, names_one, tools_of
 from cierzo.api.service import Language, Service
 from cierzo.chat.messages import ChatError, Message, ends_open
 from cierzo.chat.tool_format import CallIds, output_constraint

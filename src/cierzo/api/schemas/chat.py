@@ -10,9 +10,10 @@ from msgspec import Meta
 from cierzo.api.errors import bad_request
 from cierzo.api.schemas import common
 from cierzo.api.schemas.common import refuse_unless
+from cierzo.api.schemas.formats import ResponseFormat
 from cierzo.api.schemas.messages import ChatMessage, check_message
 from cierzo.api.schemas.routing import RoutedRequest
-from cierzo.api.schemas.tools import FunctionTool, ResponseFormat, ToolChoiceField, check_legacy
+from cierzo.api.schemas.tools import FunctionTool, ToolChoiceField, check_legacy
 from cierzo.settings import Limits
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]

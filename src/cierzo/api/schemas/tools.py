@@ -1,4 +1,4 @@
-"""Tools, which of them to call, and the format of the answer, as clients send them."""
+"""Tools, and which of them to call, as clients send them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from msgspec import Meta
 from cierzo.api.errors import bad_request
 from cierzo.api.schemas.common import refuse_unless
 from cierzo.chat.tools import Tool, ToolChoice
-
-_JSON_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,38 +72,6 @@ class AllowedTools(
 ToolChoiceField: TypeAlias = Literal["none", "auto", "required"] | NamedTool | AllowedTools
 
 
-class TextFormat(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"
-):
-    """Any text."""
-
-
-class JsonObjectFormat(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="json_object"
-):
-    """Any JSON object."""
-
-
-class JsonSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A schema with a name. Without a schema: any JSON object."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=64)]
-    description: str | None = None
-    schema: dict[str, Any] | None = None
-    strict: bool | None = None  # answers are always held to their schema
-
-
-class JsonSchemaFormat(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="json_schema"
-):
-    """JSON that is valid under a schema."""
-
-    json_schema: JsonSchema
-
-
-ResponseFormat: TypeAlias = TextFormat | JsonObjectFormat | JsonSchemaFormat
-
-
 def tools_of(tools: list[FunctionTool] | None) -> list[Tool]:
     """The tools as the rooms below know them. `tools: []` means none."""
     return [
@@ -146,14 +112,6 @@ def _name_of(tool: AllowedTool) -> str:
         param = "tool_choice.allowed_tools"
         raise bad_request(f"{param}: a tool in the list has no name", param)
     return name
-
-
-def schema_of(wanted: ResponseFormat | None) -> dict[str, Any] | None:
-    """The JSON schema that the content must be valid under; None for any text."""
-    if isinstance(wanted, JsonSchemaFormat):
-        given = wanted.json_schema.schema
-        return _JSON_OBJECT if given is None else given
-    return _JSON_OBJECT if isinstance(wanted, JsonObjectFormat) else None
 
 
 def check_legacy(functions: list[Any] | None, function_call: Any) -> None:

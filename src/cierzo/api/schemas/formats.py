@@ -1,0 +1,79 @@
+"""The format of the answer, in every form in which clients ask for it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta
+
+from cierzo.api.errors import bad_request
+
+_PARAM = "response_format"
+_ANY_OBJECT: dict[str, Any] = {"type": "object"}
+# What stands beside the schema in OpenAI's form; none of it changes what is valid.
+_LABELS = {"name", "description", "strict"}
+_DESCRIBED = {
+    "properties": {
+        "type": {"enum": ["text", "json_object", "json_schema"]},
+        "json_schema": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "description": {"type": "string"},
+                "schema": {"type": "object"},
+                "strict": {"type": "boolean"},
+            },
+        },
+        "schema": {"type": "object"},
+    }
+}
+
+# A word stands for the object with that `type`; an empty list is PHP's empty object.
+ResponseFormat: TypeAlias = (
+    Literal["text", "json", "json_object"]
+    | Annotated[dict[str, Any], Meta(extra_json_schema=_DESCRIBED)]
+    | Annotated[list[Any], Meta(max_length=0)]
+)
+
+
+def schema_of(wanted: ResponseFormat | None) -> dict[str, Any] | None:
+    """The JSON schema that the content must be valid under; None for any text."""
+    if isinstance(wanted, str):
+        return None if wanted == "text" else _ANY_OBJECT
+    if not wanted or not isinstance(wanted, dict):
+        return None
+    kind = wanted.get("type")
+    if kind == "text":
+        return None
+    if kind in ("json_object", "json"):  # llama-server and others take a schema here, too
+        schema = wanted.get("schema")
+        return _ANY_OBJECT if schema is None else _object(schema, f"{_PARAM}.schema")
+    if kind == "json_schema":
+        return _named_schema(wanted)
+    if kind == "object" and "properties" in wanted:  # the schema itself
+        return wanted
+    known = "text, json_object, json_schema"
+    raise bad_request(
+        f"{_PARAM}.type: {str(kind)[:80]!r} is not known here; known: {known}", f"{_PARAM}.type"
+    )
+
+
+def _named_schema(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The schema in OpenAI's wrapping, without it, or beside `type`. None given: any object."""
+    inner = wanted.get("json_schema")
+    if inner is None:
+        schema = wanted.get("schema")
+        if schema is None:
+            param = f"{_PARAM}.json_schema"
+            raise bad_request(f"{param}: this field is required", param)
+        return _object(schema, f"{_PARAM}.schema")
+    wrapped = _object(inner, f"{_PARAM}.json_schema")
+    if wrapped.get("schema") is not None:
+        return _object(wrapped["schema"], f"{_PARAM}.json_schema.schema")
+    return _ANY_OBJECT if wrapped.keys() <= {*_LABELS, "schema"} else wrapped
+
+
+def _object(value: Any, param: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise bad_request(f"{param}: expected object, got {type(value).__name__}", param)
+    return value
