@@ -18,7 +18,8 @@ from cierzo.api.schemas.decode import decode_request
 from cierzo.api.schemas.formats import schema_of
 from cierzo.api.schemas.messages import to_chat_message
 from cierzo.api.schemas.routing import check_routing
-from cierzo.api.schemas.tools import choice_of, names_one, tools_of
+from cierzo.api.schemas.tool_choice import read_choice
+from cierzo.api.schemas.tools import read_tools
 from cierzo.api.service import Language, Service
 from cierzo.chat.messages import ChatError, Message, ends_open
 from cierzo.chat.tool_format import CallIds, output_constraint
@@ -26,6 +27,7 @@ from cierzo.chat.tools import Tool, ToolChoice
 from cierzo.engine.errors import EngineError
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.schema import SchemaLimits, schema_limits
+from cierzo.grammar.schema.meant import meant
 from cierzo.settings import Limits
 
 ChatPlan: TypeAlias = Plan[ChatRequest]
@@ -47,10 +49,11 @@ class Wanted:
     parallel: bool
     schema: object | None
     limits: SchemaLimits
+    warnings: list[str]  # about tools
 
     def constraint(self, call_ids: CallIds | None = None) -> Constraint | None:
         """With ids, if the model writes them itself: those. Raises ApiError naming the part that
-        cannot be held to."""
+        cannot be held to; what a tool's arguments are not held to is a warning."""
         form = self.language.template.tool_format
         opened = ends_open(self.messages, continue_last=True)
         try:
@@ -63,6 +66,7 @@ class Wanted:
                 open_text="".join(self.messages[-1].parts()) if opened else "",
                 call_ids=call_ids,
                 limits=self.limits,
+                warn=self.warnings.append,
             )
         except ChatError as error:
             raise _refused(error) from error
@@ -105,6 +109,7 @@ def prepare(service: Service, language: Language, body: bytes, path: str) -> Cha
         head=head,
         tokenizer=language.tokenizer,
         usage_in_stream=common.usage_in_stream(request, path),
+        warnings=tuple(dict.fromkeys(wanted.warnings)),  # once, for all choices
     )
 
 
@@ -138,16 +143,18 @@ def _wanted(
         if size > limits.schema_bytes:
             most = limits.schema_bytes
             raise bad_request(f"{param}: {size:,} bytes are more than the {most:,} allowed", param)
-    tools = tools_of(request.tools)
+    schema = schema_of(request.response_format)
+    read = read_tools(request.tools)
+    wish = read_choice(request.tool_choice, read.tools)
     return Wanted(
         language=language,
         messages=messages,
-        tools=tools,
-        choice=choice_of(request.tool_choice, tools),
-        # As OpenAI: who names the one function gets the one call.
-        parallel=request.parallel_tool_calls is not False and not names_one(request.tool_choice),
-        schema=schema_of(request.response_format),
+        tools=read.tools,
+        choice=wish.choice,
+        parallel=request.parallel_tool_calls is not False and not wish.one,
+        schema=None if schema is None else meant(schema),
         limits=schema_limits(limits),
+        warnings=read.warnings,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from starlette.responses import Response
@@ -17,6 +17,7 @@ from cierzo.api.schemas.routing import RoutedRequest
 from cierzo.api.served import PROVIDER
 from cierzo.api.service import Service, new_id
 from cierzo.api.sse import Answer, EventStream
+from cierzo.api.warnings import warning_header
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.settings import Limits
@@ -26,7 +27,7 @@ R = TypeVar("R", bound=RoutedRequest)
 
 @dataclass(frozen=True)
 class Plan(Generic[R]):
-    """`head` is what every event of the answer begins with."""
+    """`head` is what every event of the answer begins with; `warnings` go into a header."""
 
     request: R
     path: str
@@ -34,6 +35,7 @@ class Plan(Generic[R]):
     head: Mapping[str, Any]
     tokenizer: Tokenizer
     usage_in_stream: bool
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 P = TypeVar("P", bound=Plan[Any])
@@ -79,7 +81,7 @@ def respond(
     `broken` has the choice in a stream's last event, if an error ends it, and under "object" the
     kind of the event.
     """
-    headers = {"x-generation-id": plan.head["id"]}
+    headers = {"x-generation-id": plan.head["id"], **warning_header(plan.warnings)}
     entry = service.served.entry
     tally = Tally(entry.prompt_price, entry.completion_price)
     if not plan.request.stream:

@@ -15,11 +15,14 @@ from typing import Any
 from cierzo.chat.tool_format import CallDelta, CallIds, Event
 
 _LONGEST_HEAD = 1000  # characters; what is longer is no head, and is not looked at again and again
-_NAME = r'\{\s*"name"\s*:\s*"([^"\\]+)"\s*,\s*"arguments"\s*:\s*(?=\{)'
+_LETTERS = r'"((?:[^"\\]|\\.)+)'  # a string that may have been cut off
+_NAME = r'\{\s*"name"\s*:\s*' + _LETTERS + r'"\s*,\s*"arguments"\s*:\s*(?=\{)'
 # Whatever is between the arguments and the end of the object: v3 and v7 write an id there.
 _TAIL = re.compile(r'\s*(?:,\s*"[^"\\]*"\s*:\s*"[^"\\]*"\s*)*\}')
 # A call that was cut off before its arguments: in its name or behind it, or before that.
-_CUT_NAME = re.compile(r'\{\s*"name"\s*:\s*"([^"\\]+)(?:"\s{0,9},?\s{0,9}(?:"[a-z]{0,9}"?:?)?)?\Z')
+_CUT_NAME = re.compile(
+    r'\{\s*"name"\s*:\s*' + _LETTERS + r'\\?(?:"\s{0,9},?\s{0,9}(?:"[a-z]{0,9}"?:?)?)?\Z'
+)
 _BEGUN = re.compile(r'\{?\s*(?:"[a-z]*"?\s{0,9}:?\s{0,9}"?)?')
 _STRUCTURE = re.compile(r'[{}\[\]"]')
 _IN_STRING = re.compile(r'["\\]')
@@ -82,7 +85,7 @@ class JsonCalls:
                 self._in_tail = False
             if not self._in_tail and (found := self._head.pattern.match(self._held)):
                 text, self._held = self._held[found.end() :], ""
-                yield self._begin(found[1])
+                yield self._begin(_unescaped(found[1]))
                 self._value = JsonEnd()
 
     def end(self) -> Iterator[Event]:
@@ -99,7 +102,7 @@ class JsonCalls:
                 for name, arguments in found:
                     yield self._begin(name, arguments)
             elif cut := _CUT_NAME.match(begun):
-                yield self._begin(cut[1])
+                yield self._begin(_unescaped(cut[1]))
             elif not _BEGUN.fullmatch(begun[:_LONGEST_HEAD]):
                 yield (self._head.opening if first and index == 0 else "") + text
 
@@ -146,6 +149,14 @@ class JsonEnd:
                 self._depth += 1 if mark in "{[" else -1
                 if self._depth == 0:
                     return position
+
+
+def _unescaped(letters: str) -> str:
+    """The text of a JSON string without its quotes."""
+    try:
+        return str(json.loads(f'"{letters}"', strict=False))
+    except ValueError:
+        return letters
 
 
 def _as_calls(text: str) -> list[tuple[str, str]]:

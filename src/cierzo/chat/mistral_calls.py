@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cierzo.chat.json_calls import JsonCalls, list_head
-from cierzo.chat.spelling import ARGUMENTS, spelled
+from cierzo.chat.spelling import ARGUMENTS, literal, spelled
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.chat.tool_format import CallDelta, CallIds, CallParser, Event, ToolFormat
 from cierzo.chat.tools import ChoiceMode
@@ -163,7 +163,7 @@ class ListCalls:
     ) -> str:
         named = []
         for name, rule in arguments:
-            head = f'{{"name": "{name}", "arguments": '
+            head = f'{{"name": {literal(name)}, "arguments": '
             around = ("[", '{"a": 1}, "id": "abcdef123"}, ')
             named.append(f"{spelled(self.tokenizer, head, around, ARGUMENTS)} {rule}")
         if call_ids is None:

@@ -63,7 +63,7 @@ class TextCalls:
         end = literal("}\n") + " " + self._tag(CLOSE)
         objects = []
         for name, rule in arguments:
-            head = f'\n{{"name": "{name}", "arguments": '
+            head = f'\n{{"name": {literal(name)}, "arguments": '
             objects.append(f"{spelled(self.tokenizer, head, opened, ARGUMENTS)} {rule} {end}")
         return f"calls: call{again}\ncall: " + "\n    | ".join(objects)
 

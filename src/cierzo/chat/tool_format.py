@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from cierzo.chat.tools import ChoiceMode, Tool, ToolChoice, callable_tools
-from cierzo.chat.value_rules import ValueRules
+from cierzo.chat.value_rules import ValueRules, Warn
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.schema import DEFAULT_LIMITS, SchemaLimits
 
@@ -94,17 +94,19 @@ def output_constraint(
     open_text: str = "",
     call_ids: CallIds | None = None,
     limits: SchemaLimits = DEFAULT_LIMITS,
+    warn: Warn | None = None,
 ) -> Constraint | None:
     """What the answer must look like, or None if it is free.
 
     `schema` is a JSON schema for the content, `open_text` a last assistant message that the answer
     goes on with. With `call_ids`, a model that writes ids itself (`format.writes_ids`) writes
     those, so that they are the ones that clients are told. Raises ChatError, naming the part, for
-    tools that cannot be called and schemas that cannot be held to.
+    tools that cannot be called and schemas that cannot be held to; with `warn`, a tool whose schema
+    makes no sense is called with any JSON object instead, unless it is strict.
     """
     choice = choice or ToolChoice("auto" if tools else "none")
     available = callable_tools(tools, choice)
-    rules = ValueRules(limits)
+    rules = ValueRules(limits, warn)
     lines: list[str] = []
     if available:
         arguments = [(tool.name, rules.arguments(index, tool)) for index, tool in available]

@@ -11,18 +11,27 @@ from cierzo.chat.messages import ChatError
 
 ChoiceMode: TypeAlias = Literal["none", "auto", "required"]
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+LONGEST_NAME = 256  # characters; those of MCP servers may have 128 behind a prefix
+_NAME = re.compile(rf"(?=.*\S)[^\x00-\x1f\x7f\ud800-\udfff]{{1,{LONGEST_NAME}}}")
 _NOTHING = {"type": "object", "properties": {}}  # the parameters of a function that has none
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function. `parameters` is the JSON schema of its arguments; None: it takes none."""
+    """A function. `parameters` is the JSON schema of its arguments; None: it takes none.
+
+    `strict`: rather no answer than arguments that its schema does not govern.
+    """
 
     name: str
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     strict: bool = False
+    place: str = ""  # where the request has it, such as tools[0].function
+
+    def at(self, index: int) -> str:
+        """Where the request has it, by its index if nothing else is known."""
+        return self.place or f"tools[{index}].function"
 
     def to_openai(self) -> dict[str, Any]:
         """The object that chat templates read: OpenAI's, as short as it can be."""
@@ -43,19 +52,17 @@ class ToolChoice:
 
 def check_tools(tools: Sequence[Tool]) -> None:
     """Raises ChatError for a name that is none, or that two tools have."""
-    seen: dict[str, int] = {}
+    seen: dict[str, str] = {}
     for index, tool in enumerate(tools):
+        where = f"{tool.at(index)}.name {tool.name[:80]!r}"
         if not _NAME.fullmatch(tool.name):
             raise ChatError(
-                f"tools[{index}].function.name {tool.name[:80]!r} must be 1 to 64 letters, "
-                "digits, underscores or dashes"
+                f"{where} must be 1 to {LONGEST_NAME} characters, none of them a control character"
             )
         if tool.name in seen:
-            raise ChatError(
-                f"tools[{index}].function.name {tool.name!r} is that of tools[{seen[tool.name]}] "
-                "too; give each tool a name of its own"
-            )
-        seen[tool.name] = index
+            other = seen[tool.name]
+            raise ChatError(f"{where} is that of {other} too; give each tool a name of its own")
+        seen[tool.name] = tool.at(index)
 
 
 def callable_tools(tools: Sequence[Tool], choice: ToolChoice) -> list[tuple[int, Tool]]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from cierzo.chat.messages import ChatError
 from cierzo.chat.tools import Tool
 from cierzo.grammar.constraint import Check
-from cierzo.grammar.schema import DEFAULT_LIMITS, SchemaError, SchemaLimits, enforce, inline
+from cierzo.grammar.schema import (
+    DEFAULT_LIMITS,
+    SchemaError,
+    SchemaLimits,
+    SchemaTooLarge,
+    enforce,
+    inline,
+)
 
 _KEPT = 512  # schemas, none of them large; an agent sends the same ones with every request
 _LARGE = 50_000  # characters
@@ -20,19 +27,35 @@ _PLAIN = frozenset(
     {"type", "properties", "title", "description", "$schema", "additionalProperties"}
 )
 
+_OBJECT = {"type": "object"}
+
+Warn: TypeAlias = Callable[[str], None]
+
 
 @dataclass
 class ValueRules:
-    """Rules in Lark, each for one value, and the checks for what their masks leave open."""
+    """Rules in Lark, each for one value, and the checks for what their masks leave open.
+
+    Where there is a `warn`, arguments of a tool whose schema makes no sense are held to a JSON
+    object, and it is told of them; a strict tool's are not.
+    """
 
     limits: SchemaLimits = DEFAULT_LIMITS
+    warn: Warn | None = None
     lines: list[str] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
     def arguments(self, index: int, tool: Tool) -> str:
         """The rule for the arguments of `tools[index]`. Raises ChatError naming the part."""
-        where = f"tools[{index}].function.parameters"
-        return self._add(f"args_{index}", _parameters(tool, where), where)
+        rule, where = f"args_{index}", f"{tool.at(index)}.parameters"
+        try:
+            return self._add(rule, _parameters(tool, where), where)
+        except ChatError as error:
+            too_large = isinstance(error.__cause__, SchemaTooLarge | RecursionError)
+            if self.warn is None or tool.strict or too_large:
+                raise
+            self.warn(f"{error}; arguments of {tool.name!r} are held to a JSON object only")
+            return self._add(rule, _OBJECT, where)
 
     def content(self, schema: Any) -> str:
         """The rule for content under `response_format`'s schema."""

@@ -13,7 +13,8 @@ from cierzo.api.schemas.common import refuse_unless
 from cierzo.api.schemas.formats import ResponseFormat
 from cierzo.api.schemas.messages import ChatMessage, check_message
 from cierzo.api.schemas.routing import RoutedRequest
-from cierzo.api.schemas.tools import FunctionTool, ToolChoiceField, check_legacy
+from cierzo.api.schemas.tool_choice import ToolChoiceField
+from cierzo.api.schemas.tools import ToolsField, check_legacy
 from cierzo.settings import Limits
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -66,8 +67,8 @@ class ChatRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_onl
     top_logprobs: common.CountOrZero | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: bool | None = None  # schemas are enforced whatever it says
-    tools: list[FunctionTool] | None = None
-    tool_choice: ToolChoiceField | None = None
+    tools: ToolsField | None = None
+    tool_choice: ToolChoiceField = None
     parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     function_call: Any = None

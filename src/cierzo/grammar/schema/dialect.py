@@ -69,13 +69,17 @@ NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multip
 _TEXTS = ("pattern", "format", "$ref", "$dynamicRef", "$recursiveRef")
 
 
+def named_draft(schema: Any) -> int | None:
+    """Give the draft that `$schema` names, if it is a known one."""
+    named = schema.get("$schema") if isinstance(schema, dict) else None
+    return DRAFTS.get(named.split("://")[-1].rstrip("#")) if isinstance(named, str) else None
+
+
 def draft_of(schema: Any) -> int:
     """Give the draft: what `$schema` says, else the latest one in which the schema makes sense."""
-    named = schema.get("$schema") if isinstance(schema, dict) else None
-    if isinstance(named, str):
-        draft = DRAFTS.get(named.split("://")[-1].rstrip("#"))
-        if draft is not None:
-            return draft
+    named = named_draft(schema)
+    if named is not None:
+        return named
     draft = 2020
     for node, _ in subschemas(schema):
         if not isinstance(node, dict):
