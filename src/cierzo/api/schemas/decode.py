@@ -1,10 +1,13 @@
-"""From the bytes of a body to a checked request, or to one line that says what is wrong where."""
+"""From the bytes of a body to a checked request, or to one line that says what is wrong where.
+
+All of it is linear in the body, and none of it holds the interpreter's lock for long: a body may
+be megabytes of whatever a stranger likes.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -13,9 +16,17 @@ from cierzo.chat.messages import ROLES
 
 T = TypeVar("T")
 
-# A whole string, or a bracket outside of one. A string that never ends matches nothing.
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
-_AT = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$\.?(.*)`)?", re.DOTALL)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which some editors and shells put in front of UTF-8
+_HEX = rb"[0-9a-fA-F]"
+# Escapes from left to right: a stretch without halves of surrogate pairs, or such a half alone.
+_ESCAPES = re.compile(
+    rb"(?:[^\\]++|\\u[dD][89abAB]HH\\u[dD][c-fC-F]HH|\\(?!u[dD][89a-fA-F]).){1,4096}+"
+    rb"|(\\u[dD][89a-fA-F]HH)|.".replace(b"H", _HEX),
+    re.DOTALL,
+)
+_AT_BYTE = re.compile(r"(.*) \(byte (\d+)\)", re.DOTALL)
+_PLACE = re.compile(r"(?:`key` in )?`\$\.?([^`]*)`")
+_NO_NUMBER = re.compile(rb"-?(?:NaN|Infinity)")
 _PART_TYPE = re.compile(r".*\.content\[(\d+|\.\.\.)\]\.type")
 _KNOWN_TYPES = {
     re.compile(r"tools\[(\d+|\.\.\.)\]\.type"): "function (the server runs no tools of its own)",
@@ -28,37 +39,43 @@ _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`")
 
 
 def decode_request(body: bytes, decoder: msgspec.json.Decoder[T], max_depth: int) -> T:
-    """Reads a body. Raises ApiError 400 for JSON that is invalid, too deep, or of another type."""
+    """Reads a body. Raises ApiError 400 for JSON that is invalid, too deep, or of another type.
+
+    Half of a surrogate pair is read as U+FFFD, which an encoder puts in its place.
+    """
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     if not body:
         raise bad_request("the request has no body; send a JSON object")
-    check_depth(body, max_depth)
     try:
-        return decoder.decode(body)
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            whole = whole_surrogates(body)
+            if whole == body:
+                raise
+            return decoder.decode(whole)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        _explain(body)
+    except msgspec.DecodeError as error:
+        raise _malformed(body, str(error)) from None
+    except RecursionError:  # the decoder's own guard, at the first bracket that is too deep
+        raise bad_request(f"the JSON is nested deeper than {max_depth} levels") from None
+    except UnicodeDecodeError:
+        raise _not_utf8(body) from None
 
 
-def check_depth(body: bytes, max_depth: int) -> None:
-    """Raises ApiError for JSON nested deeper than `max_depth`, before anything parses it."""
-    if body.count(b"[") + body.count(b"{") <= max_depth:
-        return
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(body):
-        first = body[match.start()]
-        if first in b"[{":
-            depth += 1
-            if depth > max_depth:
-                raise bad_request(f"the JSON is nested deeper than {max_depth} levels")
-        elif first in b"]}":
-            depth -= 1
+def whole_surrogates(body: bytes) -> bytes:
+    r"""JSON with `\ufffd` for every escaped half of a surrogate pair that stands alone."""
+    return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
 def _invalid(message: str) -> ApiError:
     """msgspec's words, with the field in front and as `param`."""
-    match = _AT.fullmatch(message)
-    text, path = (match[1], match[2] or "") if match else (message, "")
+    text, _, place = message.rpartition(" - at ")
+    found = _PLACE.fullmatch(place)
+    text, path = (text, found[1]) if found else (message, "")
     if unknown := _UNKNOWN_FIELD.fullmatch(text):
         path = f"{path}.{unknown[1]}" if path else unknown[1]
         return bad_request(f"{path[:200]}: there is no such parameter", path[:200])
@@ -66,7 +83,7 @@ def _invalid(message: str) -> ApiError:
         path = f"{path}.{missing[1]}" if path else missing[1]
         return bad_request(f"{path}: this field is required", path)
     if _ROLE.fullmatch(path):
-        text += "; it must be one of " + ", ".join(ROLES)
+        text = text[:200] + "; it must be one of " + ", ".join(ROLES)
     for field, known in _KNOWN_TYPES.items():
         if field.fullmatch(path) and text.startswith("Invalid"):
             return bad_request(f"{path}: {text[:200]}; known here: {known}", path)
@@ -74,25 +91,34 @@ def _invalid(message: str) -> ApiError:
         return bad_request(
             f"{path}: {text[:200]}; this model reads parts of type 'text' only", path
         )
-    text = text[:1].lower() + text[1:].replace("`", "")
-    return bad_request(f"{path}: {text[:300]}" if path else text[:300], path or None)
+    text = text[:1].lower() + text[1:300].replace("`", "")
+    return bad_request(f"{path}: {text}" if path else text, path or None)
 
 
-def _explain(body: bytes) -> NoReturn:
-    """Says why a body is not JSON; the fast decoder's words do not always say where."""
+def _malformed(body: bytes, message: str) -> ApiError:
+    """msgspec's words, with the place as editors show it."""
+    found = _AT_BYTE.fullmatch(message)
+    if found is None:  # the one case that has no place is the body's end
+        return bad_request(
+            f"the JSON is malformed: it ends too early, at {_place(body, len(body))}"
+        )
+    at = int(found[2])
+    if constant := _NO_NUMBER.match(body, at - (body[at - 1 : at] == b"-")):
+        name = constant[0].decode()
+        return bad_request(f"the JSON is malformed: {name} is not a JSON number")
+    words = found[1].removeprefix("JSON is malformed: ")
+    return bad_request(f"the JSON is malformed: {words} at {_place(body, at)}")
+
+
+def _not_utf8(body: bytes) -> ApiError:
     try:
-        text = body.decode("utf-8")
+        body.decode()
     except UnicodeDecodeError as error:
-        raise bad_request(f"the body is not UTF-8 at byte {error.start}") from None
+        return bad_request(f"the body is not UTF-8 at byte {error.start}")
+    return bad_request("the body is not UTF-8")
 
-    def constant(name: str) -> NoReturn:
-        raise bad_request(f"the JSON is malformed: {name} is not a JSON number")
 
-    try:
-        json.loads(text, parse_constant=constant)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise bad_request(f"the JSON is malformed: {error.msg} at {where}") from None
-    except ValueError as error:
-        raise bad_request(f"the JSON is malformed: {error}") from None
-    raise bad_request("the JSON is malformed: a string holds half of a UTF-16 surrogate pair")
+def _place(body: bytes, at: int) -> str:
+    line = body.count(b"\n", 0, at) + 1
+    start = body.rfind(b"\n", 0, at) + 1
+    return f"line {line}, column {len(body[start:at].decode('utf-8', 'replace')) + 1}"
