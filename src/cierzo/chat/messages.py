@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import string
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -81,32 +82,58 @@ def pair_tool_results(messages: Sequence[Message]) -> list[Message]:
     first call with its id that has no result yet; a result without id to the first such call.
     """
     paired: list[Message] = []
-    waiting: list[tuple[str | None, str]] = []  # ids of calls without result: sent, ours
-    used: set[str] = set()
+    turn = _Turn()
     previous = ""
     for message in messages:
         if message.role == "assistant":
             if previous != "assistant":
-                waiting, used = [], set()
-            calls = []
-            for call in message.tool_calls:
-                new_id = _unique_id(call.id, used)
-                used.add(new_id)
-                waiting.append((call.id, new_id))
-                calls.append(replace(call, id=new_id))
-            paired.append(replace(message, tool_calls=tuple(calls)))
+                turn = _Turn()
+            calls = tuple(replace(call, id=turn.called(call.id)) for call in message.tool_calls)
+            paired.append(replace(message, tool_calls=calls))
         elif message.role == "tool":
-            sent = message.tool_call_id
-            match = next((w for w in waiting if not sent or w[0] == sent), None)
-            if match is not None:
-                waiting.remove(match)
-            new_id = match[1] if match else _unique_id(sent, used)
-            used.add(new_id)
-            paired.append(replace(message, tool_call_id=new_id))
+            paired.append(replace(message, tool_call_id=turn.answered(message.tool_call_id)))
         else:
             paired.append(message)
         previous = message.role
     return paired
+
+
+class _Turn:
+    """The calls of one turn that wait for their results, each found at once whatever its id."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, str | None] = {}  # ids of calls without result: ours, sent
+        self._sent: dict[str | None, deque[str]] = {}  # the same the other way round
+        self._used: set[str] = set()
+        self._attempts: dict[str | None, int] = {}
+
+    def called(self, sent: str | None) -> str:
+        """The new id of a call."""
+        new_id = self._unique(sent)
+        self._waiting[new_id] = sent
+        self._sent.setdefault(sent, deque()).append(new_id)
+        return new_id
+
+    def answered(self, sent: str | None) -> str:
+        """The id of a result: that of its call, or one of its own."""
+        if sent and not self._sent.get(sent):
+            return self._unique(sent)
+        if not self._waiting:
+            return self._unique(sent)
+        new_id = self._sent[sent][0] if sent else next(iter(self._waiting))
+        self._sent[self._waiting.pop(new_id)].popleft()
+        return new_id
+
+    def _unique(self, sent: str | None) -> str:
+        """`sent` if it has Mistral's form and is free, else nine letters that follow from it."""
+        fits = sent is not None and len(sent) == _ID_LENGTH and set(sent) <= set(_ID_LETTERS)
+        found = sent if sent is not None and fits else None
+        while found is None or found in self._used:
+            attempt = self._attempts.get(sent, 0)
+            self._attempts[sent] = attempt + 1
+            found = _made_id(sent, attempt)
+        self._used.add(found)
+        return found
 
 
 def merge_turns(messages: Sequence[Message], separator: str = "\n\n") -> list[Message]:
@@ -116,19 +143,26 @@ def merge_turns(messages: Sequence[Message], separator: str = "\n\n") -> list[Me
     """
     system = [text for m in messages if m.role == "system" for text in m.parts()]
     merged = [Message("system", separator.join(system))] if system else []
+    for run in _same_speaker(messages):
+        texts = [separator.join(message.parts()) for message in run]
+        if len(run) > 1:
+            texts = [text for text in texts if text]
+        merged.append(replace(run[-1], content=separator.join(texts)))
+    return merged
+
+
+def _same_speaker(messages: Sequence[Message]) -> list[list[Message]]:
+    """Runs of messages that are one turn."""
+    runs: list[list[Message]] = []
     for message in messages:
         if message.role == "system" or (message.role == "assistant" and message.is_empty()):
             continue
-        text = separator.join(message.parts())
-        last = merged[-1] if merged else None
+        last = runs[-1][-1] if runs else None
         if last and last.role == message.role != "tool" and not last.tool_calls:
-            texts = [t for t in (*last.parts(), text) if t]
-            merged[-1] = replace(
-                message, content=separator.join(texts), tool_calls=message.tool_calls
-            )
+            runs[-1].append(message)
         else:
-            merged.append(replace(message, content=text))
-    return merged
+            runs.append([message])
+    return runs
 
 
 def without_system(merged: Sequence[Message], separator: str = "\n\n") -> list[Message]:
@@ -142,16 +176,7 @@ def without_system(merged: Sequence[Message], separator: str = "\n\n") -> list[M
     return [Message("user", separator.join(text for text in texts if text)), *rest]
 
 
-def _unique_id(sent: str | None, used: set[str]) -> str:
-    """`sent` if it has Mistral's form and is free, else nine letters that follow from it."""
-    fits = sent is not None and len(sent) == _ID_LENGTH and set(sent) <= set(_ID_LETTERS)
-    if sent is not None and fits and sent not in used:
-        return sent
-    attempt = 0
-    while True:
-        seed = f"{attempt}:{sent or ''}".encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(seed, digest_size=_ID_LENGTH).digest()
-        candidate = "".join(_ID_LETTERS[byte % len(_ID_LETTERS)] for byte in digest)
-        if candidate not in used:
-            return candidate
-        attempt += 1
+def _made_id(sent: str | None, attempt: int) -> str:
+    seed = f"{attempt}:{sent or ''}".encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(seed, digest_size=_ID_LENGTH).digest()
+    return "".join(_ID_LETTERS[byte % len(_ID_LETTERS)] for byte in digest)
