@@ -15,11 +15,13 @@ from typing import Any
 from jsonschema import ValidationError  # type: ignore[import-untyped]
 
 from cierzo.grammar.json_text import Part, TextError, read
-from cierzo.grammar.pattern import MOST_WORK, Work
+from cierzo.grammar.pattern import MOST_WORK, MatchError, Work
 from cierzo.grammar.schema.dialect import draft_of
 from cierzo.grammar.validation import Unverifiable, validator_for
+from cierzo.grammar.values import brief
 
 MOST_ERRORS = 64
+WORK_PER_BYTE = 100  # of a value: several keywords for each of its parts
 _AT_THE_END = (
     "required",
     "minItems",
@@ -44,33 +46,44 @@ class Violation:
 
 
 class Verifier:
-    """Holds values to one schema (JSON text). The work for one value is bounded by `work`."""
+    """Holds values to one schema (JSON text), one after the other.
 
-    def __init__(self, schema_json: str, work: int = MOST_WORK) -> None:
-        self._schema = json.loads(schema_json)
-        self._draft = draft_of(self._schema)
-        self._work = work
+    The work is taken from `work`, which others may share; one value is not given all of it. Raises
+    Unverifiable for a schema that nothing can be held to.
+    """
+
+    def __init__(self, schema_json: str, work: Work | None = None) -> None:
+        self._work = work or Work()
+        schema = brief(json.loads(schema_json))
+        self._validator = validator_for(schema, draft_of(schema), self._work)
 
     def violation(self, value: bytes) -> Violation | None:
         """Give the first thing that is wrong with a value; None if it is valid."""
         try:
+            with self._work.at_most(MOST_WORK + WORK_PER_BYTE * len(value)):
+                return self._violation(value)
+        finally:
+            self._validator.means.numbering.forget()
+
+    def _violation(self, value: bytes) -> Violation | None:
+        try:
             text = value.decode("utf-8")
         except UnicodeDecodeError as error:
             return Violation("the value is not UTF-8", error.start, error.end)
+        end = len(text)
         try:
+            self._work.spend(2 * len(text))
             whole = read(text)
-        except TextError as error:
-            return _in_bytes(text, str(error), error.start, error.end)
-        try:
-            validator = validator_for(self._schema, self._draft, Work(self._work))
-            errors = list(islice(validator.iter_errors(whole.value), MOST_ERRORS))
+            end = whole.end
+            errors = list(islice(self._validator.iter_errors(brief(whole.value)), MOST_ERRORS))
             if not errors:
                 return None
-            message, start, end = _first(errors, whole)
-        except (Unverifiable, RecursionError) as error:
+            return _in_bytes(text, *_first(errors, whole))
+        except TextError as error:
+            return _in_bytes(text, str(error), error.start, error.end)
+        except (Unverifiable, MatchError, RecursionError) as error:
             reason = str(error) or "it is nested too deep"
-            return _in_bytes(text, f"cannot be verified: {reason}", whole.start, whole.end)
-        return _in_bytes(text, message, start, end)
+            return _in_bytes(text, f"cannot be verified: {reason}", 0, end)
 
 
 def _in_bytes(text: str, message: str, start: int, end: int) -> Violation:

@@ -6,10 +6,15 @@ what would take too long is an error, the same on every machine.
 
 from __future__ import annotations
 
-from cierzo.grammar.pattern.nodes import Anchor, Chars, Choice, Look, Node, Repeat, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cierzo.grammar.pattern.nodes import Anchor, Chars, Choice, Look, Node, Repeat, Sequence, merged
 from cierzo.grammar.pattern.parse import parse
 
 MOST_WORK = 1_000_000  # about a quarter of a second
+SLICE = 8_000  # work between two pauses
 
 
 class MatchError(ValueError):
@@ -17,50 +22,94 @@ class MatchError(ValueError):
 
 
 class Work:
-    """How much may still be done; several matches can share it."""
+    """How much may still be done; several matches can share it.
+
+    `pause` is called now and then, by whoever works: there others can be let go first.
+    """
 
     def __init__(self, left: int = MOST_WORK) -> None:
         self.left = left
+        self.pause: Callable[[], None] | None = None
+        self._floor = 0  # what must stay
+        self._mark = max(left - SLICE, 0)  # where there is something to see to
 
     def spend(self, amount: int) -> None:
+        """Notes what is about to be done; MatchError if that is too much."""
         self.left -= amount
-        if self.left < 0:
-            raise MatchError("that takes too much work")
+        if self.left < self._mark:
+            if self.pause is not None:
+                self.pause()
+            self._mark = max(self.left - SLICE, self._floor)
+            if self.left < self._floor:
+                raise MatchError("that takes too much work")
+
+    def grant(self, amount: int) -> None:
+        """Allows so much more."""
+        self.left += amount
+
+    @contextmanager
+    def at_most(self, amount: int) -> Iterator[None]:
+        """While this is open, no more than `amount` can be done."""
+        before = self._floor
+        self._floor = max(self.left - amount, before)
+        self._mark = max(self.left - SLICE, self._floor)
+        try:
+            yield
+        finally:
+            self._floor = before
+            self._mark = max(self.left - SLICE, before)
 
 
 def matches(pattern: str, text: str, work: Work | None = None) -> bool:
     """Say whether the pattern is found anywhere in the text."""
-    matcher = _Matcher(text, work or Work())
-    return matcher.ends(parse(pattern), (1 << (len(text) + 1)) - 1) != 0
+    return found(parse(pattern), text, work or Work())
+
+
+def found(node: Node, text: str, work: Work) -> bool:
+    """Say whether the pattern, which was read before, is found anywhere in the text."""
+    return _Matcher(text, work).ends(node, (1 << (len(text) + 1)) - 1) != 0
 
 
 class _Matcher:
     def __init__(self, text: str, work: Work) -> None:
         self.size = len(text)
         self.work = work
-        work.spend(10 + self.size // 4)
+        work.spend(10 + self.size)
         self.cost = 1 + self.size // 2048  # of one operation on a set
-        self.chars: dict[str, int] = {}  # where each character stands
-        positions: dict[str, list[int]] = {}
+        self.places_of: dict[int, list[int]] = {}  # where each character stands
         for at, char in enumerate(text):
-            positions.setdefault(char, []).append(at)
-        for char, places in positions.items():
-            bits = bytearray(self.size // 8 + 1)
-            for at in places:
-                bits[at >> 3] |= 1 << (at & 7)
-            self.chars[char] = int.from_bytes(bits, "little")
+            self.places_of.setdefault(ord(char), []).append(at)
         self.sets: dict[Chars, int] = {}
 
     def where(self, chars: Chars) -> int:
         known = self.sets.get(chars)
         if known is None:
-            known = 0
-            for char, bits in self.chars.items():
-                if chars.has(ord(char)):
-                    known |= bits
-                    self.work.spend(self.cost)
-            self.sets[chars] = known
+            self.work.spend(self.size // 64)
+            bits = bytearray(self.size // 8 + 1)
+            for point in self.points(chars):
+                places = self.places_of[point]
+                self.work.spend(len(places) // 2)
+                for at in places:
+                    bits[at >> 3] |= 1 << (at & 7)
+            known = self.sets[chars] = int.from_bytes(bits, "little")
         return known
+
+    def points(self, chars: Chars) -> list[int]:
+        """Give the characters that are in the set and in the text; the smaller is gone through."""
+        self.work.spend(1 + len(chars.ranges))
+        ranges = merged(chars.ranges)
+        size = sum(1 + high - low for low, high in ranges)
+        if size < len(self.places_of):
+            self.work.spend(size // 4)
+            every = (range(low, high + 1) for low, high in ranges)
+            return [point for points in every for point in points if point in self.places_of]
+        self.work.spend(len(self.places_of) // 4)
+        lows = [low for low, _ in ranges]
+        return [
+            point
+            for point in self.places_of
+            if (at := bisect_right(lows, point)) and point <= ranges[at - 1][1]
+        ]
 
     def ends(self, node: Node, starts: int) -> int:  # noqa: PLR0911
         """Give where the node can end, if it begins at any of `starts`."""
@@ -113,6 +162,7 @@ class _Matcher:
     def look(self, node: Look, starts: int) -> int:
         found = 0
         if node.ahead:
+            self.work.spend(self.size // 4)
             for at in _bits(starts):
                 if self.ends(node.item, 1 << at):
                     found |= 1 << at
@@ -122,9 +172,5 @@ class _Matcher:
 
 
 def _bits(positions: int) -> list[int]:
-    out = []
-    while positions:
-        low = positions & -positions
-        out.append(low.bit_length() - 1)
-        positions ^= low
-    return out
+    digits = bin(positions)[:1:-1]
+    return [at for at, digit in enumerate(digits) if digit == "1"]

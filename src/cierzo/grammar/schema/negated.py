@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from cierzo.grammar import formats
 from cierzo.grammar.pattern import excluding, inverse, masked
-from cierzo.grammar.schema import formats
 from cierzo.grammar.schema.arrays import layout, somewhere
 from cierzo.grammar.schema.dialect import keywords
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, any_of, type_of

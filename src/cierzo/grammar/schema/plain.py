@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cierzo.grammar import formats
 from cierzo.grammar.pattern import PatternError, counts, masked, parse
-from cierzo.grammar.schema import formats
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.grammar.schema.masks import Mask, identity, same, type_of
 

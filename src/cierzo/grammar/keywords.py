@@ -1,0 +1,172 @@
+"""Keywords of JSON Schema whose work, as jsonschema does it, does not follow from what they touch.
+
+Patterns are matched in bounded time instead of by Python's `re`; constants are looked up; an error
+names the member at fault, not a list of them. Each is given the validator, the keyword's value, the
+instance, and the schema around the keyword.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jsonschema import ValidationError  # type: ignore[import-untyped]
+
+from cierzo.grammar import formats
+from cierzo.grammar.pattern import PatternError, parse
+
+
+def at(message: str, name: str | int) -> ValidationError:
+    """Make an error about one member of the value."""
+    error = ValidationError(message)
+    error.path.append(name)
+    return error
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not validator.means.matches(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _format(validator: Any, name: str, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, str):
+        return
+    pattern = formats.PATTERNS.get(name)
+    fits = pattern is None or validator.means.matches(pattern, instance)
+    if name == "regex":
+        validator.means.work.spend(4 * len(instance))
+        try:
+            parse(instance)
+        except PatternError:
+            fits = False
+    if not fits:
+        yield ValidationError(f"{instance!r} is not a {name!r}")
+
+
+def _properties(validator: Any, named: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for name, schema in named.items():
+        if name in instance and schema is False:
+            yield at(f"the property {name!r} may not be there", name)
+        elif name in instance:
+            yield from validator.descend(instance[name], schema, path=name, schema_path=name)
+
+
+def _pattern_properties(
+    validator: Any, patterns: Any, instance: Any, _: Any
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, schema in patterns.items():
+        for name, value in instance.items():
+            if validator.means.matches(pattern, name):
+                yield from validator.descend(value, schema, path=name, schema_path=pattern)
+
+
+def _extras(
+    validator: Any, instance: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Iterator[str]:
+    named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    for name in instance:
+        if name not in named and not any(validator.means.matches(p, name) for p in patterns):
+            yield name
+
+
+def _additional(validator: Any, rest: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for name in _extras(validator, instance, schema):
+        if rest is False:
+            yield at(f"the property {name!r} may not be there", name)
+        else:
+            yield from validator.descend(instance[name], rest, path=name)
+
+
+def _property_names(validator: Any, names: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, dict):
+        for name in instance:
+            if not validator.evolve(schema=names).is_valid(name):
+                yield at(f"the name {name!r} is not allowed", name)
+
+
+def _const(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    numbering = validator.means.numbering
+    if numbering.number(instance) != numbering.number(value):
+        yield ValidationError(f"{value!r} was expected")
+
+
+def _enum(validator: Any, values: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if not validator.means.numbering.among(instance, values):
+        yield ValidationError(f"{instance!r} is not one of the {len(values)} values of the enum")
+
+
+def _unique(validator: Any, unique: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if unique and isinstance(instance, list):
+        validator.means.work.spend(2 * len(instance))
+        seen = set()
+        for index, item in enumerate(instance):
+            key = validator.means.numbering.number(item)
+            if key in seen:
+                yield at("the item stands there twice", index)
+            seen.add(key)
+
+
+def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:
+    """Give the names of the properties that a schema evaluates, if the value is valid under it."""
+    if not isinstance(schema, dict):
+        return set()
+    validator.means.work.spend(10 + len(schema) + len(instance) // 2)
+    if "$ref" in schema or "$dynamicRef" in schema:
+        key = "$ref" if "$ref" in schema else "$dynamicRef"
+        resolved = validator._resolver.lookup(schema[key])
+        target = validator.evolve(schema=resolved.contents, _resolver=resolved.resolver)
+        found = _evaluated(target, instance, resolved.contents)
+    else:
+        found = set()
+    found |= instance.keys() & schema.get("properties", {}).keys()
+    for pattern in schema.get("patternProperties", {}):
+        found |= {name for name in instance if validator.means.matches(pattern, name)}
+    if "additionalProperties" in schema:
+        found |= set(_extras(validator, instance, schema))
+    if "unevaluatedProperties" in schema:
+        found |= instance.keys()
+    below = [part for key in ("allOf", "anyOf", "oneOf") for part in schema.get(key, ())]
+    names = schema.get("dependentSchemas", {})
+    below += [part for name, part in names.items() if name in instance]
+    if "if" in schema:
+        holds = validator.evolve(schema=schema["if"]).is_valid(instance)
+        below += [schema["if"]] if holds else []
+        below += [schema[key] for key in ["then" if holds else "else"] if key in schema]
+    for part in below:
+        inner = validator.evolve(schema=part)
+        if inner.is_valid(instance):
+            found |= _evaluated(inner, instance, part)
+    return found
+
+
+def _unevaluated(
+    validator: Any, rest: Any, instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    others = {key: value for key, value in schema.items() if key != "unevaluatedProperties"}
+    known = _evaluated(validator, instance, others)
+    for name in itertools.filterfalse(known.__contains__, instance):
+        if not validator.evolve(schema=rest).is_valid(instance[name]):
+            yield at(f"the property {name!r} may not be there", name)
+
+
+KEYWORDS: Mapping[str, Callable[..., Any]] = {
+    "additionalProperties": _additional,
+    "const": _const,
+    "enum": _enum,
+    "format": _format,
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "properties": _properties,
+    "propertyNames": _property_names,
+    "unevaluatedProperties": _unevaluated,
+    "uniqueItems": _unique,
+}
