@@ -249,6 +249,10 @@ def takes(schema: Any) -> dict[str, Any]:
     return function(parameters={"type": "object", "properties": {"a": schema}})
 
 
+def strict(tool: dict[str, Any]) -> dict[str, Any]:
+    return {**tool, "function": {**tool["function"], "strict": True}}
+
+
 A = "tools[0].function.parameters.properties.a"
 
 
@@ -258,18 +262,33 @@ A = "tools[0].function.parameters.properties.a"
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "openrouter:datetime"}]}, "tools[0].type"),
         ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
-        ({"tools": [{"function": {"name": "f"}}]}, "tools[0].type"),
         ({"tools": [BASH, {"type": "function"}]}, "tools[1].function"),
-        ({"tools": [function(), function()]}, "tools[1].function.name"),
-        ({"tools": [function(name="two words")]}, "tools[0].function.name"),
-        ({"tools": [function(parameters=[])]}, "tools[0].function.parameters"),
+        ({"tools": [{"type": "mcp", "server_label": "s"}]}, "tools[0].type"),
+        ({"tools": ["f"]}, "tools[0]"),
+        ({"tools": [None]}, "tools[0]"),
+        ({"tools": [{"type": "function", "function": "f"}]}, "tools[0].function"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ({"tools": [function(), function(description="2")]}, "tools[1].function.name"),
+        ({"tools": [function(), {"name": "f", "input_schema": {"a": 1}}]}, "tools[1].name"),
+        ({"tools": [function(name="")]}, "tools[0].function.name"),
+        ({"tools": [function(name=" ")]}, "tools[0].function.name"),
+        ({"tools": [function(name=7)]}, "tools[0].function.name"),
+        ({"tools": [function(name="two\nlines")]}, "tools[0].function.name"),
+        ({"tools": [function(name="n" * 257)]}, "tools[0].function.name"),
+        ({"tools": [function(description=7)]}, "tools[0].function.description"),
+        ({"tools": [function(paramters={})]}, "tools[0].function.paramters"),
         ({"tools": [function(returns={})]}, "tools[0].function.returns"),
         ({"tools": [BASH] * 200}, "tools"),
         ({"tools": [function(description="d" * 1_000_000)]}, "tools"),
-        ({"tools": [takes({"type": "string", "pattern": "(a"})]}, f"{A}.pattern"),
-        ({"tools": [takes({"type": "nothing"})]}, f"{A}.type"),
-        ({"tools": [takes({"$ref": "#/nowhere"})]}, A),
         ({"tools": [takes({"enum": list(range(100_000))})]}, f"{A}.enum"),
+        ({"tools": [strict(takes({"type": "string", "pattern": "(a"}))]}, f"{A}.pattern"),
+        ({"tools": [strict(takes({"type": "nothing"}))]}, f"{A}.type"),
+        ({"tools": [strict(takes({"$ref": "#/nowhere"}))]}, A),
+        ({"tools": [strict(function(parameters=7))]}, "tools[0].function.parameters"),
+        (
+            {"tools": [strict(function(parameters={"type": "array"}))]},
+            "tools[0].function.parameters.type",
+        ),
         ({"tool_choice": "maybe", "tools": TOOLS}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "web_search"}, "tools": TOOLS}, "tool_choice.type"),
@@ -278,6 +297,11 @@ A = "tools[0].function.parameters.properties.a"
             {"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": TOOLS},
             "tool_choice",
         ),
+        ({"tool_choice": {"type": "function"}, "tools": TOOLS}, "tool_choice.function"),
+        ({"tool_choice": {"name": "f"}, "tools": TOOLS}, "tool_choice"),
+        ({"tool_choice": {}, "tools": TOOLS}, "tool_choice.type"),
+        ({"tool_choice": 1, "tools": TOOLS}, "tool_choice"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools"}, "tools": TOOLS}, "tool_choice.allowed_tools"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": {"name": "f"}}, "function_call"),

@@ -184,6 +184,23 @@ class TestSchema:
         assert all(f"{name}[capture]: " in rule.grammar for name in checks)
 
 
+class TestNames:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("mcp.server/tool:1", "two words", "n" * 128, "n" * 256, "naïve_é中🙂", "-", 'a"b\\c'),
+            *("[ARGS]", "</tool_call>", "{}", " padded ", "#x%y", "$ref"),
+        ],
+    )
+    def test_a_call_has_the_name_as_it_was_given(self, case: Case, name: str) -> None:
+        tools = [Tool(name, None, None), TOOLS[2]]
+        for ids in (None, lambda index: call_id(1, index)):
+            choice = ToolChoice("required", (name,))
+            rule = constraint(case[1], tools=tools, choice=choice, call_ids=ids)
+            for calls in called(case, rule, 4):
+                assert set(calls) == {(name, "{}")}
+
+
 class TestParameters:
     @pytest.mark.parametrize(
         "parameters", [None, {}, {"type": "object"}, {"type": "object", "properties": {}}]
@@ -215,7 +232,9 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("how", "message"),
         [
-            ({"tools": [Tool("a b")]}, r"tools\[0\]\.function\.name 'a b' must be"),
+            ({"tools": [Tool("a\tb")]}, r"tools\[0\]\.function\.name 'a\\tb' must be"),
+            ({"tools": [Tool("")]}, r"tools\[0\]\.function\.name '' must be"),
+            ({"tools": [Tool("f", place="tools[3]"), Tool("f")]}, r"that of tools\[3\] too"),
             ({"tools": [Tool("f"), Tool("f")]}, r"tools\[1\]\.function\.name 'f' is that of"),
             ({"tools": [Tool("f")], "choice": ToolChoice("required", ("g",))}, "names 'g'"),
             ({"tools": [Tool("f")], "choice": ToolChoice("auto", ("f", "g"))}, "names 'g'"),
@@ -239,6 +258,43 @@ class TestErrors:
         with pytest.raises(ChatError, match=message) as caught:
             output_constraint(case[1], **how)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"type": "string"},
+            {"properties": {"a": {"pattern": "("}}},
+            {"properties": {"a": {"type": "nothing"}}},
+            {"properties": {"a": {"$ref": "#/nowhere"}}},
+            {
+                "properties": {"a": {"allOf": [{"type": "string"}, {"type": "null"}]}},
+                "required": ["a"],
+            },
+        ],
+    )
+    def test_a_schema_without_sense_does_not_end_the_turn(
+        self, case: Case, parameters: dict[str, Any]
+    ) -> None:
+        """Its tool is called with any object; the others as ever. A strict tool is refused."""
+        lines: list[str] = []
+        tools = [Tool("bad", None, parameters), TOOLS[2]]
+        rule = constraint(case[1], tools=tools, choice=REQUIRED, warn=lines.append)
+        (line,) = lines
+        assert line.startswith("tools[0].function.parameters")
+        assert line.endswith("arguments of 'bad' are held to a JSON object only")
+        found = {call for calls in called(case, rule, 40) for call in calls}
+        assert {name for name, _ in found} == {"bad", TOOLS[2].name}
+        for name, arguments in found:
+            assert isinstance(json.loads(arguments), dict)
+            assert name == "bad" or valid(name, arguments)
+        strict = [Tool("bad", None, parameters, strict=True)]
+        with pytest.raises(ChatError, match=r"tools\[0\]\.function\.parameters"):
+            output_constraint(case[1], tools=strict, choice=REQUIRED, warn=lines.append)
+
+    def test_a_schema_that_is_too_large_is_refused(self, case: Case) -> None:
+        tool = Tool("f", None, {"properties": {"a": {"enum": list(range(100_000))}}})
+        with pytest.raises(ChatError, match=r"parameters\.properties\.a\.enum"):
+            output_constraint(case[1], tools=[tool], choice=REQUIRED, warn=lambda _: None)
 
     def test_a_schema_nested_without_end(self, case: Case) -> None:
         schema: dict[str, Any] = {}

@@ -101,7 +101,7 @@ def read_tools(given: list[Any] | None) -> ReadTools:
     return read
 
 
-def check_legacy(functions: list[Any] | None, function_call: Any) -> None:
+def check_legacy(functions: object, function_call: object) -> None:
     """Raises ApiError for OpenAI's older form of tools, which asks for an older form of answer."""
     older = "OpenAI replaced this by tools and tool_choice; send those"
     refuse_unless("functions", functions, older, [])
@@ -139,14 +139,14 @@ def _function_in(entry: Any, place: str) -> tuple[Mapping[str, Any], str, Mappin
     has_schema = any(name in entry for name in _SCHEMAS)
     if "name" in entry and (is_function or (kind == "custom" and has_schema)):
         return entry, place, entry
-    if is_function:
+    if is_function and kind:
         missing = f"{place}.function"
         raise bad_request(f"{missing}: this field is required", missing)
     return None
 
 
-def _only_there(entry: Any) -> str:
-    kind = str(entry.get("type"))[:60] if isinstance(entry, dict) else ""
+def _only_there(entry: Mapping[str, Any]) -> str:
+    kind = str(entry.get("type") or next(iter(entry), ""))[:60]
     return f"{kind!r} is no function, and this server runs no tools of its own"
 
 

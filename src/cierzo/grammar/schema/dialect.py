@@ -66,7 +66,10 @@ COUNTS = [
     "maxContains",
 ]
 NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_TEXTS = ("pattern", "format", "$ref", "$dynamicRef", "$recursiveRef")
+_TEXTS = (
+    *("pattern", "format", "$ref", "$dynamicRef", "$recursiveRef"),
+    *("$id", "$anchor", "$dynamicAnchor"),
+)
 
 
 def named_draft(schema: Any) -> int | None:
@@ -152,7 +155,7 @@ def _problem(key: str, value: Any, draft: int) -> str | None:  # noqa: PLR0911, 
             return "must be a number"
         if key == "multipleOf" and value <= 0:
             return "must be more than 0"
-    elif key in _TEXTS:
+    elif key in _TEXTS or (key == "id" and draft == 4):
         if not isinstance(value, str):
             return "must be a string"
     elif key in ("allOf", "anyOf", "oneOf", "prefixItems"):
@@ -181,6 +184,8 @@ def _problem(key: str, value: Any, draft: int) -> str | None:  # noqa: PLR0911, 
         unknown = [name for name in types if name not in TYPES]
         if unknown:
             return f"{unknown[0]!r} is no type; the types are {', '.join(sorted(TYPES))}"
+    elif key in SCHEMAS and key != "items" and isinstance(value, list):
+        return "must be a schema"
     elif key == "items" and isinstance(value, list) and draft == 2020:
         return "must be a schema; the schemas of the first items are `prefixItems`"
     return None

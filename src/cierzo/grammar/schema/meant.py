@@ -229,6 +229,7 @@ _READERS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], Any]]] = {
     "format": _text,
     "$schema": _text,
     "$id": _text,
+    "id": _text,
     "$anchor": _text,
     "$dynamicAnchor": _text,
 }
