@@ -7,57 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cierzo.engine import scheduler as scheduler_module
 from cierzo.engine.batch_builder import BatchBuilder
-from cierzo.engine.block_pool import BlockPool
-from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduler import Chunk, Scheduler
-from cierzo.engine.sequence import Sequence
-
-BLOCK = 4
-
-
-def make(
-    blocks: int = 100, tokens: int = 16, sequences: int = 4, rows: int | None = None
-) -> Scheduler:
-    return Scheduler(
-        BlockPool(blocks),
-        block_size=BLOCK,
-        max_batch_tokens=tokens,
-        max_batch_sequences=sequences,
-        max_logits_rows=rows or sequences,
-    )
-
-
-def sequence(name: str, prompt: int, answer: int = 4, **params: int) -> Sequence:
-    return Sequence(
-        name, range(prompt), SamplingParams(max_tokens=answer, **params), max_len=10_000
-    )
-
-
-def carry_out(scheduler: Scheduler, chunks: list[Chunk]) -> list[Sequence]:
-    """Does what the engine does after a step; gives the sequences that ended."""
-    ended = []
-    for chunk in chunks:
-        seq = chunk.sequence
-        seq.num_computed = chunk.end
-        if seq.wants_prompt_logprobs and chunk.num_logits:
-            assert chunk.logits_from == seq.num_prompt_logprobs
-            seq.num_prompt_logprobs = min(chunk.end, seq.num_prompt - 1)
-        if chunk.end == seq.num_tokens:
-            assert chunk.num_logits >= 1
-            seq.append(7)
-            if seq.num_tokens == seq.max_len:
-                scheduler.remove(seq)
-                ended.append(seq)
-    return ended
-
-
-def drain(scheduler: Scheduler, budget: int = 1_000) -> list[str]:
-    """Runs until nothing is left; names in order of ending."""
-    order = []
-    while chunks := scheduler.schedule(budget):
-        order += [seq.request_id for seq in carry_out(scheduler, chunks)]
-    return order
+from cierzo.engine.scheduler import Chunk
+from tests.engine.scheduling import BLOCK, carry_out, drain, make, sequence
 
 
 def test_decodes_come_first_and_prompts_fill_the_rest() -> None:
@@ -163,9 +116,11 @@ ARRIVALS = st.lists(
     pauses=st.lists(st.integers(0, 3), min_size=12, max_size=12),
     aborts=st.sets(st.integers(0, 11), max_size=4),
     spare=st.integers(0, 20),
-    tokens=st.integers(4, 24),
+    places=st.sampled_from([1, 4, 8]),
+    tokens=st.integers(8, 24),
     budget=st.integers(1, 24),
-    rows=st.integers(4, 12),
+    rows=st.integers(8, 12),
+    short=st.integers(0, 52),
 )
 def test_invariants(
     *,
@@ -173,23 +128,25 @@ def test_invariants(
     pauses: list[int],
     aborts: set[int],
     spare: int,
+    places: int,
     tokens: int,
     budget: int,
     rows: int,
+    short: int,
 ) -> None:
     longest = max(prompt + answer for prompt, answer, _ in arrivals)
     num_blocks = -(-longest // BLOCK) + spare
-    scheduler = make(blocks=num_blocks, tokens=tokens, sequences=4, rows=rows)
+    scheduler = make(blocks=num_blocks, tokens=tokens, sequences=places, rows=rows)
     builder = BatchBuilder(
-        block_size=BLOCK, max_batch_tokens=tokens, max_batch_sequences=4, max_model_len=64
+        block_size=BLOCK, max_batch_tokens=tokens, max_batch_sequences=places, max_model_len=64
     )
     queue = [
         sequence(str(i), prompt, answer, **({"prompt_logprobs": 0} if explain else {}))
         for i, (prompt, answer, explain) in enumerate(arrivals)
     ]
-    admitted: list[str] = []
     ended: list[str] = []
     pending = list(zip(queue, pauses, strict=False))
+    passed_over = ""  # who was the oldest, and no part of the last step
     # Every step computes something, and preemption is bounded by how much older ones have to do.
     for step in range(5_000):
         while pending and (pending[0][1] <= step % 4 or not scheduler.running):
@@ -198,23 +155,33 @@ def test_invariants(
             victim = scheduler.running[step % len(scheduler.running)]
             scheduler.remove(victim)
             ended.append(victim.request_id)
-        known = [*scheduler.running, *scheduler.waiting]
-        chunks = scheduler.schedule(budget)
+        known = {*scheduler.running, *scheduler.waiting}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scheduler_module, "SHORT_TOKENS", short)
+            chunks = scheduler.schedule(budget)
         if not chunks:
             assert not known
             if not pending:
                 break
             continue
-        # Nobody is lost, nobody overtakes: running and waiting are still in order of arrival.
-        now = [*scheduler.running, *scheduler.waiting]
-        assert now == known
-        assert [int(seq.request_id) for seq in now] == sorted(int(seq.request_id) for seq in now)
-        # The step keeps its bounds, and the oldest is always part of it.
+        # Nobody is lost, and both lists are in order of arrival.
+        assert {*scheduler.running, *scheduler.waiting} == known
+        assert len(scheduler.running) + len(scheduler.waiting) == len(known)
+        for order in (scheduler.running, scheduler.waiting):
+            assert order == sorted(order, key=lambda seq: int(seq.request_id))
+        # The step keeps its bounds, and the oldest is part of every other step at least: of every
+        # one if it is not cut too small to be shared.
+        now = {c.sequence.request_id for c in chunks}
+        assert len(now) == len(chunks) <= len(scheduler.running) <= places
         assert sum(c.count for c in chunks) <= tokens
-        assert len(chunks) <= len(scheduler.running) <= 4
         assert sum(c.num_logits for c in chunks) <= rows
-        assert scheduler.running[0] in [c.sequence for c in chunks]
-        assert len({c.sequence.request_id for c in chunks}) == len(chunks)
+        oldest = min(known, key=lambda seq: int(seq.request_id)).request_id
+        if oldest in now:
+            passed_over = ""
+        else:
+            assert passed_over != oldest
+            assert min(budget, tokens - len(now), rows - len(now)) < 2
+            passed_over = oldest
         # Blocks: held by one sequence, enough for what is computed, none lost.
         held = [block for seq in scheduler.running for block in seq.blocks]
         assert len(set(held)) == len(held)
@@ -227,10 +194,8 @@ def test_invariants(
             assert len(chunk.sequence.blocks) * BLOCK >= chunk.end
             assert chunk.start <= chunk.logits_from <= chunk.end
         check_batch(builder, chunks)
-        admitted += [c.sequence.request_id for c in chunks if c.sequence.request_id not in admitted]
         ended += [seq.request_id for seq in carry_out(scheduler, chunks)]
     assert sorted(ended, key=int) == [str(i) for i in range(len(queue))]
-    assert admitted == sorted(admitted, key=int)
     assert scheduler.pool.num_free == num_blocks
 
 

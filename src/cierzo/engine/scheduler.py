@@ -1,17 +1,34 @@
-"""Which tokens the next step computes: first come, first served, and nobody waits for ever.
+"""Which tokens the next step computes: half for who came first, half for who is soonest done.
 
 Each step takes one token of every decoding sequence, then fills what is left of its budget with
-chunks of prompts, oldest first. When blocks run out, the youngest sequence gives all of its own
-back and is computed again later; so the oldest can always go on, and in time each is the oldest.
+chunks of prompts. Half of that goes to those with the least left to do, the other half, and what
+the first half leaves, to those who came first. So a small prompt does not wait for the whole of a
+large one, nor a large one for a stream of small ones: each is read after at most twice the tokens
+that it would take if all went by age, and twice those that it would take if all went by size. Of
+equals, the one that came first is read first.
+
+When blocks run out, the youngest sequence gives all of its own back and is computed again later; so
+the oldest can always go on, and in time each is the oldest.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from dataclasses import dataclass
+from operator import attrgetter
 
 from cierzo.engine.block_pool import BlockPool
 from cierzo.engine.sequence import Sequence
+
+# Prompt and answer together: so few are soon over, and may pass where there is little room.
+SHORT_TOKENS = 512
+# One in so many places is kept for the short.
+PLACES_A_SHORT_ONE = 8
+# How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
+# may have a few tokens only is the sooner done.
+ANSWER_TOKENS = 64
+
+_by_age = attrgetter("arrival")
 
 
 @dataclass(slots=True)
@@ -40,10 +57,7 @@ class Chunk:
 
 
 class Scheduler:
-    """Holds every unfinished sequence, running or waiting, in order of arrival.
-
-    Everything in `running` arrived before everything in `waiting`.
-    """
+    """Holds every unfinished sequence, running or waiting, each of the two in order of arrival."""
 
     def __init__(
         self,
@@ -66,8 +80,11 @@ class Scheduler:
         self.max_batch_sequences = max_batch_sequences
         self.max_logits_rows = max_logits_rows
         self.running: list[Sequence] = []
-        self.waiting: deque[Sequence] = deque()
+        self.waiting: list[Sequence] = []
         self.num_preemptions = 0
+        self._num_added = 0
+        self._plan: dict[Sequence, Chunk] = {}  # the step that is being put together
+        self._odd_to_shortest = False
 
     def add(self, sequence: Sequence) -> None:
         """Puts a sequence at the end of the queue.
@@ -79,6 +96,8 @@ class Scheduler:
                 f"{sequence.max_len} tokens need {self._blocks_for(sequence.max_len)} cache "
                 f"blocks, but there are {self.pool.num_blocks}"
             )
+        sequence.arrival = self._num_added
+        self._num_added += 1
         self.waiting.append(sequence)
 
     def share_prompt(self, sequence: Sequence) -> None:
@@ -113,37 +132,19 @@ class Scheduler:
         self._free(sequence)
 
     def schedule(self, prompt_budget: int) -> list[Chunk]:
-        """The chunks of the next step; empty only when there is no sequence at all.
+        """The chunks of the next step; empty only when there is no sequence that is not held.
 
         `prompt_budget` (at least 1) bounds the tokens of prompts, to keep the step short.
         Decoding sequences come first in the result.
         """
-        chunks = self._decodes()
-        tokens = min(prompt_budget, self.max_batch_tokens - len(chunks))
-        rows = self.max_logits_rows - len(chunks)
-        for sequence in [s for s in self.running if s.num_pending > 1]:
-            if tokens == 0 or rows == 0 or sequence not in self.running:  # just preempted
-                return chunks
-            chunk = self._prompt_chunk(sequence, tokens, rows)
-            # Room may have come from sequences that were already in the plan.
-            chunks = [c for c in chunks if c.sequence.blocks]
-            if chunk is None:
-                return chunks
-            chunks.append(chunk)
-            tokens -= chunk.count
-            rows -= chunk.num_logits
-        while tokens > 0 and rows > 0 and self._admit():
-            chunk = self._prompt_chunk(self.running[-1], tokens, rows)
-            if chunk is None:
-                break
-            chunks.append(chunk)
-            tokens -= chunk.count
-            rows -= chunk.num_logits
-        return chunks
+        self._plan = {}
+        self._plan_decodes()
+        if self.waiting or len(self._plan) < len(self.running):
+            self._plan_prompts(prompt_budget)
+        return list(self._plan.values())
 
-    def _decodes(self) -> list[Chunk]:
+    def _plan_decodes(self) -> None:
         """One token of each sequence that has just one to compute."""
-        chunks = []
         index = 0
         while index < len(self.running):  # which gets shorter when blocks run out
             sequence = self.running[index]
@@ -154,8 +155,35 @@ class Scheduler:
             if position < len(sequence.blocks) * self.block_size or self._grow(
                 sequence, position + 1
             ):
-                chunks.append(Chunk(sequence, position, 1, position))
-        return chunks
+                self._plan[sequence] = Chunk(sequence, position, 1, position)
+
+    def _plan_prompts(self, prompt_budget: int) -> None:
+        """Shares what is left of the step between the shortest and the oldest."""
+        tokens = min(prompt_budget, self.max_batch_tokens - len(self._plan))
+        rows = self.max_logits_rows - len(self._plan)
+        reading = (s for s in self.running if s.num_pending > 1)
+        oldest = sorted([*reading, *self._ready()], key=_by_age)
+        # The odd one to each in turn, lest a budget of 1 be always the same one's.
+        odd = self._odd_to_shortest = not self._odd_to_shortest
+        half = (tokens + odd) // 2, (rows + odd) // 2
+        left = self._fill(sorted(oldest, key=_left_to_do), *half)
+        self._fill(oldest, tokens - half[0] + left[0], rows - half[1] + left[1])
+
+    def _fill(self, order: list[Sequence], tokens: int, rows: int) -> tuple[int, int]:
+        """Plans so many more tokens and rows, in this order. How many of them are left."""
+        for sequence in order:
+            if tokens <= 0 or rows <= 0:
+                break
+            if sequence not in self.running and not self._admit(sequence):
+                continue
+            planned = self._plan.get(sequence)
+            had_tokens, had_rows = (planned.count, planned.num_logits) if planned else (0, 0)
+            chunk = self._prompt_chunk(sequence, had_tokens + tokens, had_rows + rows)
+            if chunk is not None:
+                self._plan[sequence] = chunk
+                tokens -= chunk.count - had_tokens
+                rows -= chunk.num_logits - had_rows
+        return tokens, rows
 
     def _prompt_chunk(self, sequence: Sequence, tokens: int, rows: int) -> Chunk | None:
         """As much of what is pending as tokens, rows and blocks allow; None if no block does."""
@@ -173,24 +201,54 @@ class Scheduler:
             logits_from = min(logits_from, end)
         return Chunk(sequence, start, end - start, logits_from)
 
-    def _admit(self) -> bool:
-        """Moves the head of the queue to the running ones, if there is room for all of it.
+    def _ready(self) -> list[Sequence]:
+        """Who waits for nothing but room, and may find a place."""
+        places, places_for_long = self._places(short=True), self._places(short=False)
+        return [
+            sequence
+            for sequence in self.waiting
+            if _may_run(sequence) and (places_for_long or (places and _is_short(sequence)))
+        ]
 
-        Room means blocks for its tokens after those that are promised to running prompts, and one
-        to spare for each running sequence, lest the newcomer be thrown out again at once. Who
-        follows another waits until that one's prompt is computed.
+    def _places(self, *, short: bool) -> int:
+        """Free places. Of those that are kept for the short, the long have none."""
+        free = self.max_batch_sequences - len(self.running)
+        if short or free == 0:
+            return free
+        kept = self.max_batch_sequences // PLACES_A_SHORT_ONE
+        return max(0, free - max(0, kept - sum(map(_is_short, self.running))))
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Lets a waiting sequence run, if there is a place and room for all of it.
+
+        One that would pass the first of the queue must leave it the place that it could have.
         """
-        if not self.waiting or len(self.running) == self.max_batch_sequences:
+        first = next(filter(_may_run, self.waiting))
+        places = self._places(short=_is_short(sequence))
+        if sequence is not first and self._places(short=_is_short(first)):
+            places -= 1
+        if not places or not self._has_room(sequence, first):
             return False
-        head = self.waiting[0]
-        if head.leader is not None:
-            return False
-        promised = sum(self._blocks_for(s.num_tokens) - len(s.blocks) for s in self.running)
-        needed = self._blocks_for(head.num_tokens) - len(head.blocks)
-        if needed + promised + len(self.running) > self.pool.num_free and self.running:
-            return False
-        self.running.append(self.waiting.popleft())
+        self.waiting.remove(sequence)
+        insort(self.running, sequence, key=_by_age)
         return True
+
+    def _has_room(self, sequence: Sequence, first: Sequence) -> bool:
+        """Whether there are blocks for it, after those that are promised to running prompts.
+
+        The first of the queue can have what the younger hold, so nobody who passed it keeps it
+        waiting. Who would pass must leave it what it needs, unless it is short. And one block
+        stays to spare for each running sequence, lest a long one be thrown out again at once.
+        """
+        needed = self._missing(sequence)
+        if sequence is first:
+            older = [s for s in self.running if s.arrival < sequence.arrival]
+            free = self.pool.num_free + sum(len(s.blocks) for s in self.running[len(older) :])
+            return not older or needed + sum(map(self._missing, older)) + len(older) <= free
+        if not _is_short(sequence):
+            needed += self._missing(first) + len(self.running)
+        free = self.pool.num_free
+        return needed <= free and needed + sum(map(self._missing, self.running)) <= free
 
     def _grow(self, sequence: Sequence, num_positions: int) -> bool:
         """Gives a sequence blocks for so many positions, taking them from younger ones if it must.
@@ -201,7 +259,7 @@ class Scheduler:
         missing = self._blocks_for(num_positions) - len(sequence.blocks)
         for _ in range(missing):
             while self.pool.num_free == 0:
-                if self._take_from_waiting():
+                if self._take_from_waiting(sequence):
                     continue
                 youngest = self.running[-1]
                 if youngest is sequence:
@@ -210,26 +268,49 @@ class Scheduler:
             sequence.blocks.append(self.pool.take())
         return True
 
-    def _take_from_waiting(self) -> bool:
+    def _take_from_waiting(self, taker: Sequence) -> bool:
         """Frees the blocks of the youngest that holds some without running; False for none."""
         for sequence in reversed(self.waiting):
-            if sequence.blocks:
+            if sequence.blocks and sequence.arrival > taker.arrival:
                 self._free(sequence)
                 sequence.num_computed = sequence.num_cached = 0
                 return True
         return False
 
     def _preempt(self, sequence: Sequence) -> None:
-        """Puts the youngest running sequence back to the head of the queue, without its blocks."""
+        """Puts the youngest running sequence back into the queue, without its blocks."""
         self.running.pop()
+        self._plan.pop(sequence, None)
         self._free(sequence)
         sequence.num_computed = 0
-        self.waiting.appendleft(sequence)
+        insort(self.waiting, sequence, key=_by_age)
         self.num_preemptions += 1
 
     def _free(self, sequence: Sequence) -> None:
         self.pool.release(sequence.blocks)
         sequence.blocks = []
 
+    def _missing(self, sequence: Sequence) -> int:
+        """Blocks that its tokens of now still need."""
+        return self._blocks_for(sequence.num_tokens) - len(sequence.blocks)
+
     def _blocks_for(self, num_positions: int) -> int:
         return -(-num_positions // self.block_size)
+
+
+def _may_run(sequence: Sequence) -> bool:
+    """Who follows another waits until that one's prompt is read."""
+    return sequence.leader is None and not sequence.held
+
+
+def _is_short(sequence: Sequence) -> bool:
+    return sequence.max_len <= SHORT_TOKENS
+
+
+def _left_to_do(sequence: Sequence) -> tuple[int, int]:
+    """What the shortest have least of; of equals the first come has. An answer under way, of
+    which a grammar forced some tokens, is as good as done."""
+    pending = sequence.num_pending
+    if pending > sequence.num_generated:
+        pending += min(sequence.max_len - sequence.num_tokens, ANSWER_TOKENS)
+    return pending, sequence.arrival

@@ -18,7 +18,9 @@ class Sequence:
     """
 
     __slots__ = (
+        "arrival",
         "blocks",
+        "held",
         "last_token",
         "leader",
         "max_len",
@@ -46,12 +48,14 @@ class Sequence:
         """`max_len` bounds prompt and answer together, whatever `params.max_tokens` says."""
         self.request_id = request_id
         self.params = params
+        self.arrival = 0  # the scheduler numbers them as they come
         self.num_prompt = len(prompt)
         self.max_len = min(max_len, self.num_prompt + params.max_tokens)
         self.tokens: npt.NDArray[np.int32] = np.empty(self.max_len, dtype=np.int32)
         self.tokens[: self.num_prompt] = prompt
         self.num_tokens = self.num_prompt
         self.last_token = int(prompt[-1])
+        self.held = False  # something else must be known before it can go on
         self.num_computed = 0
         self.num_cached = 0  # of the prompt, found in the cache instead of computed
         self.prompt_read = False  # the whole prompt has been through the model
@@ -68,8 +72,8 @@ class Sequence:
 
     @property
     def num_pending(self) -> int:
-        """Tokens that the model has yet to see."""
-        return self.num_tokens - self.num_computed
+        """Tokens that the model may see now, and has not."""
+        return 0 if self.held else self.num_tokens - self.num_computed
 
     @property
     def wants_prompt_logprobs(self) -> bool:
