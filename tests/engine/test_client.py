@@ -246,11 +246,11 @@ def test_an_engine_that_cannot_come_back_is_dead(long_model: Path, tmp_path: Pat
             os.kill(client.info.pid, signal.SIGKILL)
             with pytest.raises(EngineError, match="died"):
                 await task
-            with pytest.raises(EngineError, match="failed 3 times"):
+            with pytest.raises(EngineError, match="could not be started in 3 attempts"):
                 await complete(client, [5])  # waits for the restart, which fails
             assert "model.gguf" in await dead
             assert client.status.state == "dead"
-            with pytest.raises(EngineError, match="failed 3 times"):
+            with pytest.raises(EngineError, match="could not be started in 3 attempts"):
                 await complete(client, [5])
 
     asyncio.run(main())

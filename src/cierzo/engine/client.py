@@ -17,6 +17,7 @@ from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
 from cierzo.engine.messages import (
     Abort,
     Add,
+    Beat,
     CompileResult,
     EngineInfo,
     EngineLaunch,
@@ -25,7 +26,6 @@ from cierzo.engine.messages import (
     LoadFailed,
     Loading,
     Outputs,
-    Ping,
     Pong,
     Ready,
     SetVocabulary,
@@ -36,12 +36,13 @@ from cierzo.engine.messages import (
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.status import EngineState, EngineStatus
 from cierzo.engine.turnover import Turnover
+from cierzo.engine.watchdog import Watchdog
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.vocabulary import TokenBytes
 
-_PING_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS = 0.5
-_LONGEST_BACKOFF_SECONDS = 30.0
+_LONGEST_BACKOFF_SECONDS = 30.0  # between attempts to start an engine that does not
+_LONGEST_PAUSE_SECONDS = 5.0  # after deaths of engines that did start
 _STABLE_SECONDS = 60.0  # an engine that ran so long is not the one that kept failing
 
 
@@ -62,9 +63,10 @@ class EngineClient:
     """Starts the engine process, feeds it requests, and keeps it alive.
 
     Belongs to the event loop that `start` ran on. An engine that dies, or leaves pings unanswered
-    for `watchdog_seconds`, is killed and started again. Requests that it had taken in end with
-    `EngineError`; those that it cannot have seen, and new ones, are given to its successor. After
-    `max_restarts` failures with no stable run between them the state is "dead" for good.
+    for `watchdog_seconds`, is killed and started again, however often. Requests that it had taken
+    in end with `EngineError`; those that it cannot have seen, and new ones, are given to its
+    successor, but to no more than one. Only when no engine can be started any more, in
+    `max_restarts` more attempts after the first, is the state "dead" for good.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class EngineClient:
     ) -> None:
         self._launch = launch
         self._watchdog_seconds = watchdog_seconds
+        self._watchdog = Watchdog(watchdog_seconds)
         self._load_seconds = load_seconds
         self._max_restarts = max_restarts
         self._command = command
@@ -89,7 +92,6 @@ class EngineClient:
         self._vocabulary: TokenBytes | None = None
         self._compile_calls = CompileCalls()
         self._turnover = Turnover()
-        self._ping = self._pong = 0
         self._restarts = 0
         self._supervisor: asyncio.Task[None] | None = None
         self._stopping = False
@@ -241,7 +243,7 @@ class EngineClient:
         return request
 
     def _send(self, connection: Connection, request: _Request) -> None:
-        request.sent_after_ping = self._ping
+        request.sent_after_ping = self._watchdog.ping
         connection.send(request.add)
 
     def _forget(self, request_id: str) -> None:
@@ -271,9 +273,10 @@ class EngineClient:
                     self._forget(output.request_id)
         elif isinstance(message, CompileResult):
             self._compile_calls.receive(message)
-        elif isinstance(message, Pong):
-            self._pong = message.serial
-            self._stats = message.stats
+        elif isinstance(message, Beat | Pong):
+            self._watchdog.hear(message)
+            if isinstance(message, Pong):
+                self._stats = message.stats
 
     async def _load(self) -> Connection:
         """Starts a process and waits until it is ready. Raises EngineError, leaving none behind."""
@@ -311,7 +314,7 @@ class EngineClient:
             closing.cancel()
         self._info = info
         self._stats = EngineStats(free_blocks=info.num_blocks, num_blocks=info.num_blocks)
-        self._ping = self._pong = 0
+        self._watchdog = Watchdog(self._watchdog_seconds)
         self._connection = connection
         if self._vocabulary is not None:
             connection.send(SetVocabulary(self._vocabulary))
@@ -321,34 +324,36 @@ class EngineClient:
         return connection
 
     async def _supervise(self, connection: Connection) -> None:
-        """Watches the engine, and replaces it when it fails, until it fails too often."""
-        failures = 0
+        """Watches the engine, and replaces it when it fails, until none can be started."""
+        deaths = 0
         while True:
             began = time.monotonic()
             reason = await self._watch(connection)
             self._lose(reason)
-            failures = 1 if time.monotonic() - began > _STABLE_SECONDS else failures + 1
+            deaths = 1 if time.monotonic() - began > _STABLE_SECONDS else deaths + 1
+            self._set("restarting", reason)
+            # Whatever kills engines may be a request: its sender must not end the server.
+            await _back_off(deaths, _LONGEST_PAUSE_SECONDS)
+            failures = 0
             while True:
-                if failures > self._max_restarts:
-                    self._give_up(reason)
-                    return
-                self._set("restarting", reason)
-                if failures > 1:
-                    pause = _FIRST_BACKOFF_SECONDS * 2.0 ** (failures - 2)
-                    await asyncio.sleep(min(pause, _LONGEST_BACKOFF_SECONDS))
                 try:
                     connection = await self._load()
                     self._restarts += 1
                     break
                 except EngineError as error:
                     reason = f"restarting the engine failed: {error}"
-                    failures += 1
+                failures += 1
+                if failures > self._max_restarts:
+                    self._give_up(failures, reason)
+                    return
+                self._set("restarting", reason)
+                await _back_off(failures, _LONGEST_BACKOFF_SECONDS)
 
     async def _watch(self, connection: Connection) -> str:
         """Returns how the engine failed, once it has and is gone; ends it when cancelled."""
         kindly = False
         try:
-            return await self._until_it_fails(connection)
+            return await self._watchdog.until_it_fails(connection)
         except asyncio.CancelledError:
             connection.send(Shutdown())
             kindly = True
@@ -357,32 +362,11 @@ class EngineClient:
             self._connection = None
             await connection.end(kindly=kindly)
 
-    async def _until_it_fails(self, connection: Connection) -> str:
-        """Pings the engine, and returns what is wrong with it when something is.
-
-        Silence is counted in waits that this event loop itself got through, so that a loop or a
-        machine that stood still does not blame the engine.
-        """
-        interval = min(_PING_SECONDS, self._watchdog_seconds / 4)
-        silent = 0.0
-        while silent < self._watchdog_seconds:
-            if self._pong == self._ping:
-                silent = 0.0
-                self._ping += 1
-                connection.send(Ping(self._ping))
-            try:
-                await asyncio.wait_for(connection.closed.wait(), interval)
-            except TimeoutError:
-                silent += interval
-            else:
-                return f"the engine process died: {await connection.end(kindly=True)}"
-        return f"the engine hung: it did not answer for {self._watchdog_seconds:g} s"
-
     def _lose(self, reason: str) -> None:
         """Ends the requests that the failed engine had; keeps those that it cannot have seen."""
         self._compile_calls.fail(reason)
         for request_id, request in list(self._requests.items()):
-            seen = request.begun or self._pong > request.sent_after_ping
+            seen = request.begun or self._watchdog.pong > request.sent_after_ping
             if seen or request.resent:
                 request.items.put_nowait(
                     EngineError(f"{reason}; it is being restarted, please send the request again")
@@ -390,8 +374,15 @@ class EngineClient:
                 self._forget(request_id)
             request.resent = True
 
-    def _give_up(self, reason: str) -> None:
-        detail = f"the engine failed {self._max_restarts + 1} times; the last time, {reason}"
+    def _give_up(self, attempts: int, reason: str) -> None:
+        detail = f"the engine could not be started in {attempts} attempts; the last time, {reason}"
         self._set("dead", detail)
         self._fail_all(EngineError(detail))
         self._gone.set()
+
+
+async def _back_off(failures: int, longest: float) -> None:
+    """Waits, each time longer, but not after the first failure."""
+    if failures > 1:
+        # The exponent is bounded, too: there may be any number of failures.
+        await asyncio.sleep(min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 2, 16), longest))

@@ -7,18 +7,25 @@ what follows a choice that made a checked value invalid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cierzo.grammar.pattern import MatchError
 from cierzo.grammar.search import RESTART, Search
 from cierzo.grammar.vocabulary import WHITE_SPACE, Mask, Vocabulary
 
 if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled
     from cierzo.grammar.verifier import Violation
+
+# Work that may be spent on verifying an answer, and on reading it anew: so much, and more with each
+# of its tokens, those that were taken back too. Whether an answer is found depends on it alone.
+WORK_PER_TOKEN = 1_000  # a quarter of a millisecond, which the model takes for it in any case
+WORK_TO_READ = 50  # a token anew
 
 
 class ConstraintError(RuntimeError):
@@ -34,15 +41,21 @@ class Change:
 
 
 class Constrained:
-    """The state of one sequence's constraint. Calls for masks may come from another thread, but
-    never two at once, and none while a token is accepted."""
+    """The state of one sequence's constraint. `fill_mask` and `settle` may be called on other
+    threads, but never two calls at once."""
 
     def __init__(self, compiled: Compiled, vocabulary: Vocabulary) -> None:
         constraint = compiled.constraint
         self._matcher = compiled.matcher
         self._fresh: Any = compiled.matcher.deep_copy() if compiled.verifiers else None
         self._verifiers = compiled.verifiers
+        self._work = compiled.work
         self._vocabulary = vocabulary
+        self.mask: Mask = np.zeros(vocabulary.num_words, dtype=np.uint32)
+        self.mask_ready = False  # whether it is the next token's
+        self.mask_seconds = 0.0  # that masks took in all
+        self.pauses = 0  # that checks made in all
+        self.abandoned = False  # nobody wants any more of it
         self._trigger = constraint.trigger
         self._trims = constraint.trims
         self._may_begin_in_space = bool(constraint.prefix)
@@ -54,6 +67,7 @@ class Constrained:
         self._choices: list[int] = []  # after the floor: tokens that could have been others
         self._bans: dict[int, list[int]] = {}  # by place: what made the answer invalid
         self._captures = 0  # values of rules seen so far
+        self._unverified: tuple[int, list[tuple[str, bytes]]] | None = None  # for `settle`
         self._search = Search()
         self.final = 0  # tokens of the answer that stand for good
         self.ended = False  # nothing may follow
@@ -67,8 +81,9 @@ class Constrained:
     def _begins_text(self) -> bool:
         return self._trims and not self._tokens and not self._may_begin_in_space
 
-    def fill_mask(self, mask: Mask) -> None:
+    def fill_mask(self) -> None:
         """Writes which tokens may come next. The interpreter lock is free most of the time."""
+        mask = self.mask
         if not self._active:
             np.invert(self._vocabulary.starting_in_space, out=mask)
             return
@@ -78,8 +93,13 @@ class Constrained:
         if self._verifiers:
             self._allowed = int(np.bitwise_count(mask).sum())
 
-    def accept(self, token: int) -> Change:
-        """Takes a token that was sampled. Raises ConstraintError if the answer cannot go on."""
+    def accept(self, token: int) -> Change | None:
+        """Takes a token that was sampled. Raises ConstraintError if the answer cannot go on.
+
+        None: a value has become complete that must be verified. `settle` does, and has the change.
+        """
+        self.mask_ready = False
+        self._work.grant(WORK_PER_TOKEN)
         place = len(self._tokens)
         self._tokens.append(token)
         if not self._active:
@@ -112,12 +132,33 @@ class Constrained:
         self._begun = self._floor = self.final = len(self._tokens)
         return keep
 
-    def _settle(self, keep: int) -> Change:
-        """Verifies what is complete and adds what is forced, until a choice is to be made."""
+    def settle(self, pause: Callable[[], None] | None = None) -> Change:
+        """Verifies values, which may take long, and goes on from there as `accept` does.
+
+        `pause` is called every few milliseconds.
+        """
+        self._work.pause = pause
+        try:
+            while self._unverified is not None:
+                keep, values = self._unverified
+                self._unverified = None
+                at = self._verify(values)
+                if at is not None:
+                    return Change(min(keep, at))
+                change = self._settle(keep)
+                if change is not None:
+                    return change
+            raise RuntimeError("there is nothing to settle")
+        finally:
+            self._work.pause = None
+
+    def _settle(self, keep: int) -> Change | None:
+        """Adds what is forced, until a choice is to be made, or there are values to verify."""
         while True:
-            at = self._verify()
-            if at is not None:
-                return Change(min(keep, at))
+            values = self._values()
+            if values:
+                self._unverified = keep, values
+                return None
             if self._matcher.is_stopped():
                 self._check()
                 self.ended = True
@@ -155,23 +196,23 @@ class Constrained:
         self._tokens[place : place + len(text)] = found
         return 1
 
-    def _verify(self) -> int | None:
-        """Checks the values that have become complete.
-
-        None if they are valid; if not, how many tokens are left after some were taken back.
-        """
+    def _values(self) -> list[tuple[str, bytes]]:
+        """Values that have become complete and must be verified, each with its rule."""
         if not self._verifiers:
-            return None
+            return []
         captures = self._matcher.get_captures()
         new, self._captures = captures[self._captures :], len(captures)
-        for rule, value in new:
-            verifier = self._verifiers.get(rule)
-            if verifier is None:
-                continue
-            violation = verifier.violation(value)
+        return [(rule, value) for rule, value in new if rule in self._verifiers]
+
+    def _verify(self, values: list[tuple[str, bytes]]) -> int | None:
+        """None if the values are valid; if not, how many tokens are left after some were taken
+        back."""
+        for rule, value in values:
+            violation = self._verifiers[rule].violation(value)
             if violation is not None:
                 return self._rewind(value, violation)
             self._floor = self.final = len(self._tokens)
+            self._fresh = self._matcher.deep_copy()
             self._choices.clear()
             self._bans.clear()
             self._search = Search()
@@ -179,6 +220,7 @@ class Constrained:
 
     def _rewind(self, value: bytes, violation: Violation) -> int:
         """Takes back what follows the choice that is to be made again, and bans what it was."""
+        self._spend(WORK_TO_READ * (len(self._tokens) - self._floor), violation)
         offsets = [0]  # where tokens after the floor begin in their text
         for token in self._tokens[self._floor :]:
             offsets.append(offsets[-1] + len(self._vocabulary.bytes_of((token,))))
@@ -207,10 +249,20 @@ class Constrained:
         del self._tokens[place:]
         # Not `rollback`: after it, a capture that is one lexeme still holds what was taken back.
         self._matcher = self._fresh.deep_copy()
-        self._matcher.consume_tokens(self._tokens[self._begun :])
+        for token in self._tokens[self._floor :]:  # one by one: others may want the interpreter
+            self._matcher.consume_token(token)
         self._check()
         self._captures = len(self._matcher.get_captures())
         return place
+
+    def _spend(self, amount: int, violation: Violation) -> None:
+        try:
+            self._work.spend(amount)
+        except MatchError as error:
+            raise ConstraintError(
+                "no answer was found that is valid under the schema within the work that is done "
+                f"for one; the last attempt: {violation.message[:200]}"
+            ) from error
 
     def _consume(self, token: int) -> None:
         self._matcher.consume_token(token)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as AbstractSequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -14,14 +13,15 @@ import numpy.typing as npt
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
 from cierzo.engine.batch_builder import BatchBuilder
+from cierzo.engine.beside import Beside
 from cierzo.engine.block_pool import BlockPool
+from cierzo.engine.checks import Check
 from cierzo.engine.constrained import Constrained, ConstraintError
 from cierzo.engine.errors import PromptTooLong, QueueFull
-from cierzo.engine.masks import MaskWorker
 from cierzo.engine.messages import EngineStats, FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.pacing import Pacer
-from cierzo.engine.request import Request
-from cierzo.engine.sampler import NO_MASKS, NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
+from cierzo.engine.request import Request, Taken
+from cierzo.engine.sampler import NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduler import Chunk, Scheduler
 from cierzo.engine.sequence import Sequence
@@ -96,7 +96,6 @@ class Engine:
         self._runner = runner
         self._eos = frozenset(eos_token_ids)
         self._max_active = settings.max_batch_sequences + settings.max_queue
-        self._max_batch_sequences = settings.max_batch_sequences
         self.vocab_size = runner.config.vocab_size
         # A sequence longer than the whole cache could never run.
         self.max_model_len = min(runner.max_model_len, runner.num_blocks * runner.block_size)
@@ -118,7 +117,8 @@ class Engine:
         self._sampler = Sampler(self.vocab_size)
         self._active: dict[str, Request] = {}
         self.grammars: GrammarCompiler | None = None  # once the vocabulary is known
-        self._masks: MaskWorker | None = None
+        self.beside = Beside(settings.max_batch_sequences)
+        self._stalled = False  # the last step found all requests held
         # Shown each step's batch and logits before they are used: for measuring quality.
         self.observer: Callable[[Batch, Logits], None] | None = None
         self._requests = self._finished = self._aborted = self._failed = 0
@@ -133,7 +133,6 @@ class Engine:
         from cierzo.grammar.compiler import GrammarCompiler
 
         vocabulary = Vocabulary(source, self.vocab_size).build()
-        self._masks = MaskWorker(self._max_batch_sequences, vocabulary.num_words)
         self.grammars = GrammarCompiler(vocabulary)
 
     def add(
@@ -179,6 +178,7 @@ class Engine:
             self._scheduler.follow(sequence)
         self._active[request_id] = request
         self._requests += 1
+        self._stalled = False
 
     def _constrained(self, params: SamplingParams, compiled: Compiled | None) -> Constrained | None:
         if params.constraint is None:
@@ -195,27 +195,43 @@ class Engine:
         if active is None:
             return False
         self._scheduler.remove(active.sequence)
+        self.beside.drop(active)
         self._aborted += 1
+        self._stalled = False
         return True
 
     def has_work(self) -> bool:
         """Whether a step would do anything."""
         return bool(self._active)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether a step would find all requests held by what is done beside it."""
+        return self._stalled and not self.beside.has_news
+
     def step(self) -> list[StepOutput]:
         """Computes one step; at most one output a request, none for the middle of a prompt."""
         started = time.perf_counter()
+        if self.stalled:
+            self.beside.wait()
+        outputs = [self._settle(request, check) for request, check in self.beside.news()]
         running = self._scheduler.running
         decoding = any(sequence.num_pending == 1 for sequence in running)
         chunks = self._scheduler.schedule(self._pacer.prompt_budget(others_decode=decoding))
-        if not chunks:
-            return []
+        self._stalled = not chunks and not outputs and self.beside.holds
+        if chunks:
+            outputs += self._compute(chunks, started)
+        return [output for output in outputs if output is not None]
+
+    def _compute(self, chunks: list[Chunk], started: float) -> list[StepOutput | None]:
+        """What the model makes of chunks."""
         batch = self._builder.build(chunks)
-        slots, masks_done = self._begin_masks(chunks)
+        masked = self._want_masks(chunks)
+        self.beside.begin_masks(masked)
         logits = self._runner.run(batch)
         if self.observer is not None:
             self.observer(batch, logits)
-        outputs = self._take(chunks, logits, slots, masks_done)
+        outputs = self._take(chunks, logits, masked)
         seconds = time.perf_counter() - started
         self._pacer.observe(sum(c.count for c in chunks if c.count > 1), seconds)
         self._computed_tokens += len(batch.token_ids)
@@ -243,27 +259,20 @@ class Engine:
             step_seconds=self._step_seconds,
         )
 
-    def _begin_masks(self, chunks: list[Chunk]) -> tuple[dict[str, int], Future[None] | None]:
-        """Starts computing the masks that the step will need: their places by request."""
-        wanting: dict[str, Constrained] = {}
-        for chunk in chunks:
-            request = self._active[chunk.sequence.request_id]
-            if request.wants_mask and chunk.end == chunk.sequence.num_tokens:
-                assert request.constrained is not None
-                wanting[chunk.sequence.request_id] = request.constrained
-        if not wanting or self._masks is None:
-            return {}, None
-        slots = {request_id: slot for slot, request_id in enumerate(wanting)}
-        return slots, self._masks.begin(list(wanting.values()))
+    def _want_masks(self, chunks: list[Chunk]) -> list[Request]:
+        """Requests whose next token will be sampled under a mask."""
+        requests = [
+            self._active[chunk.sequence.request_id]
+            for chunk in chunks
+            if chunk.end == chunk.sequence.num_tokens
+        ]
+        return [request for request in requests if request.wants_mask]
 
     def _take(
-        self,
-        chunks: list[Chunk],
-        logits: Logits,
-        slots: dict[str, int],
-        masks_done: Future[None] | None,
-    ) -> list[StepOutput]:
+        self, chunks: list[Chunk], logits: Logits, masked: list[Request]
+    ) -> list[StepOutput | None]:
         """Notes what is computed now, and gives each sequence what it wants of the logits."""
+        masks, slots, late = self.beside.rows(masked)
         outputs: list[StepOutput | None] = []
         due: list[tuple[Request, Pieces]] = []  # whose next token is to be chosen
         rows: list[int] = []
@@ -291,22 +300,24 @@ class Engine:
                 outputs.append(self._finish(request, "length", pieces))
             elif request.forced:
                 outputs.append(self._take_forced(request, logits, row - 1, pieces))
+            elif sequence.request_id in late:
+                sequence.num_computed -= 1  # once more, for the logits
+                self.beside.hold_late(request)
+                outputs.append(request.output(None, pieces))
             else:
                 due.append((request, pieces))
                 rows.append(row - 1)
-        if masks_done is not None:
-            masks_done.result()
         if rows:
             tokens = self._sampler.choose(
                 logits,
                 rows,
                 [request.state for request, _ in due],
-                self._masks.masks if self._masks is not None else NO_MASKS,
+                masks,
                 [slots.get(request.sequence.request_id, -1) for request, _ in due],
             )
             for (request, pieces), token in zip(due, tokens, strict=True):
                 outputs.append(self._advance(request, token, pieces))
-        return [output for output in outputs if output is not None]
+        return outputs
 
     def _explain(self, chunk: Chunk, logits: Logits, first_row: int) -> Pieces:
         """Log-probabilities of the prompt tokens that follow the chunk's logits."""
@@ -340,13 +351,27 @@ class Engine:
     ) -> StepOutput | None:
         """Adds a token to a sequence, and ends it if that was its last."""
         try:
-            finish, added = request.take(token, score)
+            taken = request.take(token, score)
         except ConstraintError as error:
             return self._fail(request, str(error), no_answer=True)
-        self._generated_tokens += added
-        if finish is None:
+        except Exception as error:  # a defect ends this answer alone
+            return self._fail(request, f"{type(error).__name__}: {error}"[:300])
+        if taken is None:
+            self.beside.check(request)
             return request.output(None, pieces)
-        return self._finish(request, finish, pieces)
+        return self._go_on(request, taken, pieces)
+
+    def _settle(self, request: Request, check: Check) -> StepOutput | None:
+        """Goes on with a sequence whose values were verified, or ends it."""
+        if check.change is None:
+            return self._fail(request, str(check.error), no_answer=True)
+        return self._go_on(request, request.settled(check.change), None)
+
+    def _go_on(self, request: Request, taken: Taken, pieces: Pieces) -> StepOutput | None:
+        self._generated_tokens += taken.added
+        if taken.finish is None:
+            return request.output(None, pieces)
+        return self._finish(request, taken.finish, pieces)
 
     def _finish(self, request: Request, reason: FinishReason, pieces: Pieces) -> StepOutput | None:
         """Forgets a sequence; its last output."""

@@ -141,7 +141,7 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ping(msgspec.Struct, frozen=True, tag=True):
-    """Answered by the engine's loop between two steps, so that a hung step is seen."""
+    """Answered twice: with `Beat` by the process, with `Pong` by its loop between two steps."""
 
     serial: int
 
@@ -187,6 +187,12 @@ class Outputs(msgspec.Struct, frozen=True, tag=True):
     stats: EngineStats
 
 
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """Answer to the ping of that serial, at once: the process is alive, whatever it is at."""
+
+    serial: int
+
+
 class Pong(msgspec.Struct, frozen=True, tag=True):
     """Answer to the ping of that serial: every earlier message has been taken in."""
 
@@ -194,7 +200,7 @@ class Pong(msgspec.Struct, frozen=True, tag=True):
     stats: EngineStats
 
 
-FromEngine: TypeAlias = Loading | Ready | LoadFailed | CompileResult | Outputs | Pong
+FromEngine: TypeAlias = Loading | Ready | LoadFailed | CompileResult | Outputs | Beat | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 

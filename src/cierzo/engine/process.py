@@ -1,12 +1,13 @@
 """The engine process: loads a model, then runs steps and answers the client until told to end.
 
 Started by `connection.py` as `python -m cierzo.engine.process FD`, where FD is its end of a
-socket pair. A thread reads the socket into a queue; everything else happens in the loop, so that
-a ping is answered only by a loop that still turns.
+socket pair. A thread reads the socket into a queue, and answers pings for the process; everything
+else happens in the loop, which answers them too, between two steps.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -27,6 +28,7 @@ from cierzo.engine.loading import LoadError, load
 from cierzo.engine.messages import (
     Abort,
     Add,
+    Beat,
     Compile,
     CompileResult,
     FromEngine,
@@ -48,10 +50,20 @@ from cierzo.engine.messages import (
 if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled
 
-# Messages from the client, and what the worker has done.
-Inbox: TypeAlias = "queue.SimpleQueue[ToEngine | Prepared | CompileResult]"
+
+class _Woken:
+    """Something that a stalled engine waits for has happened."""
+
+
+# Messages from the client, and what threads have done.
+Inbox: TypeAlias = "queue.SimpleQueue[ToEngine | Prepared | CompileResult | _Woken]"
+
+Send: TypeAlias = "Callable[[FromEngine], None]"
 
 _READ_BYTES = 1 << 18
+# A thread that computes in Python keeps the others from it so long at most. The loop takes the
+# interpreter up several times a step.
+_SWITCH_SECONDS = 0.001
 _PR_SET_PDEATHSIG = 1
 
 
@@ -61,9 +73,17 @@ def main() -> NoReturn:
     _outlive_nothing()
     connection = socket.socket(fileno=int(sys.argv[1]))
     inbox: Inbox = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
+    lock = threading.Lock()
+
+    def send(message: FromEngine) -> None:
+        frame = encode_frame(message)
+        with lock:
+            connection.sendall(frame)
+
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    threading.Thread(target=_read, args=(connection, inbox, send), daemon=True).start()
     try:
-        _serve(connection, inbox)
+        _serve(inbox, send)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)  # the client is gone
 
@@ -80,7 +100,7 @@ def _outlive_nothing() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _read(connection: socket.socket, inbox: Inbox) -> None:
+def _read(connection: socket.socket, inbox: Inbox, send: Send) -> None:
     """Moves messages from the socket to the queue; ends the process with the connection."""
     reader = reads_to_engine()
     while True:
@@ -93,13 +113,13 @@ def _read(connection: socket.socket, inbox: Inbox) -> None:
         for message in reader.feed(data):
             if isinstance(message, Shutdown):
                 os._exit(0)
+            if isinstance(message, Ping):
+                with contextlib.suppress(OSError):  # which is seen when reading
+                    send(Beat(message.serial))
             inbox.put(message)
 
 
-def _serve(connection: socket.socket, inbox: Inbox) -> NoReturn:
-    def send(message: FromEngine) -> None:
-        connection.sendall(encode_frame(message))
-
+def _serve(inbox: Inbox, send: Send) -> NoReturn:
     start = inbox.get()
     if not isinstance(start, Start):
         raise TypeError(f"the first message must be Start, not {type(start).__name__}")
@@ -112,7 +132,7 @@ def _serve(connection: socket.socket, inbox: Inbox) -> NoReturn:
     loop = _Loop(engine, inbox)
     while True:
         refused, changed = loop.read(send)
-        outputs = engine.step()
+        outputs = [] if engine.stalled else engine.step()
         if outputs or refused or changed:
             send(Outputs((*refused, *outputs), engine.stats()))
 
@@ -124,8 +144,10 @@ class _Loop:
         self._engine = engine
         self._inbox = inbox
         self._compiling = CompileWorker(engine, inbox.put)
+        woken = _Woken()
+        engine.beside.on_progress = lambda: inbox.put(woken)
 
-    def read(self, send: Callable[[FromEngine], None]) -> tuple[list[StepOutput], bool]:
+    def read(self, send: Send) -> tuple[list[StepOutput], bool]:
         """Takes messages in, and waits for them while there is nothing to compute.
 
         Gives the requests that were refused, and whether any was dropped: what the client shall
@@ -134,7 +156,7 @@ class _Loop:
         engine = self._engine
         refused: list[StepOutput] = []
         changed = False
-        while not refused and (not engine.has_work() or not self._inbox.empty()):
+        while not refused and (not engine.has_work() or engine.stalled or not self._inbox.empty()):
             message = self._inbox.get()
             if isinstance(message, Add):
                 if not self._compiling.prepare(message):
@@ -146,11 +168,11 @@ class _Loop:
                 changed = engine.abort(message.request_id) or dropped or changed
                 if changed and not engine.has_work():
                     break
-            else:
+            elif not isinstance(message, _Woken):
                 self._serve(message, send)
         return refused, changed
 
-    def _serve(self, message: ToEngine | CompileResult, send: Callable[[FromEngine], None]) -> None:
+    def _serve(self, message: ToEngine | CompileResult, send: Send) -> None:
         """What concerns no request."""
         if isinstance(message, Ping):
             send(Pong(message.serial, self._engine.stats()))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence as AbstractSequence
+from dataclasses import dataclass
 
-from cierzo.engine.constrained import Constrained
+from cierzo.engine.constrained import Change, Constrained
 from cierzo.engine.messages import FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.sampler import SamplerState
 from cierzo.engine.sequence import Sequence
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of a token: why the answer ends with it, if it does, and tokens added in all."""
+
+    finish: FinishReason | None
+    added: int
+
+
 class Request:
     """A sequence with its sampler and constraint. Tokens are given out once they are final."""
 
-    __slots__ = ("_emitted", "_scores", "constrained", "forced", "sequence", "state")
+    __slots__ = ("_emitted", "_scores", "_token", "constrained", "forced", "sequence", "state")
 
     def __init__(
         self, sequence: Sequence, state: SamplerState, constrained: Constrained | None
@@ -26,6 +35,7 @@ class Request:
         self.forced: deque[int] = deque()
         self._scores: list[TokenLogprobs] = []  # of the answer's tokens, if asked for
         self._emitted = 0  # tokens of the answer given out
+        self._token = -1  # sampled last, under a constraint
 
     @property
     def wants_scores(self) -> bool:
@@ -37,11 +47,11 @@ class Request:
         """Whether the next token is to be sampled under a mask."""
         return self.constrained is not None and not self.forced and self.constrained.needs_mask
 
-    def take(self, token: int, score: TokenLogprobs | None) -> tuple[FinishReason | None, int]:
+    def take(self, token: int, score: TokenLogprobs | None) -> Taken | None:
         """Adds a token that was chosen, or was first in `forced`.
 
-        Gives the reason if the answer ends with it, and how many tokens were added in all. Raises
-        ConstraintError if the answer cannot go on.
+        None: what follows from it is to be found out by `constrained.settle`; then `settled`.
+        Raises ConstraintError if the answer cannot go on.
         """
         sequence = self.sequence
         was_forced = bool(self.forced)
@@ -51,16 +61,22 @@ class Request:
         sequence.append(token)
         if score is not None:
             self._scores.append(score)
+        if self.constrained is None or was_forced:
+            return Taken(self._ending(token), 1)
+        self._token = token
+        change = self.constrained.accept(token)
+        return None if change is None else self.settled(change)
+
+    def settled(self, change: Change) -> Taken:
+        """Does what follows from the token that was added last."""
         added = 1
-        if self.constrained is not None and not was_forced:
-            change = self.constrained.accept(token)
-            if change.keep < sequence.num_generated:
-                self._take_back(change.keep)
-            if self.wants_scores:
-                self.forced.extend(change.append)
-            else:
-                added += self._append(change.append)
-        return self._ending(token), added
+        if change.keep < self.sequence.num_generated:
+            self._take_back(change.keep)
+        if self.wants_scores:
+            self.forced.extend(change.append)
+        else:
+            added += self._append(change.append)
+        return Taken(self._ending(self._token), added)
 
     def output(
         self, finish: FinishReason | None, prompt_logprobs: tuple[TokenLogprobs, ...] | None

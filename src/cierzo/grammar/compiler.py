@@ -10,11 +10,14 @@ import llguidance
 
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError
+from cierzo.grammar.pattern import Work
 from cierzo.grammar.schema.compiling import limits as parser_limits
+from cierzo.grammar.validation import Unverifiable
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import Vocabulary
 
 KEPT = 64  # grammars that were checked and whose request has not come yet
+FIRST_WORK = 4_000_000  # about a second; an answer is granted more as it grows
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Compiled:
     constraint: Constraint
     matcher: llguidance.LLMatcher
     verifiers: dict[str, Verifier]  # by rule
+    work: Work  # that verifying may take, and whatever else is done again and again
 
 
 class GrammarCompiler:
@@ -71,8 +75,12 @@ class GrammarCompiler:
                 raise GrammarError(
                     "the last message begins an answer that the wanted format does not allow"
                 )
-        verifiers = {check.rule: Verifier(check.schema) for check in constraint.checks}
-        return Compiled(constraint, matcher, verifiers)
+        work = Work(FIRST_WORK)
+        try:
+            verifiers = {check.rule: Verifier(check.schema, work) for check in constraint.checks}
+        except Unverifiable as error:
+            raise GrammarError(str(error)) from error
+        return Compiled(constraint, matcher, verifiers, work)
 
 
 def _line(error: str) -> str:
