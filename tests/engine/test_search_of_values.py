@@ -35,17 +35,16 @@ def written(vocabulary: Vocabulary, schema: Any, seed: int) -> Any:
         checks=(Check("value", json.dumps(schema)),),
     )
     state = Constrained(GrammarCompiler(vocabulary).take(constraint), vocabulary)
-    mask = np.zeros(vocabulary.num_words, dtype=np.uint32)
     chance = np.random.default_rng(seed)
     tokens: list[int] = []
     for _ in range(5_000):
-        state.fill_mask(mask)
-        bits = np.unpackbits(mask.view(np.uint8), bitorder="little")
+        state.fill_mask()
+        bits = np.unpackbits(state.mask.view(np.uint8), bitorder="little")
         allowed = np.flatnonzero(bits[: len(TOKENS)])
         likely = [token for token in allowed if TOKENS[token] in (b"</s>", b'"', b"]", b"}")]
         pool = likely if likely and chance.random() < 0.6 else allowed
         token = int(pool[int(chance.random() * len(pool))])
-        change = state.accept(token)
+        change = state.accept(token) or state.settle()
         tokens = [*[*tokens, token][: change.keep], *change.append]
         if state.ended:
             return json.loads(vocabulary.bytes_of(tokens))
