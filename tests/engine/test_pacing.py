@@ -21,9 +21,16 @@ def test_a_fast_machine_fills_the_step(others_decode: bool) -> None:
     assert budget(1e-5, others_decode=others_decode) == 512
 
 
+@pytest.mark.parametrize("others_decode", [True, False])
+def test_a_step_takes_no_more_than_a_quarter_of_a_second(others_decode: bool) -> None:
+    assert budget(1e-3, others_decode=others_decode) == pytest.approx(250, abs=1)
+
+
 def test_a_step_is_shorter_while_others_wait_for_tokens() -> None:
+    """Where a short one would read the weights too often."""
     assert budget(4e-3, others_decode=True) == pytest.approx(62, abs=1)
-    assert budget(4e-3, others_decode=False) == pytest.approx(250, abs=1)
+    assert budget(4e-3, others_decode=False) == 128
+    assert budget(0.02, others_decode=False) == pytest.approx(50, abs=1)
 
 
 def test_a_slow_machine_still_takes_efficient_chunks() -> None:

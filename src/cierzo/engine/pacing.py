@@ -1,15 +1,23 @@
-"""How many prompt tokens a step may take, so that it stays short on a slow machine.
+"""How many prompt tokens a step may take, so that it stays short whatever the machine.
 
-A step cannot be cut off, so its length is how long everyone else's next token, a cancellation and
-the answer to a ping must wait. The share of prompts is chosen from the speed of the last steps;
-this never changes a result, since results do not depend on how a prompt is cut.
+A step cannot be cut off, so its length is how long everyone else's next token, a newcomer, a
+cancellation and the answer to a ping must wait. The share of prompts is chosen from the speed of
+the last steps; this never changes a result, since results do not depend on how a prompt is cut.
+
+A step of fewer tokens reads the weights more often for what it computes. Measured on two Zen 4
+cores, against 512 tokens a step: SmolLM2 loses 11% with 64, 2% with 128, nothing with 256; two of
+Devstral's layers lose 20% with 32 and 7% with 64.
 """
 
 from __future__ import annotations
 
-SECONDS_BESIDE_OTHERS = 0.25  # when some sequence waits for its next token
-SECONDS_ALONE = 1.0
-EFFICIENT_TOKENS = 32  # fewer would read the weights too often for what they compute
+STEP_SECONDS = 0.25
+# As many as are read nearly as fast as any number, if that does not take too long: not while
+# others decode, who wait for each token; those who come meanwhile wait once.
+FAST_TOKENS = 128
+FAST_SECONDS = 1.0
+# And in any case so many that the machine does not spend its time on reading weights.
+EFFICIENT_TOKENS = 32
 LONGEST_SECONDS = 4.0  # not even for the sake of efficiency
 FIRST_TOKENS = 16  # while the speed is unknown
 FEW_TOKENS = 8
@@ -27,7 +35,9 @@ class Pacer:
         if self._seconds_per_token == 0.0:
             return min(FIRST_TOKENS, self._max_batch_tokens)
         tokens_per_second = 1.0 / self._seconds_per_token
-        wanted = (SECONDS_BESIDE_OTHERS if others_decode else SECONDS_ALONE) * tokens_per_second
+        wanted = STEP_SECONDS * tokens_per_second
+        if not others_decode:
+            wanted = max(wanted, min(FAST_TOKENS, FAST_SECONDS * tokens_per_second))
         efficient = min(EFFICIENT_TOKENS, LONGEST_SECONDS * tokens_per_second)
         return max(1, min(int(max(wanted, efficient)), self._max_batch_tokens))
 
@@ -39,5 +49,5 @@ class Pacer:
         measured = max(seconds, 1e-9) / prompt_tokens
         if known == 0.0:
             self._seconds_per_token = measured
-        elif measured < known or prompt_tokens >= FEW_TOKENS or known * FEW_TOKENS > SECONDS_ALONE:
+        elif measured < known or prompt_tokens >= FEW_TOKENS or known * FEW_TOKENS > FAST_SECONDS:
             self._seconds_per_token = 0.5 * (known + measured)
