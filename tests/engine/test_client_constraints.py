@@ -135,3 +135,29 @@ def test_others_get_tokens_while_a_grammar_is_compiled(
             await asyncio.gather(other, return_exceptions=True)
 
     asyncio.run(main())
+
+
+def test_a_small_grammar_does_not_wait_for_large_ones(
+    long_model: Path, tokenizer: Tokenizer
+) -> None:
+    """Though it is asked for after all of them."""
+    names = [f"name {i:05}" for i in range(40)]
+    nested = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+    large = {"anyOf": [{"properties": {f"{i} {name}": nested for name in names}} for i in range(9)]}
+    slow = Constraint(grammar=f"start: value\nvalue: %json {json.dumps(large)}\n")
+
+    async def main() -> None:
+        async with started(long_model) as client:
+            client.set_vocabulary(token_bytes_of(tokenizer))
+            done: list[str] = []
+
+            async def ask(name: str, constraint: Constraint) -> None:
+                await client.check_constraint(constraint)
+                done.append(name)
+
+            asking = [asyncio.create_task(ask("large", slow)) for _ in range(4)]
+            await asyncio.sleep(0)  # all of them were sent
+            await asyncio.gather(ask("small", DIGITS), *asking)
+            assert done[-1] == "large"
+
+    asyncio.run(main())

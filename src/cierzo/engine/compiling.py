@@ -1,9 +1,14 @@
-"""Grammars are compiled on a thread of their own, so that no request waits for another's schema."""
+"""Grammars are compiled on threads of their own, so that no request waits for another's schema.
+
+llguidance bounds what it does for one, but the largest take seconds. So small, middling and large
+ones wait in lanes of their own.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +23,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LANES = (
+    8_000,
+    64_000,
+)  # characters of grammars up to which a lane takes them; one more has the rest
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -29,18 +39,19 @@ class Prepared:
 
 
 class CompileWorker:
-    """Does one thing after another, in the order they were asked for, and tells `done`."""
+    """In each lane does one thing after another, as they were asked for, and tells `done`."""
 
     def __init__(self, engine: Engine, done: Callable[[Prepared | CompileResult], None]) -> None:
-        """`done` is called on the worker's thread."""
+        """`done` is called on the worker's threads."""
         self._engine = engine
         self._done = done
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
+        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="compile") for _ in (*LANES, None)]
+        self._vocabulary: Future[None] | None = None
         self._preparing: set[str] = set()
 
     def set_vocabulary(self, source: TokenBytes) -> None:
         """Before anything that is compiled later."""
-        self._thread.submit(self._engine.set_vocabulary, source)
+        self._vocabulary = self._lanes[0].submit(self._engine.set_vocabulary, source)
 
     def check(self, serial: int, constraint: Constraint) -> None:
         """Ends in a `CompileResult`."""
@@ -49,7 +60,7 @@ class CompileWorker:
             _, error = self._try(lambda grammars: grammars.check(constraint))
             self._done(CompileResult(serial, error))
 
-        self._thread.submit(work)
+        self._submit(constraint, work)
 
     def prepare(self, add: Add) -> bool:
         """Ends in a `Prepared`, after True; False if there is nothing to compile."""
@@ -61,7 +72,7 @@ class CompileWorker:
         def work() -> None:
             self._done(Prepared(add, *self._try(lambda grammars: grammars.take(constraint))))
 
-        self._thread.submit(work)
+        self._submit(constraint, work)
         return True
 
     def drop(self, request_id: str) -> bool:
@@ -70,6 +81,17 @@ class CompileWorker:
             return False
         self._preparing.discard(request_id)
         return True
+
+    def _submit(self, constraint: Constraint, work: Callable[[], None]) -> None:
+        size = len(constraint.grammar) + sum(len(check.schema) for check in constraint.checks)
+        vocabulary = self._vocabulary
+
+        def after_the_vocabulary() -> None:
+            if vocabulary is not None:
+                wait([vocabulary])
+            work()
+
+        self._lanes[bisect_left(LANES, size)].submit(after_the_vocabulary)
 
     def _try(self, work: Callable[[GrammarCompiler], T]) -> tuple[T | None, str | None]:
         """What `work` gives, or one line on why it gives nothing."""
