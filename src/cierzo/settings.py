@@ -133,6 +133,7 @@ class Limits:
     top_logprobs: int = _setting(20, "alternatives reported for each token", 0, 20)
     choices: int = _setting(8, "choices (n) in a request", 1, 128)
     prompts: int = _setting(256, "prompts in a completions request", 1, 65_536)
+    detokenize: int = _setting(1_048_576, "tokens to be put into text", 1, 16_777_216)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,9 @@ def test_the_routes_are_these(document: dict[str, Any]) -> None:
         ("/v1/models/{name}", "get"),
         ("/api/v1/models/{author}/{slug}/endpoints", "get"),
         ("/api/v1/models/{slug}/endpoints", "get"),
+        ("/tokenize", "post"),
+        ("/detokenize", "post"),
+        ("/tokenizer_info", "get"),
         ("/health", "get"),
         ("/metrics", "get"),
     }

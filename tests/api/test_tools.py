@@ -305,7 +305,6 @@ A = "tools[0].function.parameters.properties.a"
         ({"tool_choice": {"type": "allowed_tools"}, "tools": TOOLS}, "tool_choice.allowed_tools"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": {"name": "f"}}, "function_call"),
-        ({"parallel_tool_calls": 1, "tools": TOOLS}, "parallel_tool_calls"),
     ],
 )
 def test_tools_that_cannot_be_called_are_named(

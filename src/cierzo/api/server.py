@@ -235,7 +235,8 @@ def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, Toke
     tokenizer = load_tokenizer(source)
     vocabulary = token_bytes_of(tokenizer)
     longest = max(map(len, vocabulary.tokens))
-    language = Language(tokenizer, load_chat_template(source, tokenizer), longest)
+    template = load_chat_template(source, tokenizer)
+    language = Language(tokenizer, template, longest, source.chat_template)
     return language, vocabulary, checkpoint.main_storage()
 
 

@@ -33,6 +33,7 @@ class Language:
     tokenizer: Tokenizer
     template: ChatTemplate
     max_token_bytes: int  # of the longest token: bounds the text that can fit the context
+    chat_template: str | None = None  # the checkpoint's own, in Jinja
 
 
 @dataclass
