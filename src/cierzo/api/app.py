@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import http
+import re
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from cierzo.api import chat_completions, completions, health, models, openapi
+from cierzo.api import chat_completions, completions, health, models, openapi, tokenize
 from cierzo.api.errors import ApiError
 from cierzo.api.limits import Edge
+from cierzo.api.paths import Paths, Route
 from cierzo.api.service import Service
 from cierzo.api.sse import error_response
 
@@ -29,8 +32,12 @@ def create_app(service: Service) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (chat_completions, completions, models, health):
-        app.include_router(part.router(service))
+    routes = [Route(app.openapi_url or "", re.compile("/openapi.json$"), frozenset({"GET"}))]
+    for part in (chat_completions, completions, models, tokenize, health):
+        router = part.router(service)
+        routes += [_route_of(route) for route in router.routes if isinstance(route, APIRoute)]
+        app.include_router(router)
+    paths = Paths(routes)
     openapi.install(app)
 
     @app.exception_handler(ApiError)
@@ -40,13 +47,15 @@ def create_app(service: Service) -> ASGIApp:
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
         path = request.url.path
-        where = f"{request.method} {path}"[:200]
         if error.status_code == 404:
-            missing = ApiError(404, f"there is no {where}", code="no_such_route")
+            missing = ApiError(404, paths.advice(request.method, path), code="no_such_route")
             return error_response(missing, path)
         words = http.HTTPStatus(error.status_code).phrase.lower()
+        where = f"{request.method} {path}"[:200]
         response = error_response(ApiError(error.status_code, f"{where}: {words}"), path)
-        response.headers.update(error.headers or {})
+        for name, value in (error.headers or {}).items():
+            # Whoever may GET may ask for the head alone.
+            response.headers[name] = "GET, HEAD" if value == "GET" else value
         return response
 
     @app.exception_handler(Exception)
@@ -56,4 +65,8 @@ def create_app(service: Service) -> ASGIApp:
         return error_response(wrong, request.url.path)
 
     settings = service.settings
-    return Edge(app, settings.limits, settings.server, service.metrics.mark_response)
+    return Edge(app, paths, settings.limits, settings.server, service.metrics.mark_response)
+
+
+def _route_of(route: APIRoute) -> Route:
+    return Route(route.path, route.path_regex, frozenset(route.methods or ()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from cierzo.api.to_json import to_json
 from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
 
 RETRY_SOON = 2  # seconds; for an engine that is on its way
@@ -62,6 +64,7 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after: int | None = None,
         final: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -70,6 +73,7 @@ class ApiError(Exception):
             error_type = code
         self.detail = ErrorDetail(message, kind, param, code, ErrorMetadata(error_type, code))
         self.retry_after = retry_after  # seconds
+        self.extra_headers = headers or {}
         self.final = final  # the same request would fail again, though the status sounds else
 
     def shown(self, path: str) -> ErrorDetail:
@@ -80,7 +84,7 @@ class ApiError(Exception):
 
     def body(self, path: str) -> bytes:
         """The JSON of the answer."""
-        return msgspec.json.encode(ErrorBody(self.shown(path)))
+        return to_json(ErrorBody(self.shown(path)))
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers that the answer needs besides its length."""
@@ -91,6 +95,7 @@ class ApiError(Exception):
             headers.append((b"x-should-retry", b"false"))
         if self.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
+        headers += [(name.encode(), value.encode()) for name, value in self.extra_headers.items()]
         return headers
 
 
@@ -163,4 +168,4 @@ def stream_error(error: ApiError, path: str, head: dict[str, Any], choice: dict[
     """The last event of a stream that broke: the error beside a choice that ends with it."""
     ended = {"index": 0, **choice, "finish_reason": "error", "native_finish_reason": "error"}
     event = {**head, "error": error.shown(path), "choices": [ended]}
-    return b"data: " + msgspec.json.encode(event) + b"\n\n"
+    return b"data: " + to_json(event) + b"\n\n"

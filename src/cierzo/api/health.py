@@ -1,14 +1,18 @@
-"""`GET /health` and `GET /metrics`: how the server is, for people and for machines."""
+"""`GET /`, `GET /health`, `GET /metrics`: that there is a server, and how it is."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from cierzo.api.openapi import documented
 from cierzo.api.schemas.models import Health
 from cierzo.api.service import Service
 from cierzo.api.sse import json_response
+
+_WELCOME = (
+    "Cierzo is running. Its API is under /v1, described at /openapi.json; see also /health.\n"
+)
 
 
 def health_of(service: Service) -> Health:
@@ -23,8 +27,12 @@ def health_of(service: Service) -> Health:
 
 
 def router(service: Service) -> APIRouter:
-    """The two routes. They need no key, and tell nothing about anyone's requests."""
+    """The routes. They need no key, and tell nothing about anyone's requests."""
     routes = APIRouter(tags=["operation"])
+
+    async def root() -> Response:
+        """Says what this is. Some agents ask for its head before anything else."""
+        return PlainTextResponse(_WELCOME)
 
     async def health() -> Response:
         """200 when requests are answered; 503 with the state when not."""
@@ -37,6 +45,7 @@ def router(service: Service) -> APIRouter:
         """Prometheus' text format."""
         return Response(service.metrics.render(), media_type=service.metrics.content_type)
 
+    routes.add_api_route("/", root, methods=["GET"], include_in_schema=False)
     routes.add_api_route("/health", health, methods=["GET"], **documented(None, Health))
     routes.add_api_route("/metrics", metrics, methods=["GET"], response_class=Response)
     return routes

@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from cierzo.api.errors import ApiError
+from cierzo.api.to_json import to_json
 
 T = TypeVar("T")
 
@@ -20,17 +20,16 @@ DONE = b"data: [DONE]\n\n"
 COMMENT = b": OPENROUTER PROCESSING\n\n"  # the words that clients of OpenRouter know to skip
 FIRST_COMMENT = 1.0  # seconds of silence before the headers go out with a comment
 NEXT_COMMENT = 8.0  # and between comments; some clients give up after 20
-_encode = msgspec.json.Encoder().encode
 
 
 def event(value: object) -> bytes:
     """One server-sent event with JSON."""
-    return b"data: " + _encode(value) + b"\n\n"
+    return b"data: " + to_json(value) + b"\n\n"
 
 
 def json_response(value: object, headers: dict[str, str] | None = None) -> Response:
     """A 200 with JSON."""
-    return Response(_encode(value), media_type="application/json", headers=headers)
+    return Response(to_json(value), media_type="application/json", headers=headers)
 
 
 def error_response(error: ApiError, path: str) -> Response:
