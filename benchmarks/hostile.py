@@ -86,6 +86,15 @@ def _filled(piece: str) -> Callable[[], bytes]:
     return lambda: (b'{"messages": [' + piece.encode() * (32 * MB // len(piece)))[: 32 * MB - 64]
 
 
+def _million_keys() -> bytes:
+    keys = ",".join(f'"{i}": 0' for i in range(1_000_000))
+    return chat("Hello", logit_bias={})[:-2] + keys.encode() + b"}}"
+
+
+def _digits() -> bytes:
+    return chat("Hello", seed=0)[:-2] + b"9" * (32 * MB - 1_024) + b"}"
+
+
 def _many_messages() -> bytes:
     turns = [{"role": ("user", "assistant")[i % 2], "content": "ok"} for i in range(4_095)]
     return json.dumps({"messages": turns, "max_tokens": 1}).encode()
@@ -128,8 +137,9 @@ def _patterns() -> list[Client]:
 
 
 def _enumeration() -> bytes:
+    """Of each item's choices the last alone is short, so the check tries all the others first."""
     choices = {"enum": [f"value {i:04d}" for i in range(9_990)]}
-    item = {"anyOf": [{"$ref": "#/$defs/choices"}] * 100, "not": {"const": 0}}
+    item = {"anyOf": [{"$ref": "#/$defs/choices"}] * 100 + [{"const": 7}], "not": {"const": 8}}
     array = {"type": "array", "minItems": 60, "maxItems": 60, "items": item}
     return held_to({"$defs": {"choices": choices}, **array})
 
@@ -193,6 +203,8 @@ ATTACKS = (
     Attack("32 MB of [[[[", _same(2, _filled("["))),
     Attack('32 MB of {"a":{"a":', _same(2, _filled('{"a":'))),
     Attack('32 MB of "[\\"[", in strings', _same(2, _filled('"[\\"[",'))),
+    Attack("a million keys in logit_bias", _same(2, _million_keys)),
+    Attack("a number of 32 million digits", _same(2, _digits)),
     Attack("gzip, 1 MB that inflates to 1 GB", _gzip_bomb),
     Attack("a word of 300,000 letters", _same(4, lambda: chat("a" * 300_000))),
     Attack("300,000 spaces", _same(4, lambda: chat(" " * 300_000))),

@@ -73,7 +73,9 @@ class EngineSettings:
         0, "memory for the KV cache in MiB; 0: planned from what is free", 0, 16_777_216
     )
     max_batch_tokens: int = _setting(512, "tokens computed in one step", 1, 16_384)
-    max_batch_sequences: int = _setting(64, "requests computed in one step", 1, 1_024)
+    max_batch_sequences: int = _setting(
+        64, "requests computed in one step; an eighth of the places is for short ones", 1, 1_024
+    )
     max_queue: int = _setting(256, "requests that may wait; more are told to retry", 1, 65_536)
     quantize: str = _setting(
         "", "quantise float weights on load; empty: keep them", 0, 2, choices=("", "w8", "w4")

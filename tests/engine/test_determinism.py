@@ -94,6 +94,45 @@ class TestTheSame:
         engine = make_engine(model_path, kv_cache_dtype=kv, threads=threads)
         assert run(engine, {"it": subject(temperature)})["it"] == alone[temperature, kv]
 
+    @pytest.mark.parametrize("max_batch_tokens", [16, 33, 64])
+    def test_beside_a_stream_of_smaller_prompts(
+        self, model_path: Path, alone: Any, temperature: float, kv: str, max_batch_tokens: int
+    ) -> None:
+        """Who take half of each step, as long as the prompt is read."""
+        engine = make_engine(
+            model_path,
+            kv_cache_dtype=kv,
+            max_batch_tokens=max_batch_tokens,
+            max_batch_sequences=16,
+        )
+        small = {
+            f"small {i}": Request(
+                random_prompt(200 + i, 3 + i % 17), SamplingParams(max_tokens=1 + i % 3), arrives=i
+            )
+            for i in range(40)
+        }
+        assert run(engine, {"it": subject(temperature), **small})["it"] == alone[temperature, kv]
+
+    @pytest.mark.parametrize("arrives", [1, 5])
+    def test_beside_larger_prompts_that_came_before(
+        self, model_path: Path, alone: Any, temperature: float, kv: str, arrives: int
+    ) -> None:
+        """One of which it passes, and another with little room in the cache."""
+        engine = make_engine(
+            model_path,
+            kv_cache_dtype=kv,
+            num_blocks=31,
+            max_batch_tokens=50,
+            max_batch_sequences=16,
+        )
+        large = {
+            f"large {i}": Request(random_prompt(300 + i, 600), SamplingParams(max_tokens=9))
+            for i in range(2)
+        }
+        request = subject(temperature)
+        answers = run(engine, {**large, "it": Request(request.prompt, request.params, arrives)})
+        assert answers["it"] == alone[temperature, kv]
+
     @pytest.mark.parametrize("num_blocks", [10, 12, 14])
     def test_after_preemption(
         self, model_path: Path, alone: Any, temperature: float, kv: str, num_blocks: int
