@@ -58,7 +58,10 @@ class Connection(asyncio.Protocol):
         try:
             _, self = await loop.create_unix_connection(lambda: cls(on_message), sock=ours)
         except BaseException:
-            ours.close()  # which the engine sees, and exits
+            ours.close()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()  # or it would be left behind, if only as a name
             raise
         self._process = process
         return self
