@@ -62,13 +62,14 @@ def serving(command: list[str], model: str) -> Iterator[int]:
     try:
         assert process.stderr is not None
         port = 0
+        line = ""
         for line in process.stderr:
             if match := re.search(r"listening on http://\S+:(\d+)", line):
                 port = int(match[1])
             if " is ready" in line:
                 break
         if not port:
-            raise RuntimeError(f"{shlex.join(command)} did not start")
+            raise SystemExit(f"{shlex.join(command)} did not start: {line.strip()}")
         threading.Thread(target=process.stderr.read, daemon=True).start()
         yield port
     finally:

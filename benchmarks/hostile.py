@@ -70,6 +70,12 @@ def _same(count: int, make: Callable[[], bytes]) -> Callable[[], list[Client]]:
     return lambda: [Client(make())] * count
 
 
+def _long_answers() -> list[Client]:
+    """As many as a step has places for."""
+    never = {"0": -100, "2": -100}  # SmolLM2's ends
+    return [Client(chat(words(20, i), max_tokens=4_000, logit_bias=never)) for i in range(64)]
+
+
 def _small_beside_large() -> list[Client]:
     small = [Client(chat(words(40, salt), max_tokens=4), "repeats") for salt in range(8)]
     return [Client(chat(words(4_500))), *small]
@@ -197,6 +203,7 @@ ATTACKS = (
     Attack("one prompt of 4,500 tokens and a stream of small ones", _small_beside_large),
     Attack("64 prompts of 400 tokens", _prompts(64, 400)),
     Attack("256 prompts of 400 tokens at once", _prompts(256, 400)),
+    Attack("64 answers of 4,000 tokens", _long_answers),
     Attack("256 prompts of 200 tokens in one request", _prompt_list),
     Attack("157 kB cut inside a string with escaped quotes", _same(2, _cut_string)),
     Attack("32 MB of [],[],", _same(2, _filled("[],"))),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cierzo.engine.scheduler import SHORT_TOKENS, Scheduler
+from cierzo.engine.places import SHORT_TOKENS
+from cierzo.engine.scheduler import Scheduler
 from cierzo.engine.sequence import Sequence
 from tests.engine.scheduling import BLOCK, carry_out, drain, make, sequence, step
 
@@ -170,6 +171,21 @@ def test_some_places_are_kept_for_the_short() -> None:
     assert steps_until(scheduler, "short 8") <= 2
 
 
+def test_the_last_places_are_for_the_shortest() -> None:
+    """Or many that are nearly too long would keep them all."""
+    scheduler = roomy()
+    for i in range(70):
+        scheduler.add(sequence(f"short {i}", 5, answer=SHORT_TOKENS - 5))
+    step(scheduler)
+    assert len(scheduler.running) == 57
+    for i in range(70):
+        scheduler.add(sequence(f"shorter {i}", 5, answer=SHORT_TOKENS // 2))
+    step(scheduler)
+    assert len(scheduler.running) == 60
+    scheduler.add(sequence("shortest", 5, answer=1))
+    assert steps_until(scheduler, "shortest") == 1
+
+
 def test_few_places_are_for_everyone() -> None:
     scheduler = roomy(places=7)
     for i in range(8):
@@ -185,8 +201,8 @@ def test_the_first_of_the_queue_finds_a_place_beside_a_stream_of_short_ones(plac
         scheduler.add(sequence(f"first {i}", 2, answer=SHORT_TOKENS + i))
     scheduler.add(sequence("long", 600, answer=1))
     for count in range(SHORT_TOKENS + 400):
-        for _ in range(2):
-            scheduler.add(sequence(f"short {count}", 20, answer=8))
+        scheduler.add(sequence(f"short {count}", 20, answer=8))
+        scheduler.add(sequence(f"larger {count}", 20, answer=200))
         if "long" in step(scheduler, 100):
             break
     assert count <= SHORT_TOKENS + places + 20

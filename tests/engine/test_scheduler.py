@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cierzo.engine import scheduler as scheduler_module
+from cierzo.engine import places as places_module
 from cierzo.engine.batch_builder import BatchBuilder
 from cierzo.engine.scheduler import Chunk
 from tests.engine.scheduling import BLOCK, carry_out, drain, make, sequence
@@ -157,7 +157,7 @@ def test_invariants(
             ended.append(victim.request_id)
         known = {*scheduler.running, *scheduler.waiting}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scheduler_module, "SHORT_TOKENS", short)
+            patch.setattr(places_module, "SHORT_TOKENS", short)
             chunks = scheduler.schedule(budget)
         if not chunks:
             assert not known

@@ -18,12 +18,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from cierzo.engine.block_pool import BlockPool
+from cierzo.engine.places import is_short, longest_beside
 from cierzo.engine.sequence import Sequence
 
-# Prompt and answer together: so few are soon over, and may pass where there is little room.
-SHORT_TOKENS = 512
-# One in so many places is kept for the short.
-PLACES_A_SHORT_ONE = 8
 # How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
 # may have a few tokens only is the sooner done.
 ANSWER_TOKENS = 64
@@ -203,35 +200,25 @@ class Scheduler:
 
     def _ready(self) -> list[Sequence]:
         """Who waits for nothing but room, and may find a place."""
-        places, places_for_long = self._places(short=True), self._places(short=False)
-        return [
-            sequence
-            for sequence in self.waiting
-            if _may_run(sequence) and (places_for_long or (places and _is_short(sequence)))
-        ]
-
-    def _places(self, *, short: bool) -> int:
-        """Free places. Of those that are kept for the short, the long have none."""
-        free = self.max_batch_sequences - len(self.running)
-        if short or free == 0:
-            return free
-        kept = self.max_batch_sequences // PLACES_A_SHORT_ONE
-        return max(0, free - max(0, kept - sum(map(_is_short, self.running))))
+        longest = longest_beside(self.running, self.max_batch_sequences)
+        return [s for s in self.waiting if _may_run(s) and s.max_len <= longest]
 
     def _admit(self, sequence: Sequence) -> bool:
-        """Lets a waiting sequence run, if there is a place and room for all of it.
-
-        One that would pass the first of the queue must leave it the place that it could have.
-        """
+        """Lets a waiting sequence run, if there is a place and room for all of it."""
         first = next(filter(_may_run, self.waiting))
-        places = self._places(short=_is_short(sequence))
-        if sequence is not first and self._places(short=_is_short(first)):
-            places -= 1
-        if not places or not self._has_room(sequence, first):
+        if not self._has_room(sequence, first) or not self._has_place(sequence, first):
             return False
         self.waiting.remove(sequence)
         insort(self.running, sequence, key=_by_age)
         return True
+
+    def _has_place(self, sequence: Sequence, first: Sequence) -> bool:
+        """Whether it may join. Who would pass the first of the queue must leave it its place."""
+        longest = longest_beside(self.running, self.max_batch_sequences)
+        if sequence is first or first.max_len > longest:
+            return sequence.max_len <= longest
+        left = longest_beside([*self.running, sequence], self.max_batch_sequences)
+        return sequence.max_len <= longest and first.max_len <= left
 
     def _has_room(self, sequence: Sequence, first: Sequence) -> bool:
         """Whether there are blocks for it, after those that are promised to running prompts.
@@ -245,7 +232,7 @@ class Scheduler:
             older = [s for s in self.running if s.arrival < sequence.arrival]
             free = self.pool.num_free + sum(len(s.blocks) for s in self.running[len(older) :])
             return not older or needed + sum(map(self._missing, older)) + len(older) <= free
-        if not _is_short(sequence):
+        if not is_short(sequence):
             needed += self._missing(first) + len(self.running)
         free = self.pool.num_free
         return needed <= free and needed + sum(map(self._missing, self.running)) <= free
@@ -301,10 +288,6 @@ class Scheduler:
 def _may_run(sequence: Sequence) -> bool:
     """Who follows another waits until that one's prompt is read."""
     return sequence.leader is None and not sequence.held
-
-
-def _is_short(sequence: Sequence) -> bool:
-    return sequence.max_len <= SHORT_TOKENS
 
 
 def _left_to_do(sequence: Sequence) -> tuple[int, int]:
