@@ -39,6 +39,9 @@ def carry_out(scheduler: Scheduler, chunks: list[Chunk]) -> list[Sequence]:
             seq.num_prompt_logprobs = min(chunk.end, seq.num_prompt - 1)
         if chunk.end == seq.num_tokens:
             assert chunk.num_logits >= 1
+            if not seq.prompt_read:
+                seq.prompt_read = True
+                scheduler.share_prompt(seq)
             seq.append(7)
             if seq.num_tokens == seq.max_len:
                 scheduler.remove(seq)

@@ -257,7 +257,6 @@ def test_others_pass_one_that_waits_for_its_leader() -> None:
     assert follower.num_computed == 0
     while leader.num_generated == 0:
         step(scheduler, BUDGET)
-    scheduler.share_prompt(leader)
     assert follower.num_computed == 396
     assert drain(scheduler) == ["leader", "follower"]
 
@@ -270,7 +269,6 @@ def test_nobody_takes_blocks_from_an_older_one_that_waits() -> None:
     scheduler.add(follower)
     chunks = scheduler.schedule(64)
     assert [c.sequence for c in chunks] == [leader]
-    scheduler.share_prompt(leader)
     carry_out(scheduler, chunks)
     follower.held = True  # so that it stays where it is
     scheduler.add(sequence("younger", 4 * BLOCK, answer=12))
@@ -279,3 +277,67 @@ def test_nobody_takes_blocks_from_an_older_one_that_waits() -> None:
     assert len(follower.blocks) == 2
     follower.held = False
     assert drain(scheduler) == ["follower", "younger"]
+
+
+GROUPS = st.lists(
+    st.tuples(
+        st.integers(1, 60),  # tokens of the prompt
+        st.integers(1, 20),  # and of the answer
+        st.integers(1, 3),  # choices
+        st.integers(0, 3),  # when it comes
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    groups=GROUPS,
+    spare=st.integers(0, 25),
+    places=st.sampled_from([1, 3, 8]),
+    budget=st.integers(1, 24),
+    holds=st.sets(st.integers(0, 60), max_size=12),
+    aborts=st.sets(st.integers(0, 60), max_size=3),
+)
+def test_everyone_ends_whatever_is_shared_held_or_dropped(
+    *,
+    groups: list[tuple[int, int, int, int]],
+    spare: int,
+    places: int,
+    budget: int,
+    holds: set[int],
+    aborts: set[int],
+) -> None:
+    longest = max(prompt + answer for prompt, answer, _, _ in groups)
+    num_blocks = -(-longest // BLOCK) + spare
+    scheduler = make(blocks=num_blocks, tokens=16, sequences=places, rows=16)
+    queue = list(enumerate(groups))
+    ended: set[str] = set()
+    expected = {f"{i}.{n}" for i, (_, _, choices, _) in enumerate(groups) for n in range(choices)}
+    held: Sequence | None = None
+    for count in range(5_000):
+        while queue and (queue[0][1][3] <= count % 4 or not scheduler.running):
+            index, (prompt, answer, choices, _) = queue.pop(0)
+            leader = sequence(f"{index}.0", prompt, answer)
+            scheduler.add(leader)
+            for number in range(1, choices):
+                follower = sequence(f"{index}.{number}", prompt, answer)
+                follower.leader = leader
+                scheduler.add(follower)
+        if held is not None:
+            held.held = False
+            held = None
+        if count in holds and scheduler.running:
+            held = scheduler.running[count % len(scheduler.running)]
+            held.held = True
+        known = [*scheduler.running, *scheduler.waiting]
+        if count in aborts and known:
+            dropped = known[count % len(known)]
+            scheduler.remove(dropped)
+            ended.add(dropped.request_id)
+        ended |= set(step(scheduler, budget))
+        if not queue and not scheduler.running and not scheduler.waiting:
+            break
+    assert ended == expected
+    assert scheduler.pool.num_free == num_blocks
