@@ -201,11 +201,11 @@ def shown(seconds: float) -> str:
     return f"{seconds * 1e3:,.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
 
 
-def row(outcome: Outcome, before: Outcome | None) -> str:
+def row(outcome: Outcome, before: dict[str, Outcome]) -> str:
     """A line of the table."""
     cells = [outcome.name]
-    if before is not None:
-        cells.append(_slowest(before))
+    if before:
+        cells.append(_slowest(before[outcome.name]) if outcome.name in before else "")
     answers = ", ".join(
         f"{count:,} x {status}" if count > 1 else status
         for status, count in sorted(outcome.answers.items())
@@ -224,6 +224,11 @@ def _slowest(outcome: Outcome) -> str:
     return text + (f" ({outcome.refused} refusals)" if outcome.refused else "")
 
 
+def read(path: Path) -> dict[str, Outcome]:
+    """What was saved, by the attack's name."""
+    return {one["name"]: Outcome(**one) for one in json.loads(path.read_text())}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -232,29 +237,28 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--seconds", type=float, default=20.0, help="for one attack, at most")
     parser.add_argument("--only", default="", help="attacks with these words in their name")
-    parser.add_argument("--save", type=Path, help="file for what was measured")
+    parser.add_argument(
+        "--save", type=Path, help="file for what was measured; what is measured again is replaced"
+    )
     parser.add_argument("--against", type=Path, help="such a file, for a column `before`")
     options = parser.parse_args()
-    before = {}
-    if options.against:
-        saved = json.loads(options.against.read_text())
-        before = {one["name"]: Outcome(**one) for one in saved}
+    before = read(options.against) if options.against else {}
+    saved = read(options.save) if options.save and options.save.exists() else {}
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     print(f"{busy_cores(3.0):.1f} cores are busy with other work", flush=True)
-    header = ["beside", *(["slowest before"] if options.against else []), "slowest"]
-    header += ["median", "requests", "the others' answers, and the last of them after"]
+    header = ["beside", *(["slowest before"] if before else []), "slowest", "median", "requests"]
+    header += ["the others' answers, and the last of them after"]
     print("| " + " | ".join(header) + " |")
     print("| --- |" + " ---: |" * (len(header) - 1), flush=True)
-    outcomes = []
     for attack in ATTACKS:
         if options.only in attack.name:
-            outcomes.append(
-                measure(shlex.split(options.server), options.model, attack, options.seconds)
-            )
-            print(row(outcomes[-1], before.get(attack.name)), flush=True)
+            command = shlex.split(options.server)
+            outcome = measure(command, options.model, attack, options.seconds)
+            print(row(outcome, before), flush=True)
+            saved[attack.name] = outcome
             if options.save:
-                options.save.write_text(json.dumps([asdict(one) for one in outcomes]))
+                options.save.write_text(json.dumps([asdict(one) for one in saved.values()]))
 
 
 if __name__ == "__main__":
