@@ -28,7 +28,7 @@ def test_a_step_is_short_where_that_costs_no_speed(others_decode: bool) -> None:
 
 def test_a_step_is_shorter_while_others_wait_for_tokens() -> None:
     """Where a short one reads the weights more often."""
-    assert budget(1.5e-3, others_decode=True) == 128
+    assert budget(1.9e-3, others_decode=True) == 128
     assert budget(4e-3, others_decode=True) == pytest.approx(62, abs=1)
     assert budget(4e-3, others_decode=False) == 128
     assert budget(0.02, others_decode=False) == pytest.approx(50, abs=1)
