@@ -52,7 +52,7 @@ def router(service: Service) -> APIRouter:
         path = request.url.path
         body = await request.body()
         language = service.ready()
-        plan = await service.in_thread(lambda: prepare(service, language, body, path))
+        plan = await service.threads.run(lambda: prepare(service, language, body, path), len(body))
         await check_constraints(service, plan)
         return respond(service, plan, _answer, _events, _BROKEN)
 

@@ -67,7 +67,9 @@ def router(service: Service) -> APIRouter:
         path = request.url.path
         body = await request.body()
         language = service.ready()
-        plan = await service.in_thread(lambda: _prepare(service, language, body, path))
+        plan = await service.threads.run(
+            lambda: _prepare(service, language, body, path), len(body)
+        )
         return respond(service, plan, _answer, _events, _BROKEN)
 
     docs = documented(CompletionRequest, Completion, Completion)

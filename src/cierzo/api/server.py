@@ -123,7 +123,7 @@ class _Life:
         server.force_exit = self._hurried.is_set()
         with contextlib.suppress(asyncio.CancelledError):
             await serving
-        service.pool.shutdown(wait=False, cancel_futures=True)
+        service.threads.stop()
         return 130 if self._hurried.is_set() else code
 
     def _build(self, client: EngineClient) -> tuple[Service, _Server]:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import string
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from cierzo.api.errors import unavailable
 from cierzo.api.metrics import Metrics
 from cierzo.api.served import ServedModel
+from cierzo.api.text_threads import TextThreads
 from cierzo.chat.template import ChatTemplate
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.engine.client import EngineClient
 from cierzo.engine.errors import EngineError
 from cierzo.settings import Settings
 
-T = TypeVar("T")
-
-_THREADS = 2  # for tokenizing and templates; both mostly wait for native code
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -47,9 +41,7 @@ class Service:
     language: Language | None = None  # None while it is being loaded
     stopping: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
-    pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="text")
-    )
+    threads: TextThreads = field(default_factory=TextThreads)
 
     def ready(self) -> Language:
         """Raises ApiError 503 unless a request can be taken now, or in a moment."""
@@ -73,10 +65,6 @@ class Service:
             return f"cierzo-{__version__}"
         device = info.backend.partition(",")[0].replace(" ", "").replace("(", "-").strip(")")
         return f"cierzo-{__version__}-{info.fingerprint}-{device}"
-
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Runs slow work off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
 
 def new_id(now: int) -> str:

@@ -47,7 +47,7 @@ def router(service: Service) -> APIRouter:
         path = request.url.path
         body = await request.body()
         language = service.ready()
-        found = await service.in_thread(lambda: _tokens(service, language, body, path))
+        found = await service.threads.run(lambda: _tokens(service, language, body, path), len(body))
         return json_response(found)
 
     async def detokenize(request: Request) -> Response:
@@ -55,7 +55,7 @@ def router(service: Service) -> APIRouter:
         path = request.url.path
         body = await request.body()
         language = service.ready()
-        found = await service.in_thread(lambda: _text(service, language, body, path))
+        found = await service.threads.run(lambda: _text(service, language, body, path), len(body))
         return json_response(found)
 
     async def tokenizer_info() -> Response:
