@@ -223,3 +223,16 @@ def test_counters(model_path: Path) -> None:
     assert stats.computed_tokens == 50 + 2 * 9
     assert stats.steps >= 10
     assert stats.step_seconds > 0
+
+
+def test_a_small_prompt_is_answered_while_a_large_one_is_read(model_path: Path) -> None:
+    engine = make_engine(model_path, max_batch_tokens=32, max_batch_sequences=16)
+    one = SamplingParams(max_tokens=1, temperature=0.0)
+    engine.add("large", random_prompt(5, 900), one)
+    engine.step()
+    engine.add("small", random_prompt(6, 12), one)
+    ended = [output.request_id for _ in range(2) for output in engine.step()]
+    assert ended == ["small"]
+    while engine.has_work():
+        ended += [output.request_id for output in engine.step()]
+    assert ended == ["small", "large"]
