@@ -126,8 +126,9 @@ class Assault:
             thread.start()
 
     def at_work(self) -> bool:
-        """Whether an answer is still awaited. Those who hold connections are never done."""
-        return bool(self._held) or any(thread.is_alive() for thread in self._threads)
+        """Whether an answer is still awaited. Who holds connections, or repeats, is never done."""
+        asking = any(thread.is_alive() for thread in self._threads)
+        return asking or (len(self._clients) > 0 and not self._threads)
 
     def end(self) -> None:
         """Let go."""

@@ -81,6 +81,10 @@ def _small_beside_large() -> list[Client]:
     return [Client(chat(words(4_500))), *small]
 
 
+def _crowd() -> list[Client]:
+    return [Client(chat(words(10, salt)), "repeats") for salt in range(64)]
+
+
 def _cut_string() -> bytes:
     """A request that a proxy cut in the middle of a tool's result, itself JSON."""
     row = json.dumps({"path": "src/a.py", "line": 7, "text": 'print("hello")'})
@@ -201,6 +205,7 @@ ATTACKS = (
     Attack("one prompt of 4,500 tokens", _prompts(1, 4_500)),
     Attack("four prompts of 4,500 tokens", _prompts(4, 4_500)),
     Attack("one prompt of 4,500 tokens and a stream of small ones", _small_beside_large),
+    Attack("64 clients that ask small things again and again", _crowd),
     Attack("64 prompts of 400 tokens", _prompts(64, 400)),
     Attack("256 prompts of 400 tokens at once", _prompts(256, 400)),
     Attack("64 answers of 4,000 tokens", _long_answers),
