@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that they close it
+# A thread that computes in Python keeps the event loop and the others from it so long at most.
+_SWITCH_SECONDS = 0.001
 _FLUSH_SECONDS = 2  # for last answers to reach their clients, once the engine is done
 _SPARE_FILES = 64  # file descriptors that are not connections
 
@@ -68,6 +70,7 @@ def run_server(
         where = f"{settings.server.host}:{settings.server.port}"
         say(f"cannot listen on {where}: {error.strerror or error}; choose another with --port")
         return 1
+    sys.setswitchinterval(_SWITCH_SECONDS)
     code = asyncio.run(_Life(settings, path, tokenizer, entry, say).run(sockets))
     if code == 130:
         # At once: a thread that still tokenizes would be waited for.
