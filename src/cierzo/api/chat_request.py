@@ -13,9 +13,15 @@ from cierzo.api import jobs
 from cierzo.api.errors import ApiError, bad_request, unavailable
 from cierzo.api.plan import Plan, head_of, sampling_of
 from cierzo.api.schemas import common
-from cierzo.api.schemas.chat import ChatRequest, check_chat_request
+from cierzo.api.schemas.chat import (
+    ChatRequest,
+    check_beginning,
+    check_beside_form,
+    check_chat_request,
+)
 from cierzo.api.schemas.decode import decode_request
-from cierzo.api.schemas.formats import schema_of
+from cierzo.api.schemas.foreign import RequestDecoder
+from cierzo.api.schemas.formats import wanted_schema
 from cierzo.api.schemas.messages import to_chat_message
 from cierzo.api.schemas.routing import check_routing
 from cierzo.api.schemas.tool_choice import read_choice
@@ -33,7 +39,7 @@ from cierzo.settings import Limits
 ChatPlan: TypeAlias = Plan[ChatRequest]
 
 _PARAM = "messages"
-_DECODER = msgspec.json.Decoder(ChatRequest)
+_DECODER = RequestDecoder(ChatRequest)
 # The part of the request that a ChatError begins with, where it names one.
 _PART = re.compile(r"(?:messages|tools|tool_choice|response_format)(?:\.[^\s:]+|\[\d+\][^\s:]*)?")
 
@@ -44,6 +50,7 @@ class Wanted:
 
     language: Language
     messages: Sequence[Message]
+    continues: bool  # whether a last message of the assistant's is the beginning of the answer
     tools: Sequence[Tool]
     choice: ToolChoice
     parallel: bool
@@ -51,11 +58,15 @@ class Wanted:
     limits: SchemaLimits
     warnings: list[str]  # about tools
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the last message is the beginning of the answer."""
+        return ends_open(self.messages, self.continues)
+
     def constraint(self, call_ids: CallIds | None = None) -> Constraint | None:
         """With ids, if the model writes them itself: those. Raises ApiError naming the part that
         cannot be held to; what a tool's arguments are not held to is a warning."""
         form = self.language.template.tool_format
-        opened = ends_open(self.messages, continue_last=True)
         try:
             return output_constraint(
                 form,
@@ -63,7 +74,7 @@ class Wanted:
                 choice=self.choice,
                 parallel=self.parallel,
                 schema=self.schema,
-                open_text="".join(self.messages[-1].parts()) if opened else "",
+                open_text="".join(self.messages[-1].parts()) if self.is_open else "",
                 call_ids=call_ids,
                 limits=self.limits,
                 warn=self.warnings.append,
@@ -80,16 +91,16 @@ def prepare(service: Service, language: Language, body: bytes, path: str) -> Cha
     check_chat_request(request, limits)
     choices = common.check_choices(request.n, limits)
     sampling = sampling_of(request, service.served.entry.sampling, limits)
-    messages = [to_chat_message(message) for message in request.messages]
-    wanted = _wanted(request, language, messages, limits)
+    wanted = _wanted(request, language, limits)
     form = language.template.tool_format
     shared = wanted.constraint()  # first: what is wrong with a schema is told before all else
+    check_beside_form(request, has_form=shared is not None)
     prompt = _prompt(service, wanted)
     longest = request.longest_answer()
     params = msgspec.structs.replace(
         sampling,
         max_tokens=jobs.check_context(len(prompt), longest, service, _PARAM),
-        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        logprobs=request.alternatives(),
         forbidden=form.forbidden(wanted.choice.mode),
     )
     jobs.check_params(params, service)
@@ -102,7 +113,7 @@ def prepare(service: Service, language: Language, body: bytes, path: str) -> Cha
             params,
             choices,
             head["id"],
-            mid_text=ends_open(messages, continue_last=True),
+            mid_text=wanted.is_open,
             format=form if wanted.choice.mode != "none" else None,
             constraint=wanted.constraint if form.writes_ids else lambda _: shared,
         ),
@@ -111,6 +122,13 @@ def prepare(service: Service, language: Language, body: bytes, path: str) -> Cha
         usage_in_stream=common.usage_in_stream(request, path),
         warnings=tuple(dict.fromkeys(wanted.warnings)),  # once, for all choices
     )
+
+
+def prompt_of(service: Service, language: Language, request: ChatRequest) -> list[int]:
+    """The tokens that a request's messages and tools become. Slow. Raises ApiError."""
+    limits = service.settings.limits
+    check_chat_request(request, limits)
+    return _prompt(service, _wanted(request, language, limits))
 
 
 async def check_constraints(service: Service, plan: ChatPlan) -> None:
@@ -134,21 +152,22 @@ async def check_constraints(service: Service, plan: ChatPlan) -> None:
         raise bad_request(f"{param}: {problem}", param)
 
 
-def _wanted(
-    request: ChatRequest, language: Language, messages: Sequence[Message], limits: Limits
-) -> Wanted:
+def _wanted(request: ChatRequest, language: Language, limits: Limits) -> Wanted:
     """What the request says of calls and format, of a size that can be dealt with."""
-    for param in ("tools", "response_format"):
+    for param in ("tools", "response_format", "structured_outputs"):
         size = len(msgspec.json.encode(getattr(request, param)))
         if size > limits.schema_bytes:
             most = limits.schema_bytes
             raise bad_request(f"{param}: {size:,} bytes are more than the {most:,} allowed", param)
-    schema = schema_of(request.response_format)
+    schema = wanted_schema(request.response_format, request.structured_outputs)
+    messages = [to_chat_message(m, f"messages[{at}]") for at, m in enumerate(request.messages)]
+    check_beginning(request, is_open=ends_open(messages, continue_last=True))
     read = read_tools(request.tools)
     wish = read_choice(request.tool_choice, read.tools)
     return Wanted(
         language=language,
         messages=messages,
+        continues=request.continue_final_message is not False,
         tools=read.tools,
         choice=wish.choice,
         parallel=request.parallel_tool_calls is not False and not wish.one,
@@ -164,7 +183,9 @@ def _prompt(service: Service, wanted: Wanted) -> list[int]:
     jobs.check_text_size(size, wanted.language, service, _PARAM)
     template = wanted.language.template
     try:
-        return template.render(wanted.messages, tools=wanted.tools or None, continue_last=True)
+        return template.render(
+            wanted.messages, tools=wanted.tools or None, continue_last=wanted.continues
+        )
     except ChatError as error:
         raise _refused(error) from error
 

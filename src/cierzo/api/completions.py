@@ -29,6 +29,7 @@ from cierzo.api.schemas.completions import (
     prompts_of,
 )
 from cierzo.api.schemas.decode import decode_request
+from cierzo.api.schemas.foreign import RequestDecoder
 from cierzo.api.schemas.routing import check_routing
 from cierzo.api.score_table import ScoreTable, joined, token_name
 from cierzo.api.service import Language, Service
@@ -37,8 +38,7 @@ from cierzo.chat.tokenizer import Tokenizer
 from cierzo.engine.messages import TokenLogprobs
 
 PARAM = "prompt"
-_DECODER = msgspec.json.Decoder(CompletionRequest)
-DEFAULT_MAX_TOKENS = 16  # OpenAI's
+_DECODER = RequestDecoder(CompletionRequest)
 _BROKEN = {"object": "text_completion", "text": ""}
 
 
@@ -85,22 +85,22 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Co
     check_routing(request, service.served, path)
     check_completion_request(request, limits)
     choices = common.check_choices(request.n, limits)
-    wanted = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+    alternatives = request.alternatives()
     params = msgspec.structs.replace(
         sampling_of(request, service.served.entry.sampling, limits),
-        max_tokens=wanted,
-        logprobs=request.logprobs,
-        prompt_logprobs=request.logprobs if request.echo else None,
+        logprobs=alternatives,
+        prompt_logprobs=alternatives if request.echo else None,
     )
-    jobs.check_params(params, service)
     head = head_of(service, request)
     made: list[Job] = []
     echoes: list[str] = []
     for index, prompt in enumerate(prompts_of(request, limits)):
-        ids = _token_ids(prompt, language, service)
-        jobs.check_context(len(ids), wanted, service, PARAM)
+        ids = _token_ids(prompt, request, language, service)
+        longest = jobs.check_context(len(ids), request.longest_answer(), service, PARAM)
+        own = msgspec.structs.replace(params, max_tokens=longest)
+        jobs.check_params(own, service)
         name = f"{head['id']}-{index}"
-        made += jobs.jobs_for(ids, params, choices, name, mid_text=True)
+        made += jobs.jobs_for(ids, own, choices, name, mid_text=True)
         text = ""
         if request.echo:
             text = prompt if isinstance(prompt, str) else _text(language.tokenizer, ids)
@@ -116,11 +116,14 @@ def _prepare(service: Service, language: Language, body: bytes, path: str) -> Co
     )
 
 
-def _token_ids(prompt: Prompt, language: Language, service: Service) -> Sequence[int]:
+def _token_ids(
+    prompt: Prompt, request: CompletionRequest, language: Language, service: Service
+) -> Sequence[int]:
     if isinstance(prompt, str):
         jobs.check_text_size(len(prompt), language, service, PARAM)
         tokenizer = language.tokenizer
-        ids: Sequence[int] = tokenizer.encode(prompt, add_bos=tokenizer.adds_bos)
+        add_bos = tokenizer.adds_bos and request.add_special_tokens is not False
+        ids: Sequence[int] = tokenizer.encode(prompt, add_bos=add_bos)
     else:
         ids = prompt
         size = service.client.info.vocab_size
@@ -142,7 +145,7 @@ class _Choice:
         self._plan = plan
         self._job = plan.jobs[index]
         self._echo = plan.echoes[index]
-        self._scored = plan.request.logprobs is not None
+        self._scored = plan.request.alternatives() is not None
         self._echoed = not plan.request.echo
         self._prompt_scores: list[TokenLogprobs] = []
         self._length = len(self._echo)  # characters so far

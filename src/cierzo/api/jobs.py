@@ -17,6 +17,8 @@ from cierzo.chat.tool_format import CallIds, ToolFormat
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.grammar.constraint import Constraint
 
+_ENOUGH = 1024  # tokens of an answer that need not be refused, though more were asked for
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -37,16 +39,20 @@ class Job:
 
 
 def check_context(prompt_tokens: int, max_tokens: int | None, service: Service, param: str) -> int:
-    """How many tokens the answer may have. Raises ApiError where the context is too short."""
+    """How many tokens the answer may have: `max_tokens`, or what the context leaves.
+
+    Agents ask for as many tokens as a model may write at all, whatever they send. So a bound that
+    does not fit is cut to what is left, where that is enough for an answer. Raises ApiError where
+    it is not: then an agent has to shorten its history.
+    """
     limit = service.client.info.max_model_len
     left = limit - prompt_tokens
-    if max_tokens is None:
-        if left < 1:
-            raise context_length_exceeded(limit, prompt_tokens, 0, param)
+    enough = max(1, min(_ENOUGH, limit // 4))
+    if max_tokens is None and left >= 1:
         return left
-    if left < max_tokens:
-        raise context_length_exceeded(limit, prompt_tokens, max_tokens, param)
-    return max_tokens
+    if max_tokens is not None and (max_tokens <= left or left >= enough):
+        return min(max_tokens, left)
+    raise context_length_exceeded(limit, prompt_tokens, max_tokens or 0, param)
 
 
 def check_text_size(size: int, language: Language, service: Service, param: str) -> None:

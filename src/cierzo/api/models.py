@@ -82,8 +82,9 @@ def router(service: Service) -> APIRouter:
 
 def _served(service: Service, name: str) -> str:
     """The name, if it is served."""
-    if name in service.served.names:
-        return name
+    known = service.served.known_as(name)
+    if known is not None:
+        return known
     message = f"The model `{name[:200]}` does not exist"
     raise ApiError(404, message, param="model", code="model_not_found")
 

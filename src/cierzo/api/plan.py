@@ -14,6 +14,7 @@ from cierzo.api.generation import Tally
 from cierzo.api.jobs import Job
 from cierzo.api.schemas import common
 from cierzo.api.schemas.routing import RoutedRequest
+from cierzo.api.schemas.unread import is_given
 from cierzo.api.served import PROVIDER
 from cierzo.api.service import Service, new_id
 from cierzo.api.sse import Answer, EventStream
@@ -51,7 +52,7 @@ def head_of(service: Service, request: RoutedRequest) -> dict[str, Any]:
         "provider": PROVIDER,
         "system_fingerprint": service.fingerprint,
     }
-    if request.service_tier is not None:
+    if is_given(request.service_tier):
         head["service_tier"] = "default"
     return head
 
@@ -60,12 +61,7 @@ def sampling_of(
     request: common.SamplingRequest, defaults: Mapping[str, float], limits: Limits
 ) -> SamplingParams:
     """How to sample: what the request says, then what the model's makers advise, then OpenAI's."""
-    names = ("temperature", "top_p", "top_k", "min_p", "top_a", "presence_penalty")
-    wishes: dict[str, Any] = dict(defaults)
-    for name in (*names, "frequency_penalty", "repetition_penalty", "logit_bias", "seed"):
-        value = getattr(request, name)
-        if value is not None:
-            wishes[name] = value
+    wishes = {**defaults, **common.sampling_wishes(request)}
     return SamplingParams(**wishes, stop=common.stop_strings(request.stop, limits))
 
 

@@ -20,6 +20,9 @@ _QUANTIZATIONS = {
     "q4_1": "int4",
     "q4_k": "int4",
 }
+# What OpenRouter's and Ollama's names may end in, and which says nothing of the weights.
+_VARIANTS = ("free", "nitro", "floor", "exacto", "extended", "latest")
+_MOST_PARTS = 8  # of a name that are looked at, from the end
 _ON_LOAD = {"w8": "int8", "w4": "int4"}  # float weights, by engine.quantize
 
 
@@ -41,20 +44,32 @@ class ServedModel:
         """Whether its licence lets anyone train on what it writes."""
         return self.entry.licence.lower() in _OPEN_LICENCES
 
+    def known_as(self, asked: str) -> str | None:
+        """The name of ours that a client means, if it means one. Capitals make no difference.
+
+        Clients put the name of a provider, or of several, in front (`openrouter/`,
+        `hosted_vllm/`), and what only chooses between providers behind (`:free`).
+        """
+        names = {name.lower(): name for name in self.names}
+        wanted = asked.strip().lower()
+        base, _, variant = wanted.rpartition(":")
+        for name in (wanted, base) if variant in _VARIANTS else (wanted,):
+            parts = name.split("/")[-_MOST_PARTS:]
+            for start in range(len(parts)):
+                if found := names.get("/".join(parts[start:])):
+                    return found
+        return None
+
     def check_asked(self, model: str | None, fallbacks: Sequence[str] | None, path: str) -> None:
         """Raises ApiError, each path as its owner does, unless one of the names asked for is ours.
 
-        A request that names no model gets the one there is. Capitals make no difference.
+        A request that names no model gets the one there is.
         """
-        known = {name.lower() for name in self.names}
-        asked_for = [model, *(fallbacks or ())]
-        if any(name is not None and name.lower() in known for name in asked_for):
+        asked_for = [name for name in (model, *(fallbacks or ())) if name]
+        if not asked_for or any(self.known_as(name) is not None for name in asked_for):
             return
-        if model is None and not fallbacks:
-            return
-        asked = model if model is not None else (fallbacks or ("",))[0]
-        param = "model" if model is not None else "models"
-        shown, ours = asked[:200], ", ".join(self.names)
+        param = "model" if model else "models"
+        shown, ours = asked_for[0][:200], ", ".join(self.names)
         if path.startswith("/api/"):
             message = f"{shown} is not a valid model ID; this server has {ours}"
             raise ApiError(400, message, param=param, code="model_not_found")

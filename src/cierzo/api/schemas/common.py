@@ -6,24 +6,29 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from cierzo.api.errors import bad_request, unsupported
+from cierzo.api.schemas.unread import Unread
 from cierzo.settings import Limits
 
 T = TypeVar("T")
 
 Temperature = Annotated[float, Meta(ge=0, le=2)]
-TopP = Annotated[float, Meta(gt=0, le=1)]
-TopK = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 RepetitionPenalty = Annotated[float, Meta(gt=0, le=2)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
-Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-CountOrZero = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+CountOrAll = Annotated[int, Meta(ge=-1)]  # -1: no bound
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Biases: TypeAlias = dict[TokenId, Bias] | list[tuple[TokenId, Bias]]  # llama-server's pairs, too
+Nothing = Annotated[list[Any], Meta(max_length=0)]  # an empty object, as PHP writes it
+Ignored: TypeAlias = Unread  # any form of what cannot change the answer
+
+_SHORT = 64  # bytes of a value that may ask for nothing
+_SEEDS = 2**64  # how many there are: others stand for the one that they leave
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "error"]
 
@@ -32,10 +37,11 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a stream ends."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None  # padding against eavesdroppers; none is added
+    include_obfuscation: Ignored = UNSET  # padding against eavesdroppers; none is added
+    continuous_usage_stats: Ignored = UNSET  # vLLM's; usage comes once, at the end
 
 
-class UsageOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UsageOptions(msgspec.Struct, frozen=True):
     """OpenRouter's older way to ask for usage, which its paths always have."""
 
     include: bool | None = None
@@ -45,20 +51,23 @@ class SamplingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """How tokens are chosen and sent. null is the same as leaving a field out."""
 
     temperature: Temperature | None = None
-    top_p: TopP | None = None
-    top_k: TopK | None = None  # 0: all
+    top_p: Probability | None = None  # 0: the likeliest token
+    top_k: CountOrAll | None = None  # 0, -1: all
     min_p: Probability | None = None
     top_a: Probability | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: RepetitionPenalty | None = None
-    logit_bias: dict[TokenId, Bias] | None = None
-    seed: Seed | None = None
-    stop: str | list[str] | None = None
+    logit_bias: Biases | None = None
+    seed: int | None = None
+    stop: str | list[str | None] | None = None
+    min_tokens: CountOrZero | None = None
+    stop_token_ids: list[TokenId] | None = None
+    ignore_eos: bool | None = None
     n: Count | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    usage: UsageOptions | None = None
+    stream_options: StreamOptions | Nothing | None = None
+    usage: UsageOptions | Nothing | bool | None = None
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
@@ -107,22 +116,51 @@ class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | UnsetType = UNSET  # the only one there is, where a request names one
 
 
-def stop_strings(stop: str | list[str] | None, limits: Limits) -> tuple[str, ...]:
-    """The stop strings, checked. An empty list means none; an empty string is refused."""
-    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    check_length("stop", strings, limits.stop_strings)
-    for index, string in enumerate(strings):
-        if not 0 < len(string) <= limits.stop_string_chars:
+def stop_strings(stop: str | list[str | None] | None, limits: Limits) -> tuple[str, ...]:
+    """The stop strings, checked, each once. Empty ones and null stop nothing."""
+    given = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    for index, string in enumerate(given):
+        if string is not None and len(string) > limits.stop_string_chars:
             param = "stop" if isinstance(stop, str) else f"stop[{index}]"
             most = limits.stop_string_chars
-            raise bad_request(f"{param}: must have 1 to {most} characters", param)
+            raise bad_request(f"{param}: must have at most {most} characters", param)
+    strings = tuple(dict.fromkeys(string for string in given if string))
+    check_length("stop", strings, limits.stop_strings)
     return strings
+
+
+def sampling_wishes(request: SamplingRequest) -> dict[str, Any]:
+    """What a request says of sampling, in the words of `SamplingParams`."""
+    names = ("temperature", "top_p", "top_k", "min_p", "top_a", "frequency_penalty")
+    wishes: dict[str, Any] = {}
+    for name in (*names, "presence_penalty", "repetition_penalty", "min_tokens", "ignore_eos"):
+        value = getattr(request, name)
+        if value is not None:
+            wishes[name] = value
+    if request.logit_bias:
+        wishes["logit_bias"] = dict(request.logit_bias)
+    if request.stop_token_ids:
+        wishes["stop_token_ids"] = tuple(request.stop_token_ids)
+    if request.seed is not None:
+        seed = request.seed
+        wishes["seed"] = seed if -(2**63) <= seed < _SEEDS else seed % _SEEDS
+    if request.top_k is not None:  # a vocabulary has fewer tokens than fit into 31 bits
+        wishes["top_k"] = min(max(request.top_k, 0), 2**31 - 1)
+    if request.top_p == 0:
+        wishes |= {"top_p": 1.0, "top_k": 1}
+    return wishes
 
 
 def check_length(param: str, values: Sequence[Any] | dict[Any, Any] | None, most: int) -> None:
     """Raises ApiError for a list or object with more than `most` entries."""
     if values is not None and len(values) > most:
         raise bad_request(f"{param}: {len(values)} entries are more than the {most} allowed", param)
+
+
+def check_sampling(request: SamplingRequest, limits: Limits) -> None:
+    """Raises ApiError for more tokens in a list than are allowed."""
+    check_length("logit_bias", request.logit_bias, limits.logit_bias_entries)
+    check_length("stop_token_ids", request.stop_token_ids, limits.logit_bias_entries)
 
 
 def check_choices(n: int | None, limits: Limits) -> int:
@@ -135,9 +173,12 @@ def check_choices(n: int | None, limits: Limits) -> int:
 def refuse_unless(param: str, value: object, why: str, *harmless: object) -> None:
     """Raises ApiError, saying why, unless a value asks for nothing that is not done here.
 
-    null and false are always harmless.
+    null and false are always harmless. JSON that is unread is read if it is short enough to be
+    one of those.
     """
-    if value is None or value is False or value in harmless:
+    if isinstance(value, Raw) and memoryview(value).nbytes <= _SHORT:
+        value = msgspec.json.decode(value)
+    if value is UNSET or value is None or value is False or value in harmless:
         return
     raise unsupported(param, why)
 
@@ -150,5 +191,6 @@ def given(value: T | None, default: T) -> T:
 def usage_in_stream(request: SamplingRequest, path: str) -> bool:
     """Whether a stream ends with its usage: always for OpenRouter, when asked for OpenAI."""
     options, older = request.stream_options, request.usage
-    asked = bool(options and options.include_usage) or bool(older and older.include)
-    return asked or path.startswith("/api/")
+    asked = isinstance(options, StreamOptions) and bool(options.include_usage)
+    asked_before = older is True or (isinstance(older, UsageOptions) and bool(older.include))
+    return asked or asked_before or path.startswith("/api/")

@@ -13,6 +13,7 @@ from cierzo.api.schemas.common import refuse_unless
 from cierzo.api.schemas.routing import RoutedRequest
 from cierzo.settings import Limits
 
+DEFAULT_MAX_TOKENS = 16  # OpenAI's
 MAX_LOGPROBS = 5  # OpenAI's bound for this interface
 Prompt: TypeAlias = str | tuple[int, ...]
 
@@ -22,17 +23,30 @@ class CompletionRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, 
 
     # A text, texts, the token ids of a text, or those of several texts.
     prompt: str | Annotated[list[str | common.TokenId | list[common.TokenId]], Meta(min_length=1)]
-    max_tokens: common.CountOrZero | None = None
+    max_tokens: common.CountOrAll | None = None
     best_of: common.Count | None = None
     echo: bool | None = None
-    logprobs: common.CountOrZero | None = None
+    logprobs: bool | int | None = None  # of so many alternatives for each token
     suffix: str | None = None
+    add_special_tokens: bool | None = None  # vLLM's: whether a text begins with the model's BOS
+
+    def longest_answer(self) -> int | None:
+        """In tokens; None for what the context leaves."""
+        if self.max_tokens is None:
+            return DEFAULT_MAX_TOKENS
+        return None if self.max_tokens == -1 else self.max_tokens
+
+    def alternatives(self) -> int | None:
+        """How many log-probabilities to tell for each token, besides its own; None for none."""
+        if self.logprobs is None or self.logprobs is False:
+            return None
+        return 0 if self.logprobs is True else self.logprobs
 
 
 def check_completion_request(request: CompletionRequest, limits: Limits) -> None:
     """Raises ApiError for what the types cannot say: limits, and what is not supported yet."""
-    common.check_length("logit_bias", request.logit_bias, limits.logit_bias_entries)
-    if request.logprobs is not None and request.logprobs > MAX_LOGPROBS:
+    common.check_sampling(request, limits)
+    if not 0 <= (request.logprobs or 0) <= MAX_LOGPROBS:
         raise bad_request(f"logprobs: must be from 0 to {MAX_LOGPROBS}", "logprobs")
     if request.best_of is not None and request.best_of != (request.n or 1):
         raise unsupported("best_of", "choosing among more than n is not done here; leave it out")

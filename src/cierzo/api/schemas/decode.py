@@ -7,7 +7,7 @@ be megabytes of whatever a stranger likes.
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from cierzo.api.errors import ApiError, bad_request
 from cierzo.chat.messages import ROLES
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which some editors and shells put in front of UTF-8
 _HEX = rb"[0-9a-fA-F]"
@@ -38,7 +39,14 @@ _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`")
 
 
-def decode_request(body: bytes, decoder: msgspec.json.Decoder[T], max_depth: int) -> T:
+class Decoder(Protocol[T_co]):
+    """Makes a request of a body, with msgspec's errors or an ApiError."""
+
+    def decode(self, body: bytes, /) -> T_co:
+        """The request."""
+
+
+def decode_request(body: bytes, decoder: Decoder[T], max_depth: int) -> T:
     """Reads a body. Raises ApiError 400 for JSON that is invalid, too deep, or of another type.
 
     Half of a surrogate pair is read as U+FFFD, which an encoder puts in its place.

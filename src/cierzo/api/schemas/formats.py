@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from cierzo.api.errors import bad_request
+from cierzo.api.errors import bad_request, unsupported
 
 _PARAM = "response_format"
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
@@ -36,8 +36,31 @@ ResponseFormat: TypeAlias = (
 )
 
 
+def wanted_schema(
+    wanted: ResponseFormat | None, structured: bool | dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """The JSON schema that the content must be valid under; None for any text.
+
+    It stands in `response_format`, or as `json` in vLLM's `structured_outputs`, which is a flag to
+    OpenRouter. Raises ApiError for other forms, and for one in each.
+    """
+    schema = schema_of(wanted)
+    if not isinstance(structured, dict):
+        return schema
+    for name, value in structured.items():
+        param = f"structured_outputs.{name[:80]}"
+        if name != "json" and value:
+            raise unsupported(param, "only json is known here")
+    given = structured.get("json")
+    if given is None:
+        return schema
+    if schema is not None:
+        raise bad_request(f"{_PARAM}: structured_outputs has a schema, too", _PARAM)
+    return _object(given, "structured_outputs.json")
+
+
 def schema_of(wanted: ResponseFormat | None) -> dict[str, Any] | None:
-    """The JSON schema that the content must be valid under; None for any text."""
+    """The schema in a `response_format`."""
     if isinstance(wanted, str):
         return None if wanted == "text" else _ANY_OBJECT
     if not wanted or not isinstance(wanted, dict):

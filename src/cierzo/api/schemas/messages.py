@@ -1,159 +1,119 @@
-"""The messages of a conversation, as clients send them."""
+"""The messages of a conversation, as clients send them.
+
+A history may have passed through other models and frameworks, which leave their marks on it. The
+model reads roles, texts, calls and results; other keys are notes of somebody else's, and are passed
+over, unless they hold what the model would have to see.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import UNSET, Meta
 
-from cierzo.api.schemas.common import refuse_unless
+from cierzo.api.errors import bad_request, unsupported
+from cierzo.api.schemas.content import Content, calls_in, read_content, text_of
+from cierzo.api.schemas.unread import Unread, is_given
 from cierzo.chat import messages as chat
 
+# Words for roles: OpenAI's older one for results, then Google's, LangChain's and Cohere's.
+_ROLES = {
+    **{role: role for role in chat.ROLES},
+    "function": "tool",
+    "model": "assistant",
+    "human": "user",
+    "ai": "assistant",
+    "chatbot": "assistant",
+}
+_SPEAKERS = ("system", "developer", "user")  # whose messages are nothing without content
+# Keys whose content would have to be seen.
+_TO_BE_SEEN = ("images", "audio", "videos", "files", "attachments")
+_NOTHING = (b"[]", b"{}", b'""', b"false")
 
-class TextPart(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"
-):
-    """A piece of a message's text."""
-
-    text: str
-    cache_control: Any = None  # caching is automatic
-    prompt_cache_breakpoint: Any = None
-
-
-Content: TypeAlias = str | list[TextPart]
-
-
-class RefusalPart(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="refusal"
-):
-    """A piece of an earlier answer in which the assistant declined."""
-
-    refusal: str
-
-    @property
-    def text(self) -> str:
-        """It is text like any other."""
-        return self.refusal
+Role: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [*chat.ROLES, "function"]})]
 
 
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="role"):
-    """What every role may carry."""
-
-    name: str | None = None
-    cache_control: Any = None
-
-
-class SystemMessage(_Message, frozen=True, tag="system", kw_only=True):
-    """Instructions."""
-
-    content: Content | None
-
-
-class DeveloperMessage(_Message, frozen=True, tag="developer", kw_only=True):
-    """Instructions, in OpenAI's newer word for them."""
-
-    content: Content | None
-
-
-class UserMessage(_Message, frozen=True, tag="user", kw_only=True):
-    """What the user said."""
-
-    content: Content | None
-
-
-class FunctionCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which function to call; `arguments` is JSON text."""
+class FunctionCall(msgspec.Struct, frozen=True):
+    """Which function to call; `arguments` is JSON text, or the object itself."""
 
     name: str
-    arguments: str
+    arguments: Unread = UNSET
 
 
-class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A call that the assistant made earlier."""
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call that the assistant made earlier: in OpenAI's form, or bare, as LangChain keeps it."""
 
-    function: FunctionCall
-    id: str | None = None
-    type: Literal["function"] | None = None
-    index: int | None = None
-    provider_specific_fields: Any = None  # LiteLLM's own, which come back with its answers
+    function: FunctionCall | None = None
+    id: Unread = UNSET
+    name: str | None = None
+    args: Unread = UNSET
+    arguments: Unread = UNSET
 
 
-class AssistantMessage(_Message, frozen=True, tag="assistant", kw_only=True):
-    """What the assistant said; as the last message, the beginning of its answer.
+class ChatMessage(msgspec.Struct, frozen=True):
+    """A turn. An assistant's, as the last message, is the beginning of the answer."""
 
-    What other servers put into their answers may come back: reasoning, annotations and the like
-    are no part of the prompt of a model that does not reason.
-    """
-
-    content: str | list[TextPart | RefusalPart] | None = None
+    role: Role
+    content: Content = UNSET
+    name: Unread = UNSET
     tool_calls: list[ToolCall] | None = None
-    refusal: str | None = None
     function_call: FunctionCall | None = None  # one call, in OpenAI's older form
-    audio: Any = None
-    images: Any = None
-    annotations: Any = None
-    reasoning: Any = None
-    reasoning_content: Any = None
-    reasoning_details: Any = None
-    thinking_blocks: Any = None
-    provider_specific_fields: Any = None
-    model: Any = None
+    tool_call_id: Unread = UNSET
+    refusal: Unread = UNSET
+    images: Unread = UNSET
+    audio: Unread = UNSET
+    videos: Unread = UNSET
+    files: Unread = UNSET
+    attachments: Unread = UNSET
 
 
-class ToolMessage(_Message, frozen=True, tag="tool", kw_only=True):
-    """What a tool answered."""
-
-    content: Content | None = None
-    tool_call_id: str | None = None
-
-
-class FunctionMessage(_Message, frozen=True, tag="function", kw_only=True):
-    """What a tool answered, in OpenAI's older form: it belongs to the call before it."""
-
-    content: Content | None = None
-
-
-ChatMessage: TypeAlias = (
-    SystemMessage
-    | DeveloperMessage
-    | UserMessage
-    | AssistantMessage
-    | ToolMessage
-    | FunctionMessage
-)
-
-
-def check_message(message: ChatMessage, param: str) -> None:
-    """Raises ApiError for parts of an earlier answer that a text model cannot read."""
-    if isinstance(message, AssistantMessage):
-        for name in ("audio", "images"):
-            value = getattr(message, name)
-            refuse_unless(f"{param}.{name}", value, "this model reads text only", [], {})
-
-
-def to_chat_message(message: ChatMessage) -> chat.Message:
-    """The message as the rooms below know it."""
-    content = message.content
-    calls: tuple[chat.ToolCall, ...] = ()
-    call_id = None
-    role = str(message.__struct_config__.tag)
-    if isinstance(message, AssistantMessage):
-        calls = tuple(
-            chat.ToolCall(call.function.name, call.function.arguments, call.id)
-            for call in message.tool_calls or ()
+def to_chat_message(message: ChatMessage, param: str) -> chat.Message:
+    """The message as the rooms below know it. Raises ApiError for what is no text or call."""
+    role = _ROLES.get(message.role.lower())
+    if role is None:
+        known = ", ".join(chat.ROLES)
+        at = f"{param}.role"
+        raise bad_request(
+            f"{at}: invalid value {message.role[:40]!r}; it must be one of {known}", at
         )
-        if message.function_call is not None and not calls:
-            calls = (chat.ToolCall(message.function_call.name, message.function_call.arguments),)
-        if content is None and message.refusal:
-            content = message.refusal
-    elif isinstance(message, ToolMessage):
-        call_id = message.tool_call_id
-    elif isinstance(message, FunctionMessage):
-        role = "tool"
-    return chat.Message(
-        role=role,
-        content=tuple(part.text for part in content) if isinstance(content, list) else content,
-        name=message.name,
-        tool_calls=calls,
-        tool_call_id=call_id,
-    )
+    for key in _TO_BE_SEEN:
+        value = getattr(message, key)
+        if is_given(value) and bytes(value) not in _NOTHING:
+            raise unsupported(f"{param}.{key}", "this model reads text only")
+    if message.content is UNSET and role in _SPEAKERS:
+        raise bad_request(f"{param}.content: this field is required", f"{param}.content")
+    content = read_content(message.content, f"{param}.content", of_tool=role == "tool")
+    if role != "assistant":
+        call_id = text_of(message.tool_call_id, f"{param}.tool_call_id") or None
+        return chat.Message(role, content, _name(message), tool_call_id=call_id)
+    if content is None and is_given(message.refusal):
+        content = text_of(message.refusal, f"{param}.refusal") or None
+    return chat.Message(role, content, _name(message), _calls(message, param))
+
+
+def _name(message: ChatMessage) -> str | None:
+    return text_of(message.name, "name") or None
+
+
+def _calls(message: ChatMessage, param: str) -> tuple[chat.ToolCall, ...]:
+    calls = []
+    for index, call in enumerate(message.tool_calls or ()):
+        at = f"{param}.tool_calls[{index}]"
+        called_id = text_of(call.id, f"{at}.id") or None
+        if call.function is not None:
+            arguments = text_of(call.function.arguments, f"{at}.function.arguments")
+            calls.append(chat.ToolCall(call.function.name, arguments, called_id))
+        elif call.name is not None:
+            given = call.args if call.args is not UNSET else call.arguments
+            calls.append(chat.ToolCall(call.name, text_of(given, f"{at}.args"), called_id))
+        else:
+            raise bad_request(f"{at}.function: this field is required", f"{at}.function")
+    older = message.function_call
+    if older is not None and not calls:
+        arguments = text_of(older.arguments, f"{param}.function_call.arguments")
+        calls.append(chat.ToolCall(older.name, arguments))
+    for index, part in enumerate(() if calls else calls_in(message.content)):
+        arguments = text_of(part.input, f"{param}.content[{index}].input")
+        calls.append(chat.ToolCall(part.name or "", arguments, text_of(part.id, "id") or None))
+    return tuple(calls)

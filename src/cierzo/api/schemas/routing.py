@@ -1,25 +1,22 @@
 """What OpenRouter's requests say of models, providers and plugins, to a server that has one model.
 
-A preference that could not change the answer is accepted; one that rules this server out, or asks
-for what it does not do, is refused. Nothing is passed over in silence.
+A preference that could not change the answer is accepted in any form; one that rules this server
+out, or asks for what it does not do, is refused.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET
 
 from cierzo.api.errors import ApiError, bad_request, unsupported
 from cierzo.api.schemas import common
 from cierzo.api.served import PROVIDER, ServedModel
 
-ServiceTier: TypeAlias = Literal["auto", "default", "fast", "flex", "priority", "scale"]
-SortOrder: TypeAlias = Literal["price", "throughput", "latency", "exacto"]
 Price: TypeAlias = str | float
 
-_METADATA = (16, 64, 512)  # OpenAI's bounds: pairs, characters of a key, of a value
 # Plugins that change nothing here: a router has one model to choose, a file parser no file (file
 # parts are refused), healing nothing to heal. Compression is for prompts that do not fit: those
 # are refused with the sizes, never cut.
@@ -32,13 +29,6 @@ _HARMLESS_PLUGINS = {
     "context-compression",
 }
 _TRANSFORMS = ("middle-out",)  # the same compression under its older name
-
-
-class SortBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to order providers."""
-
-    by: SortOrder | None = None
-    partition: Literal["model", "none"] | None = None
 
 
 class MaxPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,18 +45,19 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which providers may answer. This server is the provider "Cierzo", and the only one."""
 
     allow_fallbacks: bool | None = None
-    require_parameters: bool | None = None  # what is not supported is refused anyway
-    data_collection: Literal["allow", "deny"] | None = None  # none is collected
-    zdr: bool | None = None  # nothing is kept but the cache of the running engine
     enforce_distillable_text: bool | None = None
     order: list[str] | None = None
     only: list[str] | None = None
     ignore: list[str] | None = None
     quantizations: list[str] | None = None
-    sort: SortOrder | SortBy | None = None
-    max_price: MaxPrice | None = None
-    preferred_max_latency: Any = None  # preferences rule nobody out
-    preferred_min_throughput: Any = None
+    max_price: MaxPrice | common.Nothing | None = None
+    # What holds here anyway, and preferences, which rule nobody out.
+    require_parameters: common.Ignored = UNSET  # what cannot be honoured is refused
+    data_collection: common.Ignored = UNSET  # none is collected
+    zdr: common.Ignored = UNSET  # nothing is kept but the cache of the running engine
+    sort: common.Ignored = UNSET
+    preferred_max_latency: common.Ignored = UNSET
+    preferred_min_throughput: common.Ignored = UNSET
 
 
 class Plugin(msgspec.Struct, frozen=True):
@@ -80,29 +71,30 @@ class RoutedRequest(common.SamplingRequest, frozen=True, forbid_unknown_fields=T
     """What a request says besides its prompt and how to sample."""
 
     model: str | None = None
-    models: list[str] | None = None  # in the order in which to try them
-    route: Literal["fallback", "sort"] | None = None
-    provider: Provider | None = None
+    models: str | list[str] | None = None  # in the order in which to try them
+    provider: Provider | common.Nothing | None = None
     plugins: list[Plugin] | None = None
     transforms: list[str] | None = None
-    service_tier: ServiceTier | None = None  # the answer says "default"
-    # The rest names or groups requests and changes nothing in the answer.
-    user: str | None = None
-    metadata: dict[str, str] | None = None
-    session_id: Annotated[str, Meta(max_length=256)] | None = None
-    safety_identifier: str | None = None
-    trace: dict[str, Any] | None = None
-    prompt_cache_key: str | None = None  # all that is sent again is found in the cache
-    prompt_cache_retention: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    cache_control: dict[str, Any] | None = None
+    # The rest names or groups requests, or says how they are to be dealt with: in any form, it
+    # changes nothing in the answer.
+    route: common.Ignored = UNSET
+    service_tier: common.Ignored = UNSET  # the answer says "default"
+    user: common.Ignored = UNSET
+    metadata: common.Ignored = UNSET
+    session_id: common.Ignored = UNSET
+    safety_identifier: common.Ignored = UNSET
+    trace: common.Ignored = UNSET
+    prompt_cache_key: common.Ignored = UNSET  # all that is sent again is found in the cache
+    prompt_cache_retention: common.Ignored = UNSET
+    prompt_cache_options: common.Ignored = UNSET
+    cache_control: common.Ignored = UNSET
 
 
 def check_routing(request: RoutedRequest, served: ServedModel, path: str) -> None:
     """Raises ApiError for what this server's one model cannot honour."""
-    served.check_asked(request.model, request.models, path)
-    _check_metadata(request.metadata)
-    if request.provider is not None:
+    models = [request.models] if isinstance(request.models, str) else request.models
+    served.check_asked(request.model, models, path)
+    if isinstance(request.provider, Provider):
         _check_provider(request.provider, served)
     for index, plugin in enumerate(request.plugins or ()):
         if plugin.enabled is not False and plugin.id not in _HARMLESS_PLUGINS:
@@ -112,15 +104,6 @@ def check_routing(request: RoutedRequest, served: ServedModel, path: str) -> Non
         if transform not in _TRANSFORMS:
             why = f"{transform[:40]!r} is not done here; only {_TRANSFORMS[0]!r} is known"
             raise unsupported(f"transforms[{index}]", why)
-
-
-def _check_metadata(metadata: dict[str, str] | None) -> None:
-    pairs, key_chars, value_chars = _METADATA
-    common.check_length("metadata", metadata, pairs)
-    for key, value in (metadata or {}).items():
-        if len(key) > key_chars or len(value) > value_chars:
-            message = f"metadata: keys have at most {key_chars}, values {value_chars} characters"
-            raise bad_request(message, "metadata")
 
 
 def _check_provider(provider: Provider, served: ServedModel) -> None:
@@ -140,7 +123,7 @@ def _check_provider(provider: Provider, served: ServedModel) -> None:
         raise _ruled_out("provider.quantizations", f"the weights here are {served.quantization}")
     if provider.enforce_distillable_text and not served.is_open:
         raise _ruled_out("provider.enforce_distillable_text", "the model's licence is not known")
-    most = provider.max_price or MaxPrice()
+    most = provider.max_price if isinstance(provider.max_price, MaxPrice) else MaxPrice()
     for name, price, limit in (
         ("prompt", served.entry.prompt_price, most.prompt),
         ("completion", served.entry.completion_price, most.completion),
