@@ -129,7 +129,7 @@ class Limits:
     schema_enum: int = _setting(10_000, "values in one enum", 1, 65_536)
     schema_names: int = _setting(2_000, "properties, or definitions, in one place", 1, 65_536)
     pattern_chars: int = _setting(20_000, "length of a pattern", 1, 65_536)
-    stop_strings: int = _setting(4, "stop strings in a request", 0, 256)
+    stop_strings: int = _setting(32, "stop strings in a request", 0, 256)
     stop_string_chars: int = _setting(256, "length of a stop string", 1, 65_536)
     logit_bias_entries: int = _setting(1_024, "tokens in logit_bias", 0, 131_072)
     top_logprobs: int = _setting(20, "alternatives reported for each token", 0, 20)

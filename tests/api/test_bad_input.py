@@ -38,7 +38,7 @@ def refused(server: Live, path: str, body: dict[str, Any], status: int = 400) ->
         ({"messages": []}, "messages"),
         ({"messages": [USER] * 5000}, "messages"),
         ({"temperature": "hot"}, "temperature"),
-        ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"stop": [str(i) for i in range(33)]}, "stop"),
         ({"stop": "x" * 1000}, "stop"),
         ({"n": 1000}, "n"),
         ({"logit_bias": {str(i): 1 for i in range(2000)}}, "logit_bias"),
