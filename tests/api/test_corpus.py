@@ -28,6 +28,7 @@ import httpx
 import jsonschema
 import pytest
 
+from cierzo.api.schemas.foreign import _ONLY, _UNUSED
 from tests.api.live import Live
 from tests.api.test_chat import events
 from tests.api.tools import joined
@@ -100,6 +101,11 @@ def _answer(url: str, name: str) -> str:
     return json.dumps(answer_of(case, response))
 
 
+def _of(server: Live, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_answer(server.url, name))
+    return found
+
+
 def at(answer: Any, place: str) -> Any:
     """The value at a place such as "choices.0.message.content"."""
     for part in place.split("."):
@@ -126,7 +132,7 @@ def test_a_request_gets_what_is_right(server: Live, name: str) -> None:
     for place, value in case.get("shows", {}).items():
         assert at(answer, place) == value, place
     if "same_as" in case:
-        other = json.loads(_answer(server.url, case["same_as"]))
+        other = _of(server, case["same_as"])
         assert said(answer) == said(other)
         if "usage" in answer and "usage" in other:
             for part in ("prompt_tokens", "completion_tokens"):
@@ -148,6 +154,22 @@ def test_the_corpus_is_large_and_says_what_is_right() -> None:
         assert case.get("same_as", name) in CASES
         assert (case.get("status", 200) == 200) != ("error" in case), name
         assert re.fullmatch(r"[ -~]+", name)
+
+
+def test_every_parameter_of_others_is_known_and_named(server: Live) -> None:
+    """Off or without effect, they change nothing; on, they are refused by their names."""
+    plain = CASES["plain"]
+    for name in _UNUSED:
+        case = {"name": name, "body": {**plain["body"], name: {"any": [1, "form"]}}}
+        assert said(answer_of(case, post(server, case))) == said(_of(server, "plain")), name
+    for name, harmless in _ONLY.items():
+        for value in (None, [], *harmless):
+            case = {"name": name, "body": {**plain["body"], name: value}}
+            assert said(answer_of(case, post(server, case))) == said(_of(server, "plain")), name
+        for value in ("on", [["on"]], {"on": [1] * 100}):
+            response = post(server, {"name": name, "body": {**plain["body"], name: value}})
+            assert response.status_code == 400, name
+            assert response.json()["error"]["param"] == name
 
 
 def test_the_test_can_fail(server: Live) -> None:
