@@ -215,9 +215,37 @@ def test_models_none_of_which_is_served(server: Live) -> None:
         assert "tiny" in error["message"]
 
 
-def test_every_name_of_the_model_is_accepted_and_answered_with_the_first(server: Live) -> None:
-    for name in ("tiny", "author/tiny", "Author/Tiny"):
-        assert server.chat(model=name, max_tokens=1).json()["model"] == "tiny"
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tiny", "author/tiny", "Author/Tiny", " tiny "),
+        *("openrouter/tiny", "openai/tiny", "hosted_vllm/author/tiny", "litellm_proxy/openai/tiny"),
+        *("lm_studio/tiny", "ollama/tiny:latest", "my own laptop/tiny", "/tiny", "//author//tiny"),
+        *("author/tiny:free", "openrouter/author/tiny:nitro", "a/b/c/d/e/f/g/h/i/j/author/tiny"),
+    ],
+)
+def test_every_name_of_the_model_is_accepted_and_answered_with_the_first(
+    server: Live, name: str
+) -> None:
+    assert server.chat(model=name, max_tokens=1).json()["model"] == "tiny"
+    if not name.startswith("/"):
+        with server.client() as client:
+            found = client.get(f"/v1/models/{name}").json()
+        assert found["id"] in ("tiny", "author/tiny")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gpt-9", "openai/gpt-9", "tinyest", "notiny", "tiny/other", "author", "author/"),
+        *("tiny:online", "tiny:thinking", "tiny:q4_k_m", "openrouter/auto", "tiny-tiny", "/"),
+    ],
+)
+def test_other_models_are_not_answered_for(server: Live, name: str) -> None:
+    for path, status in (("/v1", 404), ("/api/v1", 400)):
+        response = server.post(f"{path}/chat/completions", {"model": name, "messages": HELLO})
+        assert response.status_code == status
+        assert name in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,15 @@ def text_of(sent: Unread, param: str) -> str:
     """A text as it is; none for null; else the JSON, on one line and with letters as they are."""
     if not isinstance(sent, Raw) or not is_given(sent):
         return ""
-    if bytes(memoryview(sent)[:1]) == b'"':
+    if is_text(sent):
         return _TEXT.decode(sent)
     value = value_of(sent, param, most_bytes=_LONGEST_JSON, most_depth=_DEEPEST_JSON)
     return json.dumps(value, ensure_ascii=False)
+
+
+def is_text(sent: Unread) -> bool:
+    """Whether the JSON is a string."""
+    return isinstance(sent, Raw) and bytes(memoryview(sent)[:1]) == b'"'
 
 
 def calls_in(sent: Unread) -> list[Part]:

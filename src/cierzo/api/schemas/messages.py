@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from cierzo.api.errors import bad_request, unsupported
-from cierzo.api.schemas.content import Content, calls_in, read_content, text_of
+from cierzo.api.schemas.content import Content, calls_in, is_text, read_content, text_of
 from cierzo.api.schemas.unread import Unread, is_given
 from cierzo.chat import messages as chat
 
@@ -93,7 +93,8 @@ def to_chat_message(message: ChatMessage, param: str) -> chat.Message:
 
 
 def _name(message: ChatMessage) -> str | None:
-    return text_of(message.name, "name") or None
+    """Who speaks, if it is a text: nothing else is a name."""
+    return (text_of(message.name, "name") or None) if is_text(message.name) else None
 
 
 def _calls(message: ChatMessage, param: str) -> tuple[chat.ToolCall, ...]:
