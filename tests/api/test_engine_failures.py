@@ -15,8 +15,11 @@ import pytest
 
 from tests.api.live import HELLO, NO_END, Live, start
 from tests.api.openrouter import conforms
+from tests.api.test_structured_output import wanted
+from tests.api.tools import TOOLS
 
 ENDLESS: dict[str, Any] = {"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}
+LONG_TEXT: dict[str, Any] = {"type": "string", "minLength": 19_000}
 FAILURES = pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "hung")]
 )
@@ -24,7 +27,7 @@ FAILURES = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def fragile(model: Path) -> Iterator[Live]:
-    """A server whose engine the tests fail, five times in all: the most that it puts up with."""
+    """A server whose engine the tests fail, again and again."""
     with start(model, server__watchdog_seconds=1) as server:
         yield server
 
@@ -60,6 +63,62 @@ def test_a_stream_ends_with_an_error_and_the_next_request_is_answered(
     assert answer.status_code == 200
     fragile.until("ready", fragile.is_ready)
     fragile.until_idle()
+
+
+def one_of_many(server: Live, number: int) -> tuple[int, list[dict[str, Any]]]:
+    """Asks for an answer under a constraint, of some kind; the status, and what came of it."""
+    body: dict[str, Any] = {"messages": HELLO, "max_tokens": 1_500, "seed": number}
+    if number % 3 == 0:
+        body |= {"tools": TOOLS, "tool_choice": "required"}
+    elif number % 3 == 1:
+        body |= {"response_format": wanted(LONG_TEXT)}
+    else:
+        body |= {"response_format": wanted({**LONG_TEXT, "not": {"const": "x"}})}
+    if number % 4 == 0:
+        body["n"] = 4
+    if number % 2:
+        response = server.post("/v1/chat/completions", body)
+        return response.status_code, [response.json()]
+    response = server.post("/v1/chat/completions", {**body, "stream": True})
+    if response.status_code != 200:
+        return response.status_code, [response.json()]
+    lines = [line for line in response.text.split("\n") if line.startswith("data: {")]
+    return 200, [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+@FAILURES
+def test_many_answers_under_constraints_end_clearly_and_once(
+    fragile: Live, number: signal.Signals, words: str
+) -> None:
+    before = fragile.metrics()["cierzo_engine_restarts_total"]
+    with ThreadPoolExecutor(24) as threads:
+        asked = [threads.submit(one_of_many, fragile, n) for n in range(24)]
+        fragile.until("running", lambda: fragile.metrics()["cierzo_requests_running"] >= 12)
+        os.kill(fragile.engine_pid(), number)
+        answers = [task.result(120) for task in asked]
+    failed = 0
+    for status, objects in answers:
+        errors = [item["error"] for item in objects if "error" in item]
+        failed += bool(errors)
+        assert len(errors) <= 1
+        if errors:
+            assert objects[-1].get("error"), "nothing follows an error"
+            assert words in errors[0]["message"]
+            assert status in (200, 502, 503)
+            continue
+        ended = [
+            choice["index"]
+            for item in objects
+            for choice in item["choices"]
+            if choice.get("finish_reason")
+        ]
+        assert len(ended) == len(set(ended)), "an answer ends once"
+    assert failed >= 8  # of those whose texts are long
+    assert fragile.chat(max_tokens=4).status_code == 200
+    fragile.until("ready", fragile.is_ready)
+    fragile.until_idle()
+    assert fragile.metrics()["cierzo_engine_restarts_total"] == before + 1
+    assert len(fragile.engine_pids()) == 1
 
 
 @FAILURES

@@ -102,8 +102,8 @@ def test_a_request_is_given_to_one_successor_at_most(long_model: Path, no_pauses
 
 def test_an_engine_that_is_busy_is_not_taken_for_one_that_hangs(long_model: Path) -> None:
     async def main() -> None:
-        command = (sys.executable, "-c", BUSY.format(seconds=0.8))
-        client = EngineClient(launch(long_model), watchdog_seconds=0.2, command=command)
+        command = (sys.executable, "-c", BUSY.format(seconds=1.5))
+        client = EngineClient(launch(long_model), watchdog_seconds=1.0, command=command)
         await client.start()
         try:
             pid = client.info.pid
@@ -120,11 +120,11 @@ def test_an_engine_that_is_busy_is_not_taken_for_one_that_hangs(long_model: Path
 def test_a_step_that_never_ends_is_seen_in_the_end(long_model: Path) -> None:
     async def main() -> None:
         command = (sys.executable, "-c", BUSY.format(seconds=1e6))
-        client = EngineClient(launch(long_model), watchdog_seconds=0.1, command=command)
+        client = EngineClient(launch(long_model), watchdog_seconds=0.5, command=command)
         await client.start()
         first = client.info.pid
         try:
-            with pytest.raises(EngineError, match=f"one step for {0.1 * BUSY_FACTOR:g} s"):
+            with pytest.raises(EngineError, match=f"one step for {0.5 * BUSY_FACTOR:g} s"):
                 await complete(client, [5], LONG_ENOUGH)
             assert not exists(first)
         finally:

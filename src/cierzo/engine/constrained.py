@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Work that may be spent on verifying an answer, and on reading it anew: so much, and more with each
 # of its tokens, those that were taken back too. Whether an answer is found depends on it alone.
 WORK_PER_TOKEN = 1_000  # a quarter of a millisecond, which the model takes for it in any case
-WORK_TO_READ = 50  # a token anew
+WORK_TO_READ = 30  # a token anew
 
 
 class ConstraintError(RuntimeError):

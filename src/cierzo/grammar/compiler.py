@@ -17,7 +17,7 @@ from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import Vocabulary
 
 KEPT = 64  # grammars that were checked and whose request has not come yet
-FIRST_WORK = 4_000_000  # about a second; an answer is granted more as it grows
+FIRST_WORK = 8_000_000  # about two seconds; an answer is granted more as it grows
 
 
 @dataclass(frozen=True)

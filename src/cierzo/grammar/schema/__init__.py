@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cierzo.grammar.pattern import Work
+from cierzo.grammar.pattern import MatchError, Work
 from cierzo.grammar.schema.combined import MOST_WAYS
 from cierzo.grammar.schema.compiling import (
     COMPILE_LIMITS,
@@ -33,6 +33,7 @@ from cierzo.grammar.schema.limits import (
 from cierzo.grammar.schema.references import References
 from cierzo.grammar.schema.rewrite import Rewriter
 from cierzo.grammar.validation import Unverifiable, validator_for
+from cierzo.grammar.values import brief
 
 __all__ = [
     "COMPILE_LIMITS",
@@ -65,6 +66,7 @@ def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
     check_size(schema, limits)
     draft = draft_of(schema)
     check_form(schema, draft)
+    schema = brief(schema)  # or messages would hold all of it
     source = _Source(schema, draft, References(schema, draft), limits)
     rewriter, mask, message = _made(source, guess=True)
     if message is not None and rewriter.guessed:
@@ -86,12 +88,15 @@ class _Source:
     limits: SchemaLimits
 
     def rewriter(self, *, guess: bool, ways: int = MOST_WAYS) -> Rewriter:
-        validator = validator_for(self.schema, self.draft, Work())
+        try:
+            validator = validator_for(self.schema, self.draft, Work())
+        except Unverifiable as error:
+            raise SchemaError(str(error)) from error
 
         def valid(part: Any, value: Any) -> bool:
             try:
                 return bool(validator.evolve(schema=part).is_valid(value))
-            except (Unverifiable, RecursionError, LookupError):
+            except (Unverifiable, MatchError, RecursionError, LookupError):
                 made.exact = False
                 return True
 
