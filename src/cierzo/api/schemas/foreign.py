@@ -21,6 +21,7 @@ from cierzo.api.schemas.unread import is_given
 # Other words for what is here. Penalties over the last words alone are `repeat_last_n`'s matter.
 _SAME = {
     "format": "response_format",  # Ollama
+    "max_completion_tokens": "max_tokens",  # of chats, where texts are gone on with
     "max_new_tokens": "max_tokens",  # Hugging Face
     "n_predict": "max_tokens",  # llama-server
     "num_predict": "max_tokens",  # Ollama
@@ -33,6 +34,9 @@ _SCHEMAS = ("guided_json", "json_schema")
 
 _UNUSED = frozenset(
     (
+        # What changes nothing in a chat, where texts are gone on with.
+        *("reasoning", "reasoning_effort", "include_reasoning", "verbosity", "prediction"),
+        *("store", "debug", "stop_server_tools_when", "audio", "image_config"),
         # Reasoning, for a model that does none.
         *("thinking", "thinking_budget", "thinking_token_budget", "thinking_config", "think"),
         *("enable_thinking", "thinking_forced_open", "budget_tokens", "prompt_mode"),
@@ -86,6 +90,8 @@ _ONLY: dict[str, tuple[object, ...]] = {
     "eta_cutoff": (0,),
     "fallbacks": (),
     "grammar": (),
+    "function_call": ("none", "auto"),
+    "functions": (),
     "guardrails": (),
     "guidance_scale": (1,),
     "guided_choice": (),
@@ -99,18 +105,21 @@ _ONLY: dict[str, tuple[object, ...]] = {
     "min_keep": (0,),
     "min_length": (0,),
     "mirostat": (0,),
+    "modalities": (["text"],),
     "moderation": (),
     "n_indent": (0,),
     "n_probs": (0,),
     "no_repeat_ngram_size": (0,),
     "no_stop_trim": (False,),
     "num_beams": (1,),
+    "parallel_tool_calls": (True, False),
     "penalty_alpha": (0,),
     "post_sampling_probs": (False,),
     "prompt_logprobs": (),
     "prompt_truncate_len": (),
     "repeat_last_n": (-1,),
     "repetition_detection": (),
+    "response_format": ({"type": "text"},),
     "return_hidden_states": (False,),
     "return_token_ids": (False,),
     "return_tokens": (False,),
@@ -124,6 +133,8 @@ _ONLY: dict[str, tuple[object, ...]] = {
     "t_max_predict_ms": (0, -1),
     "tfs": (1,),
     "tfs_z": (1,),
+    "tool_choice": ("none", "auto"),
+    "tools": (),
     "top_n_sigma": (0, -1),
     "truncate_prompt_tokens": (),
     "typ_p": (1,),
@@ -171,6 +182,9 @@ def in_our_words(body: bytes, known: Collection[str]) -> bytes:
     """
     sent = _OBJECT.decode(body)
     foreign = [name for name in sent if name not in known]
+    empty = [name for name in known if name in sent and name != "prompt" and _is_empty(sent[name])]
+    for name in empty:  # a form that was not filled in
+        del sent[name]
     for name in foreign:
         json = sent.pop(name)
         if name in _UNUSED or not is_given(json):
@@ -187,7 +201,11 @@ def in_our_words(body: bytes, known: Collection[str]) -> bytes:
             _add(sent, name, "response_format", _format_of(name, json))
         else:
             raise _unknown(name, known)
-    return msgspec.json.encode(sent) if foreign else body
+    return msgspec.json.encode(sent) if foreign or empty else body
+
+
+def _is_empty(json: Raw) -> bool:
+    return bytes(memoryview(json)[:2]) == b'""'
 
 
 def _check_inside(name: str, json: Raw) -> None:
