@@ -18,7 +18,7 @@ from typing import Any
 from cierzo import LLM, SamplingParams
 from cierzo.chat.tokenizer import token_bytes_of
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.schema import inline
+from cierzo.grammar.schema.inlining import inlined
 
 RECORD: dict[str, Any] = {
     "type": "object",
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
-    grammar = f"start: %json {inline(SCHEMA)}\n"
+    grammar = f"start: {inlined(SCHEMA)}\n"
     kinds = {
         "free": None,
         "schema": Constraint(grammar=grammar),

@@ -30,7 +30,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from cierzo.engine.constrained import Constrained, ConstraintError
 from cierzo.grammar.compiler import GrammarCompiler, GrammarError
 from cierzo.grammar.constraint import Check, Constraint
-from cierzo.grammar.schema import Enforced, SchemaError, enforce, inline
+from cierzo.grammar.schema import Enforced, SchemaError, enforce
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 
@@ -75,7 +75,7 @@ def real_vocabulary() -> Vocabulary:
 
 def constraint_of(schema: Any, enforced: Enforced) -> Constraint:
     checks = () if enforced.exact else (Check("value", json.dumps(schema)),)
-    grammar = f"start: value\nvalue[capture]: %json {inline(enforced.mask)}\n"
+    grammar = f"start: value\nvalue[capture]: {enforced.expression}\n"
     return Constraint(grammar=grammar, checks=checks)
 
 

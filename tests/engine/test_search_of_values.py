@@ -12,7 +12,7 @@ import pytest
 from cierzo.engine.constrained import Constrained, ConstraintError
 from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Check, Constraint
-from cierzo.grammar.schema import enforce, inline
+from cierzo.grammar.schema import enforce
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 
 TOKENS = (b"</s>", *(bytes([byte]) for byte in range(256)), b'": ', b'", "', b"true", b"12", b"[[")
@@ -31,7 +31,7 @@ def written(vocabulary: Vocabulary, schema: Any, seed: int) -> Any:
     enforced = enforce(schema)
     assert not enforced.exact
     constraint = Constraint(
-        grammar=f"start: value\nvalue[capture]: %json {inline(enforced.mask)}\n",
+        grammar=f"start: value\nvalue[capture]: {enforced.expression}\n",
         checks=(Check("value", json.dumps(schema)),),
     )
     state = Constrained(GrammarCompiler(vocabulary).take(constraint), vocabulary)

@@ -8,12 +8,12 @@ import pytest
 from cierzo.grammar import compiler
 from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.schema import inline
+from cierzo.grammar.schema.inlining import inlined
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 
 TOKENS = (b"</s>", *(bytes([byte]) for byte in range(256)))
 WORDS = {"type": "string", "pattern": r"^(\S+\s+){0,99}\S+$", "maxLength": 500}
-CONSTRAINT = Constraint(grammar=f"start: %json {inline(WORDS)}\n")
+CONSTRAINT = Constraint(grammar=f"start: {inlined(WORDS)}\n")
 
 
 @pytest.mark.parametrize("at_once", [False, True])

@@ -8,7 +8,7 @@ from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from cierzo.grammar.schema import Enforced, enforce, inline
+from cierzo.grammar.schema import Enforced, enforce
 from cierzo.grammar.verifier import Verifier
 
 
@@ -27,15 +27,16 @@ def byte_tokenizer() -> LLTokenizer:
     return LLTokenizer(TokenizerWrapper(_Bytes()))
 
 
-def matcher_for(mask: dict[str, Any]) -> LLMatcher:
-    matcher = LLMatcher(byte_tokenizer(), f"start: %json {inline(mask)}\n", log_level=0)
+def matcher_for(enforced: Enforced) -> LLMatcher:
+    grammar = f"start: value\nvalue[capture]: {enforced.expression}\n"
+    matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     return matcher
 
 
 def takes(enforced: Enforced, text: str) -> bool:
     """Whether the mask lets the whole text through."""
-    matcher = matcher_for(enforced.mask)
+    matcher = matcher_for(enforced)
     data = list(text.encode())
     return matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting()
 

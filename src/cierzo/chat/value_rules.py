@@ -17,7 +17,6 @@ from cierzo.grammar.schema import (
     SchemaLimits,
     SchemaTooLarge,
     enforce,
-    inline,
 )
 
 _KEPT = 512  # schemas, none of them large; an agent sends the same ones with every request
@@ -65,13 +64,13 @@ class ValueRules:
         try:
             text = json.dumps(schema)
             work = _enforced if len(text) < _LARGE else _enforced.__wrapped__
-            mask, exact = work(text, self.limits)
+            expression, exact = work(text, self.limits)
         except SchemaError as error:
             at = f"{where}.{error.path}" if error.path else where
             raise ChatError(f"{at}: {error}") from error
         except (RecursionError, ValueError, TypeError) as error:
             raise ChatError(f"{where} is no JSON schema that can be read: {error}") from error
-        self.lines.append(f"{rule}[capture]: %json {mask}")
+        self.lines.append(f"{rule}[capture]: {expression}")
         if not exact:
             self.checks.append(Check(rule, text))
         return rule
@@ -80,7 +79,7 @@ class ValueRules:
 @lru_cache(maxsize=_KEPT)
 def _enforced(schema: str, limits: SchemaLimits) -> tuple[str, bool]:
     enforced = enforce(json.loads(schema), limits)
-    return inline(enforced.mask), enforced.exact
+    return enforced.expression, enforced.exact
 
 
 def _parameters(tool: Tool, where: str) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import llguidance
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.pattern import Work
-from cierzo.grammar.schema.compiling import limits as parser_limits
+from cierzo.grammar.schema.inlining import limits as parser_limits
 from cierzo.grammar.validation import Unverifiable
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import Vocabulary

@@ -11,25 +11,24 @@ from typing import Any
 from cierzo.grammar.pattern import MatchError, Work
 from cierzo.grammar.schema.combined import MOST_WAYS
 from cierzo.grammar.schema.compiling import (
-    COMPILE_LIMITS,
     drop_unused,
-    inline,
     join_words,
     problem,
     spread,
-    unsatisfiable,
     weaken,
 )
 from cierzo.grammar.schema.contradictions import contradiction, drop_contradictions
 from cierzo.grammar.schema.dialect import check_form, draft_of
 from cierzo.grammar.schema.endless import drop_endless
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
+from cierzo.grammar.schema.inlining import COMPILE_LIMITS, CONTRADICTION, unsatisfiable
 from cierzo.grammar.schema.limits import (
     DEFAULT_LIMITS,
     SchemaLimits,
     check_size,
     schema_limits,
 )
+from cierzo.grammar.schema.outline import outlined
 from cierzo.grammar.schema.references import References
 from cierzo.grammar.schema.rewrite import Rewriter
 from cierzo.grammar.validation import Unverifiable, validator_for
@@ -43,7 +42,6 @@ __all__ = [
     "SchemaLimits",
     "SchemaTooLarge",
     "enforce",
-    "inline",
     "schema_limits",
 ]
 
@@ -53,9 +51,13 @@ FEW_WAYS = 3  # through alternatives, where more were too many
 
 @dataclass(frozen=True)
 class Enforced:
-    """`mask` is what `inline` is given. `exact`: what fits is valid; else it must be verified."""
+    """`expression` is what stands behind a rule's name in a grammar, and what `mask` became.
+
+    `exact`: what fits is valid; else it must be verified.
+    """
 
     mask: dict[str, Any]
+    expression: str
     exact: bool
 
 
@@ -71,8 +73,9 @@ def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
     rewriter, mask, message = _made(source, guess=True)
     if message is not None and rewriter.guessed:
         rewriter, mask, message = _made(source, guess=False)
-    if message is None:
-        return Enforced(mask, rewriter.exact)
+    if message is None and (outline := outlined(mask)) is not None:
+        return Enforced(mask, outline.expression, rewriter.exact and outline.exact)
+    message = message or CONTRADICTION
     reason = message.splitlines()[0].rpartition("JSON schema: ")[2]
     if not unsatisfiable(message):
         raise SchemaError(f"cannot be made into a mask: {reason}")
@@ -114,7 +117,7 @@ def _made(
     mask = rewriter.run()
     for _ in range(3):
         if not drop_endless(mask):
-            return rewriter, mask, "Unsatisfiable schema: its parts contradict each other"
+            return rewriter, mask, CONTRADICTION
         drop_unused(mask)
         join_words(mask)
         message = problem(mask)

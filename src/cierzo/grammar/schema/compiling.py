@@ -8,58 +8,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from llguidance import LLMatcher, LLParserLimits
-
 from cierzo.grammar.pattern import quoted
-from cierzo.grammar.schema.masks import inner
+from cierzo.grammar.schema.constants import odd
+from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.schema.inlining import CONTRADICTION, refusal, unsatisfiable
+from cierzo.grammar.schema.masks import inner, parts_of, values_of
+from cierzo.grammar.schema.outline import outlined
 
-# What compiling a grammar may take. llguidance counts work, not time: the same everywhere.
-COMPILE_LIMITS: dict[str, Any] = {
-    "initial_lexer_fuel": 2_000_000,
-    # A token is consumed while all others wait: in 2 ms at most, and its mask is filled in 20. Of
-    # the schemas that people write, none comes near.
-    "step_lexer_fuel": 100_000,
-    "step_max_items": 20_000,
-    "max_items_in_row": 1_000,
-    "max_lexer_states": 100_000,
-    "max_grammar_size": 200_000,
-    "verbose_errors": False,
-}
 MOST_TRIES = 16
 MANY_WORDS, MOST_WORDS = 8, 500  # in a list of strings that becomes a pattern
 MOST_SPREAD = 3_000  # parts that are written again in place of references
 MOST_TEXT = 300_000  # characters of grammar that are compiled to find what is wrong
 
-GUIDANCE: dict[str, Any] = {
-    "item_separator": ", ",
-    "key_separator": ": ",
-    "whitespace_flexible": False,
-    # No \uXXXX: names that are taken must have one spelling. So there are no control characters
-    # but those with a short escape.
-    "json_allowed_escapes": 'nrbtf\\"',
-}
-
-
-def inline(mask: dict[str, Any]) -> str:
-    """Give the text after `%json`: the mask, and the one spelling that json.dumps has."""
-    return json.dumps({**mask, "x-guidance": GUIDANCE})
-
-
-def limits() -> LLParserLimits:
-    return LLParserLimits(**COMPILE_LIMITS)
-
 
 def problem(mask: dict[str, Any]) -> str | None:
-    """Say why llguidance refuses a mask; None: it does not."""
-    grammar = f"start: %json {inline(mask)}\n"
-    failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, limits=limits())
-    return messages[0] if failed else None
-
-
-def unsatisfiable(message: str) -> bool:
-    return (
-        "Unsatisfiable schema" in message or "unsatisfiable" in message.split("\n", maxsplit=1)[0]
-    )
+    """Say why a mask cannot be compiled; None: it can."""
+    try:
+        outline = outlined(mask)
+    except SchemaError as error:
+        return str(error)
+    if outline is None:
+        return CONTRADICTION
+    return refusal(outline.expression)
 
 
 def drop_unused(mask: dict[str, Any]) -> None:
@@ -98,7 +68,7 @@ def join_words(mask: dict[str, Any]) -> None:
             elif isinstance(node, dict):
                 words = node.get("enum")
                 if isinstance(words, list) and MANY_WORDS < len(words) <= MOST_WORDS:
-                    if all(isinstance(word, str) for word in words):
+                    if all(isinstance(word, str) and not odd(word) for word in words):
                         del node["enum"]
                         node["type"] = "string"
                         node["pattern"] = f"^(?:{'|'.join(map(quoted, words))})$"
@@ -114,7 +84,7 @@ def spread(mask: dict[str, Any]) -> None:
     """
     definitions = mask["$defs"]
     for part in list(_parts(mask)):
-        for child in _values(part):
+        for child in values_of(part):
             if isinstance(child, dict) and "allOf" in child:
                 name = f"s{len(definitions)}"
                 definitions[name] = dict(child)
@@ -140,7 +110,7 @@ def spread(mask: dict[str, Any]) -> None:
 
 def weaken(mask: dict[str, Any], message: str) -> str | None:
     """Leave out, in place, what llguidance objects to; give its last word, if any."""
-    tries = max(4, min(MOST_TRIES, MOST_TEXT // len(inline(mask))))
+    tries = max(4, min(MOST_TRIES, MOST_TEXT // len(json.dumps(mask))))
     for suspect in _suspects(message):
         edits = _edits(mask, suspect)
         if not edits or tries <= 0:
@@ -238,15 +208,5 @@ def _parts(mask: Any) -> Iterator[dict[str, Any]]:
             continue
         seen.add(id(node))
         yield node
-        stack.extend(_values(node))
+        stack.extend(parts_of(node))
         stack.extend(node.get("$defs", {}).values())
-        for key in ("allOf", "anyOf"):
-            stack.extend(node.get(key, ()))
-
-
-def _values(part: dict[str, Any]) -> list[Any]:
-    """Give the schemas for the parts of a value."""
-    found = [part[key] for key in ("items", "additionalProperties") if key in part]
-    for key in ("properties", "patternProperties"):
-        found.extend(part.get(key, {}).values())
-    return [*found, *part.get("prefixItems", ())]

@@ -52,6 +52,19 @@ def inner(node: dict[str, Any]) -> list[Any]:
     return [v for key, v in node.items() if key != "enum" or not isinstance(v, list)]
 
 
+def values_of(part: dict[str, Any]) -> list[Mask]:
+    """Give the masks for the parts of a value."""
+    found = [part[key] for key in ("items", "additionalProperties") if key in part]
+    for key in ("properties", "patternProperties"):
+        found.extend(part.get(key, {}).values())
+    return [*found, *part.get("prefixItems", ())]
+
+
+def parts_of(part: dict[str, Any]) -> list[Mask]:
+    """Give the masks right below one, for the same value and for its parts."""
+    return [*values_of(part), *part.get("allOf", ()), *part.get("anyOf", ())]
+
+
 class Known:
     """What can be told of masks, with the definitions they refer to (None: not yet made)."""
 

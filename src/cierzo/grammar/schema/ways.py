@@ -1,0 +1,180 @@
+"""The ways through a mask: what fits it, as alternatives without references and conditions.
+
+Each way is `{}` (anything), a list of constants, or a mask of one type, whose parts may be of any
+form. llguidance finds the same for itself; this is for masks that it cannot be given whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, TypeAlias
+
+from cierzo.grammar.pattern import Work
+from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.schema.intervals import BOUNDS, interval_of
+from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, identity
+from cierzo.grammar.validation import Unverifiable, validator_for
+
+Way: TypeAlias = dict[str, Any]
+
+MOST_WAYS = 128
+_DEEPEST = 64  # references that only lead to others
+_NUMBERS = (*BOUNDS, "multipleOf")
+_ARRAYS = ("prefixItems", "items", "minItems", "maxItems")
+_OBJECTS = (
+    *("properties", "required", "patternProperties", "additionalProperties"),
+    *("minProperties", "maxProperties"),
+)
+_SAID_OF: Mapping[str, tuple[str, ...]] = {
+    "number": _NUMBERS,
+    "integer": _NUMBERS,
+    "string": ("minLength", "maxLength", "pattern"),
+    "array": _ARRAYS,
+    "object": _OBJECTS,
+}
+
+
+class Ways:
+    """Finds ways through masks that refer to `definitions`. `exact`: no way allows more."""
+
+    def __init__(self, definitions: Mapping[str, Mask]) -> None:
+        self._definitions = definitions
+        self.exact = True
+
+    def through(self, mask: Mask, depth: int = 0) -> list[Way]:
+        """Give the ways. Raises SchemaError where there are too many."""
+        if isinstance(mask, bool):
+            return [{}] if mask else []
+        if depth > _DEEPEST:
+            raise SchemaError("refers to itself without end")
+        parts = [_own(mask)]
+        if "enum" in mask:
+            parts.append([{"enum": mask["enum"]}])
+        if "$ref" in mask:
+            body = self._definitions[mask["$ref"].rpartition("/")[2]]
+            parts.append(self.through(body, depth + 1))
+        parts += (self.through(part, depth + 1) for part in mask.get("allOf", ()))
+        if "anyOf" in mask:
+            parts.append([way for part in mask["anyOf"] for way in self.through(part, depth + 1)])
+        found: list[Way] = [{}]
+        for part in parts:
+            if len(found) * len(part) > MOST_WAYS:
+                raise SchemaError("has too many alternatives around its constants and bounds")
+            found = [way for pair in product(found, part) for way in self._both(*pair)]
+        return found
+
+    def _both(self, one: Way, other: Way) -> list[Way]:
+        """Give the way of what fits both; nothing where nothing does."""
+        if not one or not other:
+            return [one or other]
+        if "enum" in one and "enum" in other:
+            known = set(map(identity, other["enum"]))
+            return _constants([value for value in one["enum"] if identity(value) in known])
+        if "enum" in one:
+            return _constants([value for value in one["enum"] if self._fits(value, other)])
+        if "enum" in other:
+            return self._both(other, one)
+        kinds = {one["type"], other["type"]}
+        if kinds == {"integer", "number"}:
+            kinds = {"integer"}
+        if len(kinds) > 1:
+            return []
+        (kind,) = kinds
+        if kind in ("number", "integer"):
+            return [{"type": kind, **_numbers(one, other)}]
+        if kind == "array":
+            return [{"type": kind, **_arrays(one, other)}]
+        if kind == "object":
+            return [{"type": kind, **self._objects(one, other)}]
+        return [one] if one == other else [{"type": kind, "allOf": [one, other]}]
+
+    def _fits(self, value: Any, way: Way) -> bool:
+        schema = {**way, "$defs": self._definitions}
+        try:
+            return bool(validator_for(schema, 2020, Work()).is_valid(value))
+        except (Unverifiable, RecursionError, LookupError):
+            self.exact = False
+            return True
+
+    def _objects(self, one: Way, other: Way) -> Way:
+        names = dict.fromkeys([*one.get("properties", ()), *other.get("properties", ())])
+        found: Way = {}
+        if names:
+            found["properties"] = {
+                name: all_of([self._property(one, name), self._property(other, name)])
+                for name in names
+            }
+        needed = dict.fromkeys([*one.get("required", ()), *other.get("required", ())])
+        if needed:
+            found["required"] = list(needed)
+        patterns = one.get("patternProperties", {}), other.get("patternProperties", {})
+        rest = one.get("additionalProperties", True), other.get("additionalProperties", True)
+        merged = {
+            text: all_of([patterns[0].get(text, rest[0]), patterns[1].get(text, rest[1])])
+            for text in dict.fromkeys([*patterns[0], *patterns[1]])
+        }
+        if merged:
+            found["patternProperties"] = merged
+            # A name that two patterns match is for the check.
+            self.exact &= not (patterns[0] and patterns[1]) or patterns[0].keys() == patterns[1].keys()
+        if rest != (True, True):
+            found["additionalProperties"] = all_of(rest)
+        return {**found, **_counts(one, other, "Properties")}
+
+    def _property(self, way: Way, name: str) -> Mask:
+        """Give what an object says of a name. The rewriter has joined patterns with names."""
+        if name in way.get("properties", {}):
+            return way["properties"][name]  # type: ignore[no-any-return]
+        self.exact &= not way.get("patternProperties")
+        return True if way.get("patternProperties") else way.get("additionalProperties", True)
+
+
+def _own(mask: dict[str, Any]) -> list[Way]:
+    """Give the ways of what a mask says itself, one for each type."""
+    said = mask.keys() - {"enum", "$ref", "allOf", "anyOf", "$defs"}
+    if not said:
+        return [{}]
+    types = mask.get("type", list(ALL_TYPES))
+    return [
+        {"type": kind, **{key: mask[key] for key in _SAID_OF.get(kind, ()) if key in mask}}
+        for kind in ([types] if isinstance(types, str) else types)
+    ]
+
+
+def _constants(values: list[Any]) -> list[Way]:
+    return [{"enum": values}] if values else []
+
+
+def _numbers(one: Way, other: Way) -> Way:
+    steps = [way["multipleOf"] for way in (one, other) if "multipleOf" in way]
+    found = interval_of(one).within(interval_of(other)).keywords()
+    if len(set(steps)) > 1:
+        found["allOf"] = [{"multipleOf": step} for step in steps]
+    elif steps:
+        found["multipleOf"] = steps[0]
+    return found
+
+
+def _arrays(one: Way, other: Way) -> Way:
+    found: Way = _counts(one, other, "Items")
+    first = one.get("prefixItems", []), other.get("prefixItems", [])
+    rest = one.get("items", True), other.get("items", True)
+    if any(first):
+        found["prefixItems"] = [
+            all_of(items[at] if at < len(items) else left for items, left in zip(first, rest, strict=True))
+            for at in range(max(map(len, first)))
+        ]
+    if rest != (True, True):
+        found["items"] = all_of(rest)
+    return found
+
+
+def _counts(one: Way, other: Way, what: str) -> Way:
+    least = [way[f"min{what}"] for way in (one, other) if f"min{what}" in way]
+    most = [way[f"max{what}"] for way in (one, other) if f"max{what}" in way]
+    return {
+        **({f"min{what}": max(least)} if least else {}),
+        **({f"max{what}": min(most)} if most else {}),
+    }
+
