@@ -15,15 +15,16 @@ from cierzo.api.schemas.decode import Decoder, decode_request
 from cierzo.api.schemas.foreign import RequestDecoder
 from cierzo.api.schemas.messages import to_chat_message
 from cierzo.chat.messages import Message
+from cierzo.settings import Limits
 
 CHAT = RequestDecoder(ChatRequest)
 COMPLETION = RequestDecoder(CompletionRequest)
 MESSAGES = '"messages": [{"role": "user", "content": "a"}]'
 
 
-def read(body: bytes, decoder: Decoder[object] = CHAT, max_depth: int = 64) -> list[Message]:
+def read(body: bytes, decoder: Decoder[object] = CHAT) -> list[Message]:
     """The messages of a request, read as the server does."""
-    request = decode_request(body, decoder, max_depth)
+    request = decode_request(body, decoder, Limits())
     if not isinstance(request, ChatRequest):
         return []
     return [to_chat_message(m, f"messages[{at}]") for at, m in enumerate(request.messages)]
@@ -129,7 +130,7 @@ def test_what_is_not_json_is_explained(body: bytes, words: str) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_the_json() -> None:
-    assert decode_request(b"\xef\xbb\xbf{" + MESSAGES.encode() + b"}", CHAT, 64).messages
+    assert decode_request(b"\xef\xbb\xbf{" + MESSAGES.encode() + b"}", CHAT, Limits()).messages
     assert "no body" in refused(b"\xef\xbb\xbf").detail.message
 
 
@@ -158,7 +159,7 @@ def test_half_of_a_surrogate_pair_is_read_as_an_encoder_writes_it(pieces: list[s
 
 def status_of(body: bytes, decoder: Decoder[object]) -> int:
     try:
-        read(body, decoder, 8)
+        read(body, decoder)
     except ApiError as error:
         return error.status
     return 200

@@ -86,7 +86,7 @@ class Wanted:
 def prepare(service: Service, language: Language, body: bytes, path: str) -> ChatPlan:
     """Reads and checks a request. Slow: runs in a thread. Raises ApiError."""
     limits = service.settings.limits
-    request = decode_request(body, _DECODER, limits.json_depth)
+    request = decode_request(body, _DECODER, limits)
     check_routing(request, service.served, path)
     check_chat_request(request, limits)
     choices = common.check_choices(request.n, limits)
@@ -153,16 +153,12 @@ async def check_constraints(service: Service, plan: ChatPlan) -> None:
 
 
 def _wanted(request: ChatRequest, language: Language, limits: Limits) -> Wanted:
-    """What the request says of calls and format, of a size that can be dealt with."""
-    for param in ("tools", "response_format", "structured_outputs"):
-        size = len(msgspec.json.encode(getattr(request, param)))
-        if size > limits.schema_bytes:
-            most = limits.schema_bytes
-            raise bad_request(f"{param}: {size:,} bytes are more than the {most:,} allowed", param)
+    """What the request says of calls and format."""
     schema = wanted_schema(request.response_format, request.structured_outputs)
     messages = [to_chat_message(m, f"messages[{at}]") for at, m in enumerate(request.messages)]
     check_beginning(request, is_open=ends_open(messages, continue_last=True))
     read = read_tools(request.tools)
+    common.check_length("tools", read.tools, limits.tools)  # groups of them, too
     wish = read_choice(request.tool_choice, read.tools)
     return Wanted(
         language=language,

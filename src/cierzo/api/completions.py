@@ -26,6 +26,7 @@ from cierzo.api.schemas.completions import (
     CompletionRequest,
     Prompt,
     check_completion_request,
+    check_prompt_lists,
     prompts_of,
 )
 from cierzo.api.schemas.decode import decode_request
@@ -38,7 +39,7 @@ from cierzo.chat.tokenizer import Tokenizer
 from cierzo.engine.messages import TokenLogprobs
 
 PARAM = "prompt"
-_DECODER = RequestDecoder(CompletionRequest)
+_DECODER = RequestDecoder(CompletionRequest, check_prompt_lists)
 _BROKEN = {"object": "text_completion", "text": ""}
 
 
@@ -67,9 +68,7 @@ def router(service: Service) -> APIRouter:
         path = request.url.path
         body = await request.body()
         language = service.ready()
-        plan = await service.threads.run(
-            lambda: _prepare(service, language, body, path), len(body)
-        )
+        plan = await service.threads.run(lambda: _prepare(service, language, body, path), len(body))
         return respond(service, plan, _answer, _events, _BROKEN)
 
     docs = documented(CompletionRequest, Completion, Completion)
@@ -81,7 +80,7 @@ def router(service: Service) -> APIRouter:
 def _prepare(service: Service, language: Language, body: bytes, path: str) -> CompletionPlan:
     """Everything that can be checked before the first token. Runs in a thread."""
     limits = service.settings.limits
-    request = decode_request(body, _DECODER, limits.json_depth)
+    request = decode_request(body, _DECODER, limits)
     check_routing(request, service.served, path)
     check_completion_request(request, limits)
     choices = common.check_choices(request.n, limits)

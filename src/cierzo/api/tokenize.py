@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 from fastapi import APIRouter, Request
 from msgspec import UNSET
 from starlette.responses import Response
@@ -20,6 +19,7 @@ from cierzo.api.openapi import documented
 from cierzo.api.schemas.chat import ChatRequest
 from cierzo.api.schemas.common import check_length
 from cierzo.api.schemas.decode import decode_request
+from cierzo.api.schemas.foreign import RequestDecoder
 from cierzo.api.schemas.tokens import (
     DetokenizeRequest,
     TokenizeRequest,
@@ -34,8 +34,8 @@ from cierzo.api.sse import json_response
 from cierzo.chat.control_text import encode_spelled
 from cierzo.chat.tokenizer import Tokenizer
 
-_TOKENIZE = msgspec.json.Decoder(TokenizeRequest)
-_DETOKENIZE = msgspec.json.Decoder(DetokenizeRequest)
+_TOKENIZE = RequestDecoder(TokenizeRequest)
+_DETOKENIZE = RequestDecoder(DetokenizeRequest)
 
 
 def router(service: Service) -> APIRouter:
@@ -74,7 +74,7 @@ def router(service: Service) -> APIRouter:
 
 def _tokens(service: Service, language: Language, body: bytes, path: str) -> Tokens:
     """Runs in a thread. Raises ApiError."""
-    request = decode_request(body, _TOKENIZE, service.settings.limits.json_depth)
+    request = decode_request(body, _TOKENIZE, service.settings.limits)
     service.served.check_asked(request.model, None, path)
     check_tokenize_request(request)
     ids = _ids(request, service, language)
@@ -121,7 +121,7 @@ def _pieces(words: Tokenizer, ids: Sequence[int]) -> list[int | TokenPiece]:
 def _text(service: Service, language: Language, body: bytes, path: str) -> TokensText:
     """Runs in a thread. Raises ApiError."""
     limits = service.settings.limits
-    request = decode_request(body, _DETOKENIZE, limits.json_depth)
+    request = decode_request(body, _DETOKENIZE, limits)
     service.served.check_asked(request.model, None, path)
     check_length("tokens", request.tokens, limits.detokenize)
     size = language.tokenizer.vocab_size

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from cierzo.api.errors import bad_request, unsupported
 from cierzo.api.schemas import common
@@ -16,6 +18,7 @@ from cierzo.settings import Limits
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
 MAX_LOGPROBS = 5  # OpenAI's bound for this interface
 Prompt: TypeAlias = str | tuple[int, ...]
+_LISTS = re.compile(rb"\[\s*\[")  # numbers in lists in a list: no other brackets are in it
 
 
 class CompletionRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,6 +54,17 @@ def check_completion_request(request: CompletionRequest, limits: Limits) -> None
     if request.best_of is not None and request.best_of != (request.n or 1):
         raise unsupported("best_of", "choosing among more than n is not done here; leave it out")
     refuse_unless("suffix", request.suffix, "texts cannot be filled in here; leave it out", "")
+
+
+def check_prompt_lists(sent: Mapping[str, Raw], limits: Limits) -> None:
+    """Raises ApiError for more lists than there may be prompts, before they are made."""
+    json = bytes(sent.get("prompt", b""))
+    if _LISTS.match(json):
+        count = json.count(b"[") - 1
+        if count > limits.prompts:
+            most = limits.prompts
+            message = f"prompt: {count} entries are more than the {most} allowed"
+            raise bad_request(message, "prompt")
 
 
 def prompts_of(request: CompletionRequest, limits: Limits) -> list[Prompt]:

@@ -13,6 +13,7 @@ import msgspec
 
 from cierzo.api.errors import ApiError, bad_request
 from cierzo.chat.messages import ROLES
+from cierzo.settings import Limits
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -42,11 +43,11 @@ _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`")
 class Decoder(Protocol[T_co]):
     """Makes a request of a body, with msgspec's errors or an ApiError."""
 
-    def decode(self, body: bytes, /) -> T_co:
+    def decode(self, body: bytes, limits: Limits, /) -> T_co:
         """The request."""
 
 
-def decode_request(body: bytes, decoder: Decoder[T], max_depth: int) -> T:
+def decode_request(body: bytes, decoder: Decoder[T], limits: Limits) -> T:
     """Reads a body. Raises ApiError 400 for JSON that is invalid, too deep, or of another type.
 
     Half of a surrogate pair is read as U+FFFD, which an encoder puts in its place.
@@ -56,20 +57,21 @@ def decode_request(body: bytes, decoder: Decoder[T], max_depth: int) -> T:
         raise bad_request("the request has no body; send a JSON object")
     try:
         try:
-            return decoder.decode(body)
+            return decoder.decode(body, limits)
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
             whole = whole_surrogates(body)
             if whole == body:
                 raise
-            return decoder.decode(whole)
+            return decoder.decode(whole, limits)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except msgspec.DecodeError as error:
         raise _malformed(body, str(error)) from None
     except RecursionError:  # the decoder's own guard, at the first bracket that is too deep
-        raise bad_request(f"the JSON is nested deeper than {max_depth} levels") from None
+        most = limits.json_depth
+        raise bad_request(f"the JSON is nested deeper than {most} levels") from None
     except UnicodeDecodeError:
         raise _not_utf8(body) from None
 

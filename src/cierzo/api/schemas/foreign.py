@@ -8,15 +8,17 @@ except for the few that say whether anything is asked for.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
-from typing import Generic, TypeVar
+import re
+from collections.abc import Callable, Collection
+from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from cierzo.api.errors import ApiError, bad_request, unsupported
 from cierzo.api.schemas.common import refuse_unless
-from cierzo.api.schemas.unread import is_given
+from cierzo.api.schemas.unread import Unread, check_size, is_given
+from cierzo.settings import Limits
 
 # Other words for what is here. Penalties over the last words alone are `repeat_last_n`'s matter.
 _SAME = {
@@ -154,33 +156,79 @@ _INSIDE: dict[str, frozenset[str]] = {
 
 _EMPTY: tuple[object, ...] = ([], {}, "")
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
+_FOREIGN = {*_SAME, *_SCHEMAS, *_UNUSED, *_ONLY, *_INSIDE}
+_TEXTS = frozenset(("messages", "prompt", "content", "tokens"))  # as long as a body may be
+_MOST_STRANGE = 16  # words in a request that nobody knows
+_NO_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 T = TypeVar("T", bound=msgspec.Struct)
+Sent: TypeAlias = dict[str, Raw]
+Check: TypeAlias = Callable[[Sent, Limits], None]
 
 
 class RequestDecoder(Generic[T]):
     """Reads requests of one kind, in this server's words and in those of others.
 
-    A number in quotes is that number, and 16.0 is 16.
+    A number in quotes is that number, and 16.0 is 16. Before anything is made of it, the JSON of
+    every parameter that is read, and is no text, is held to `limits.schema_bytes`; `check` looks
+    at the JSON of the others.
     """
 
-    def __init__(self, kind: type[T]) -> None:
-        self._known = frozenset(kind.__struct_fields__)
+    def __init__(self, kind: type[T], check: Check | None = None) -> None:
+        fields = msgspec.structs.fields(kind)
+        self._known = frozenset(field.name for field in fields)
+        unread = {field.name for field in fields if field.type == Unread}
+        self._free = (unread | _TEXTS | (_UNUSED - self._known)) - ({*_INSIDE} - self._known)
+        self._check = check
         self._typed = msgspec.json.Decoder(kind, strict=False)
+        self._parts = _splitter(self._known | _FOREIGN)
 
-    def decode(self, body: bytes) -> T:
+    def decode(self, body: bytes, limits: Limits) -> T:
         """Raises ApiError, msgspec's errors, and UnicodeDecodeError."""
         str(body, "utf-8")  # so that whatever is read later of what is unread now is text
-        return self._typed.decode(in_our_words(body, self._known))
+        sent = self._split(body)
+        for name, json in sent.items():
+            if name not in self._free:
+                check_size(json, name, limits.schema_bytes)
+        if self._check is not None:
+            self._check(sent, limits)
+        return self._typed.decode(in_our_words(body, sent, self._known))
+
+    def _split(self, body: bytes) -> Sent:
+        """The JSON of each parameter. There may be a few words that nobody knows, as null: a body
+        of nothing else must not become a million objects."""
+        decoder, strange = self._parts, set[str]()
+        while True:
+            try:
+                parts = decoder.decode(body)
+                break
+            except msgspec.ValidationError as error:
+                found = _NO_FIELD.fullmatch(str(error))
+                if found is None:
+                    raise
+                if len(strange) == _MOST_STRANGE:
+                    raise _unknown(found[1], self._known) from None
+                strange.add(found[1])
+                decoder = _splitter(self._known | _FOREIGN | strange)
+        fields = zip(parts.__struct_encode_fields__, parts.__struct_fields__, strict=True)
+        found_parts = ((name, getattr(parts, field)) for name, field in fields)
+        return {name: json for name, json in found_parts if json is not UNSET}
 
 
-def in_our_words(body: bytes, known: Collection[str]) -> bytes:
+def _splitter(names: Collection[str]) -> msgspec.json.Decoder[msgspec.Struct]:
+    """Reads an object that has no other names than these, and not what they stand for."""
+    rename = {f"at_{place}": name for place, name in enumerate(names)}
+    fields = [(field, Unread, UNSET) for field in rename]
+    parts = msgspec.defstruct("Parts", fields, rename=rename, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(parts)
+
+
+def in_our_words(body: bytes, sent: Sent, known: Collection[str]) -> bytes:
     """The body of a request that has the parameters `known`, without what changes nothing.
 
-    Costs one pass over the body. Raises ApiError for what would change the answer and is not done
+    `sent` is what is in the body. Raises ApiError for what would change the answer and is not done
     here, and for what nobody knows; and msgspec's errors for what is no JSON object.
     """
-    sent = _OBJECT.decode(body)
     foreign = [name for name in sent if name not in known]
     empty = [name for name in known if name in sent and name != "prompt" and _is_empty(sent[name])]
     for name in empty:  # a form that was not filled in

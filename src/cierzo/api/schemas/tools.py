@@ -84,6 +84,7 @@ def read_tools(given: list[Any] | None) -> ReadTools:
     """
     read = ReadTools()
     left_out: list[str] = []
+    seen: dict[str, Tool] = {}
     for place, entry in _apart(given or []):
         found = _function_in(entry, place)
         if found is None:
@@ -91,7 +92,7 @@ def read_tools(given: list[Any] | None) -> ReadTools:
             read.warnings.append(f"{place}: {_only_there(entry)}; it is left out")
             continue
         tool = _tool(*found, read.warnings)
-        if tool not in map(_nowhere, read.tools):
+        if seen.setdefault(tool.name, tool) is tool or seen[tool.name] != tool:
             at = found[1]
             read.tools.append(Tool(tool.name, tool.description, tool.parameters, tool.strict, at))
     if left_out and not read.tools:
@@ -106,11 +107,6 @@ def check_legacy(functions: object, function_call: object) -> None:
     older = "OpenAI replaced this by tools and tool_choice; send those"
     refuse_unless("functions", functions, older, [])
     refuse_unless("function_call", function_call, older, "none", "auto")
-
-
-def _nowhere(tool: Tool) -> Tool:
-    """The tool without its place, to find it twice."""
-    return Tool(tool.name, tool.description, tool.parameters, tool.strict)
 
 
 def _apart(given: list[Any]) -> Iterator[tuple[str, Any]]:

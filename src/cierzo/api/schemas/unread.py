@@ -29,11 +29,7 @@ def value_of(json: Unread, param: str, *, most_bytes: int, most_depth: int) -> A
     """The value; None if nothing was sent. Raises ApiError for what is too long or too deep."""
     if not isinstance(json, msgspec.Raw):
         return None
-    size = memoryview(json).nbytes
-    if size > most_bytes:
-        raise bad_request(
-            f"{param}: {size:,} bytes are more than the {most_bytes:,} allowed", param
-        )
+    check_size(json, param, most_bytes)
     try:
         value = msgspec.json.decode(json)
     except RecursionError:
@@ -45,6 +41,13 @@ def value_of(json: Unread, param: str, *, most_bytes: int, most_depth: int) -> A
         raise bad_request(f"{param}: {message[:1].lower()}{message[1:]}", param) from None
     check_depth(value, param, most_depth)
     return value
+
+
+def check_size(json: msgspec.Raw, param: str, most: int) -> None:
+    """Raises ApiError for JSON of more than so many bytes."""
+    size = memoryview(json).nbytes
+    if size > most:
+        raise bad_request(f"{param}: {size:,} bytes are more than the {most:,} allowed", param)
 
 
 def check_depth(value: Any, param: str, most: int) -> None:
