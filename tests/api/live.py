@@ -123,12 +123,20 @@ def send_chat(connection: socket.socket, body: dict[str, Any]) -> None:
 
 
 @contextmanager
-def start(model: Path, *, wait_ready: bool = True, **settings: Any) -> Iterator[Live]:
-    """A server on any free port. Settings by key, with `__` for the dot."""
+def start(
+    model: Path, *, wait_ready: bool = True, files: int | None = None, **settings: Any
+) -> Iterator[Live]:
+    """A server on any free port. Settings by key, with `__` for the dot.
+
+    `files` is how many file descriptors it may have; by default as many as these tests.
+    """
     flags = {"server.port": 0, "engine.threads": 1, "engine.kv_cache_memory_mb": 64}
     flags |= {key.replace("__", "."): value for key, value in settings.items()}
+    command = [sys.executable, "-m", "tests.api.serve", str(model), json.dumps(flags)]
+    if files is not None:
+        command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.api.serve", str(model), json.dumps(flags)],
+        command,
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

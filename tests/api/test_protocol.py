@@ -50,3 +50,5 @@ def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
             assert not accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             asyncio.run(connect(accepted))
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            # What the kernel still holds for a client that stopped reading is not held for ever.
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -106,6 +107,7 @@ def test_a_model_that_cannot_be_loaded(tmp_path: Path, model: Path) -> None:
     cut.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
     with start(cut, wait_ready=False) as server:
         assert server.wait() == 1
+    assert server.url == ""
     assert any("cut.gguf" in line for line in server.lines)
     assert not [line for line in server.lines if "Traceback" in line]
 
@@ -126,15 +128,42 @@ def test_health_answers_while_the_model_loads(model: Path) -> None:
         assert server.chat(max_tokens=1).status_code == 200
 
 
-def test_an_engine_that_keeps_dying_ends_the_server(model: Path) -> None:
+def test_an_engine_that_keeps_dying_is_replaced_every_time(model: Path) -> None:
+    """What kills it may be a request, whose sender must not be able to end the server."""
     with start(model) as server:
         seen: set[int] = set()
-        end = time.monotonic() + 60
-        while server.process.poll() is None and time.monotonic() < end:
-            for pid in server.engine_pids():
-                if pid not in seen and server.health() == (200, "ready"):
-                    seen.add(pid)
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
-        assert server.wait() == 1
-    assert any("the engine failed" in line for line in server.lines)
+        while len(seen) < 4:
+            server.until("ready", server.is_ready)
+            pid = server.engine_pid()
+            assert pid not in seen
+            seen.add(pid)
+            os.kill(pid, signal.SIGKILL)
+            server.until("noticed", lambda: server.health()[1] != "ready")
+        server.until("ready", server.is_ready)
+        assert server.chat(max_tokens=1).status_code == 200
+
+
+def test_an_engine_that_cannot_be_started_any_more_ends_the_server(
+    tmp_path: Path, model: Path
+) -> None:
+    copy = tmp_path / "copy.gguf"
+    shutil.copy(model, copy)
+    with start(copy) as server:
+        copy.unlink()
+        os.kill(server.engine_pid(), signal.SIGKILL)
+        assert server.wait(120) == 1
+    assert any("copy.gguf" in line for line in server.lines[4:])
+    assert not [line for line in server.lines if "Traceback" in line]
+
+
+def test_what_is_wrong_is_said_before_the_address(model: Path) -> None:
+    """A context beyond the checkpoint's, a cache that does not fit: nobody may connect first."""
+    for wrong, words in (
+        ({"engine__max_model_len": 131_072}, "--max-model-len 131072 is more than the context"),
+        ({"engine__kv_cache_memory_mb": 16_000_000}, "--kv-cache-memory-mb 16000000"),
+    ):
+        with start(model, wait_ready=False, **wrong) as server:
+            assert server.wait() == 1
+        assert server.url == ""
+        assert len(server.lines) == 1
+        assert words in server.lines[0]

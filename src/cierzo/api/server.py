@@ -8,25 +8,34 @@ import dataclasses
 import json
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from cierzo.api.keys import with_key_file
+from cierzo.api.listening import (
+    ListenError,
+    Say,
+    listen,
+    max_connections,
+    tell_when_full,
+    url_of,
+)
 from cierzo.api.served import quantization_of, served_model
 from cierzo.engine.client import EngineClient
 from cierzo.engine.errors import EngineError
+from cierzo.engine.loading import plan_for
+from cierzo.engine.memory import MemoryPlanError
 from cierzo.engine.messages import EngineLaunch
 from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.errors import ModelError
 from cierzo.model.registry import ModelEntry
-from cierzo.settings import ServerSettings, Settings
+from cierzo.settings import Settings
 
 if TYPE_CHECKING:
     from cierzo.api.service import Language, Service
@@ -37,9 +46,6 @@ _KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that
 # A thread that computes in Python keeps the event loop and the others from it so long at most.
 _SWITCH_SECONDS = 0.001
 _FLUSH_SECONDS = 2  # for last answers to reach their clients, once the engine is done
-_SPARE_FILES = 64  # file descriptors that are not connections
-
-Say = Callable[[str], None]
 
 
 def say_on_stderr(line: str) -> None:
@@ -65,10 +71,11 @@ def run_server(
     """
     settings = with_key_file(settings)
     try:
-        sockets = _bind(settings.server)
-    except OSError as error:
-        where = f"{settings.server.host}:{settings.server.port}"
-        say(f"cannot listen on {where}: {error.strerror or error}; choose another with --port")
+        # What can be known to be wrong is said before anyone is told the address.
+        plan_for(open_checkpoint(path, tokenizer=tokenizer), settings.engine)
+        sockets = listen(settings.server)
+    except (ModelError, MemoryPlanError, ListenError) as error:
+        say(str(error))
         return 1
     sys.setswitchinterval(_SWITCH_SECONDS)
     code = asyncio.run(_Life(settings, path, tokenizer, entry, say).run(sockets))
@@ -106,6 +113,9 @@ class _Life:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
+        tell_when_full(loop, self._say)
+        # It warns of every write to a client that has just gone; the other words are errors.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         launch = EngineLaunch(
             path=str(self._path),
             tokenizer=str(self._tokenizer or ""),
@@ -117,8 +127,8 @@ class _Life:
         service, server = await asyncio.to_thread(self._build, client)
         serving = asyncio.create_task(server.serve(sockets))
         for bound in sockets:
-            self._say(f"listening on {_url(bound)}")
-        self._url = _url(sockets[0])
+            self._say(f"listening on {url_of(bound)}")
+        self._url = url_of(sockets[0])
         code = await self._until_over(service, starting)
         service.stopping = True
         await self._wind_down(client, starting)
@@ -140,7 +150,7 @@ class _Life:
         return service, _Server(
             uvicorn.Config(
                 create_app(service),
-                http=limited(self._settings.limits, _max_connections()),
+                http=limited(self._settings.limits, max_connections()),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -243,27 +253,6 @@ def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, Toke
     return language, vocabulary, checkpoint.main_storage()
 
 
-def _bind(server: ServerSettings) -> list[socket.socket]:
-    """A listening socket for each address of the host; only the first one for port 0."""
-    found = socket.getaddrinfo(
-        server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    sockets: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in found if server.port else found[:1]:
-            sockets.append(socket.create_server(address[:2], family=family, backlog=1024))
-    except OSError:
-        for bound in sockets:
-            bound.close()
-        raise
-    return sockets
-
-
-def _url(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _curl(url: str, name: str) -> str:
     """A command that shows that it works."""
     body = {
@@ -277,12 +266,3 @@ def _curl(url: str, name: str) -> str:
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
         f"    -d '{json.dumps(body)}'"
     )
-
-
-def _max_connections() -> int:
-    """As many as there are file descriptors for, after asking for all that we may have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if most > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return max(most, soft) - _SPARE_FILES

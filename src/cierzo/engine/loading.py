@@ -48,7 +48,7 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
         report("reading the checkpoint")
         tokenizer = Path(launch.tokenizer) if launch.tokenizer else None
         checkpoint = open_checkpoint(Path(launch.path), tokenizer)
-        plan = _plan(checkpoint, settings)
+        plan = plan_for(checkpoint, settings)
         backend = CpuBackend(threads=settings.threads)
         report(f"laying out the weights ({plan.text})")
         runner = ModelRunner(
@@ -87,7 +87,8 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
     )
 
 
-def _plan(checkpoint: Checkpoint, settings: EngineSettings) -> MemoryPlan:
+def plan_for(checkpoint: Checkpoint, settings: EngineSettings) -> MemoryPlan:
+    """Where the memory would go, before anything is loaded. Raises MemoryPlanError."""
     config = checkpoint.config
     attention = AttentionShape(
         num_heads=config.num_attention_heads,

@@ -1,0 +1,99 @@
+"""Where the server listens: what of a name this machine has, and nothing that is taken."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from typing import Any
+
+import pytest
+
+from cierzo.api.listening import ListenError, listen, max_connections, url_of
+from cierzo.settings import ServerSettings
+
+LOOPBACK = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+NOT_OURS = "192.0.2.1"  # of the addresses for documentation: no machine has it
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
+
+
+def hosts(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, str]) -> None:
+    """Has a name stand for these addresses, as the hosts file of another machine may say."""
+
+    def found(host: str, port: int, **_: Any) -> list[Any]:
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (address, port, 0, 0)[: 4 if ":" in address else 2])
+            for family, address in addresses
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+def listened(server: ServerSettings) -> list[str]:
+    sockets = listen(server)
+    names = [url_of(bound) for bound in sockets]
+    for bound in sockets:
+        bound.close()
+    return names
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize(
+    "missing",
+    [(socket.AF_INET, NOT_OURS), (socket.AF_INET6, "2001:db8::1"), (socket.AF_APPLETALK, "::1")],
+    ids=["no such address", "no such IPv6 address", "no such family"],
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_what_the_machine_does_not_have_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, fixed: bool, missing: tuple[int, str], first: bool
+) -> None:
+    ours = (socket.AF_INET, "127.0.0.1")
+    hosts(monkeypatch, *((missing, ours) if first else (ours, missing)))
+    port = free_port() if fixed else 0
+    (url,) = listened(ServerSettings(host="localhost", port=port))
+    assert url.startswith("http://127.0.0.1:")
+    assert not port or url.endswith(f":{port}")
+
+
+def test_a_name_with_nothing_of_ours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts(monkeypatch, (socket.AF_INET, NOT_OURS))
+    with pytest.raises(ListenError, match="--host"):
+        listen(ServerSettings(host="localhost"))
+
+
+def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ListenError, match="not known; choose another with --host"):
+        listen(ServerSettings(host="no-such-name.invalid"))
+
+
+def test_a_name_that_stands_twice_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = (socket.AF_INET, "127.0.0.1")
+    hosts(monkeypatch, ours, ours)
+    assert len(listened(ServerSettings(host="localhost", port=free_port()))) == 1
+
+
+def test_all_that_the_machine_has_must_be_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else some clients of `localhost` would find the other server. Nothing is left bound."""
+    hosts(monkeypatch, (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match="--port"):
+            listen(ServerSettings(host="localhost", port=port))
+        with socket.create_server(("127.0.0.2", port)):
+            pass
+
+
+@pytest.mark.parametrize(("files", "most"), [(64, 32), (100, 50), (256, 192), (1024, 960)])
+def test_some_descriptors_are_left_for_other_things(
+    monkeypatch: pytest.MonkeyPatch, files: int, most: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert max_connections() == most
