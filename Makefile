@@ -55,7 +55,7 @@ test-fast: $(VENV)/.test
 
 # The clients that people use, against a server. Some of their packages need older versions of what
 # the other tests use.
-test-clients: $(CLIENTS)/.clients
+test-clients: $(CLIENTS)/.clients $(CLIENTS)/.node
 	$(BIN)/cierzo pull smollm2-135m
 	$(CLIENTS)/bin/python -m pytest tests/clients
 
@@ -135,11 +135,21 @@ $(VENV)/.docs: $(VENV)/.native
 	touch $@
 
 # What it does not have of its own it takes from the main environment.
-$(CLIENTS)/.clients: $(VENV)/.test
+$(CLIENTS)/.clients: $(VENV)/.test tests/clients/langchain-openrouter.txt
 	$(BIN)/python -m venv $(CLIENTS)
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_paths()["purelib"])' \
 	  > "$$($(CLIENTS)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/cierzo-environment.pth"
 	$(LOCKED) $(CLIENTS)/bin/python -m pip --disable-pip-version-check install --quiet "cierzo[test-clients]"
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check install --quiet --upgrade --no-deps \
+	  --target $(CLIENTS)/langchain-openrouter -r tests/clients/langchain-openrouter.txt
+	touch $@
+
+# Without Node, what needs it is left out.
+$(CLIENTS)/.node: tests/clients/package.json $(CLIENTS)/.clients
+	mkdir -p $(CLIENTS)/node
+	cp $< $(CLIENTS)/node
+	! command -v npm >/dev/null \
+	  || npm install --prefix $(CLIENTS)/node --no-package-lock --no-audit --no-fund --ignore-scripts
 	touch $@
 
 $(AGENTS)/.mini-swe-agent: tests/agents/mini-swe-agent.txt $(VENV)/.created

@@ -20,10 +20,16 @@ from tests.support.checkpoints import TinyModel, write_gguf
 
 HERE = Path(__file__).parent
 PACKAGES = {
+    "test_ai_sdk.py": "litellm",
+    "test_aider.py": "litellm",
     "test_examples.py": "pydantic_ai",
     "test_instructor.py": "instructor",
     "test_langchain.py": "langchain_openai",
+    "test_langchain_openrouter.py": "langchain_openai",
     "test_litellm.py": "litellm",
+    "test_litellm_proxy.py": "litellm",
+    "test_llm.py": "llm",
+    "test_lm_eval.py": "lm_eval",
     "test_openai.py": "openai",
     "test_openrouter.py": "openrouter",
     "test_pydantic_ai.py": "pydantic_ai",
