@@ -218,7 +218,7 @@ class LLM:
                     index, prompt = waiting.pop()
                     request_id = str(next(self._ids))
                     engine.add(request_id, prompt, params)
-                    running[request_id] = (index, Detokenizer(self.tokenizer, params.stop))
+                    running[request_id] = (index, Detokenizer(self.tokenizer, params.stop_in_text))
                 for output in engine.step():
                     index, detokenizer = running[output.request_id]
                     piece = _piece(output, detokenizer)

@@ -116,6 +116,38 @@ def test_tools_and_a_schema_together(server: Live) -> None:
             jsonschema.validate(json.loads(choice["message"]["content"]), POINT)
 
 
+FIXED = {"first name": ["a, b", "STOP", {"end.": "\n"}], "n": 10}
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [*(",", "STOP", "first name", '"end."', "}", "10}", "{", "\\n"), ["]", "10", '"a', "zz", " "]],
+    ids=str,
+)
+def test_no_stop_string_cuts_a_json_value(server: Live, stop: str | list[str]) -> None:
+    """Within a string or a key, in between, at the very beginning or end."""
+    body = {"response_format": wanted({"const": FIXED}), "stop": stop, "seed": 1, "n": 2}
+    body |= {"messages": HELLO, "max_tokens": 300}
+    text = json.dumps(FIXED)
+    for path in ("/v1", "/api/v1"):
+        response = server.post(f"{path}/chat/completions", body)
+        chunks = stream(server, body, path)
+        for index, choice in enumerate(response.json()["choices"]):
+            for got in (choice, joined(chunks, index)):
+                assert (got["message"]["content"], got["finish_reason"]) == (text, "stop")
+
+
+@pytest.mark.parametrize("form", [{"type": "json_object"}, wanted(POINT), POINT])
+@pytest.mark.parametrize("fields", [{}, {"structured_outputs": True}, {"tools": [PICK]}])
+def test_stop_strings_change_nothing_under_a_format(
+    server: Live, form: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    for seed in range(2):
+        body = {"response_format": form, "seed": seed, "max_tokens": 60, **fields}
+        free = ask(server, **body)
+        assert ask(server, **body, stop=["{", '"', ":", "e", "1"]) == free
+
+
 def test_a_beginning_is_continued_within_the_schema(server: Live) -> None:
     messages = [*HELLO, {"role": "assistant", "content": '{"x": 4'}]
     body = {"messages": messages, "response_format": wanted(POINT), "max_tokens": 300}

@@ -178,10 +178,19 @@ class TestSchema:
         unique = {"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True}
         schema = {"type": "object", "properties": {"a": unique}, "required": ["a"]}
         rule = constraint(case[1], tools=[TOOLS[2], Tool("f", None, schema)], schema=schema)
-        checks = {check.rule: json.loads(check.schema) for check in rule.checks}
-        assert checks["args_1"] == checks["value"] == schema
-        assert "args_0" not in checks
-        assert all(f"{name}[capture]: " in rule.grammar for name in checks)
+        held = {check.rule: json.loads(check.schema) for check in rule.checks if check.held}
+        assert held == {"args_1": schema, "value": schema}
+        assert all(f"{check.rule}[capture]: " in rule.grammar for check in rule.checks)
+
+    def test_what_a_mask_can_say_is_verified_too(self, case: Case) -> None:
+        rule = constraint(case[1], tools=TOOLS, schema=PERSON)
+        checks = {check.rule: check.held for check in rule.checks}
+        assert checks.pop("value") is False
+        assert set(checks) == {f"args_{index}" for index in range(len(TOOLS))}
+
+    def test_stop_strings_are_for_texts_alone(self, case: Case) -> None:
+        assert not constraint(case[1], tools=TOOLS, schema=PERSON).stops
+        assert constraint(case[1], tools=TOOLS).stops
 
 
 class TestNames:

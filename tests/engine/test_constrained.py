@@ -93,6 +93,41 @@ def test_a_schema_holds_at_any_temperature(
     assert json.dumps(value, ensure_ascii=False) == text_of(tokenizer, answer)
 
 
+def believed(mask: Any, schema: Any) -> SamplingParams:
+    """An answer whose mask is believed to say all that its schema does."""
+    check = Check("value", json.dumps(schema), held=False)
+    constraint = Constraint(grammar=json_answer(mask).grammar, checks=(check,))
+    return SamplingParams(max_tokens=200, seed=5, constraint=constraint)
+
+
+def test_no_mask_is_trusted(bpe: tuple[Engine, Tokenizer]) -> None:
+    """Whoever believed it exact: what is not valid in the end does not leave as an answer."""
+    engine, _ = bpe
+    numbers = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 999}}
+    mask = {**numbers, "minItems": 2, "maxItems": 5}
+    wrong = {"items": {"type": "string"}}
+    for schema, ending in ((wrong, "error"), (numbers, "stop")):
+        answer = run(engine, {"r": Request(random_prompt(1, 20), believed(mask, schema))})["r"]
+        assert answer.finish_reason == ending
+        assert ("not valid" in (answer.error or "")) is (ending == "error")
+
+
+def test_what_should_be_valid_is_given_out_as_it_comes(bpe: tuple[Engine, Tokenizer]) -> None:
+    engine, _ = bpe
+    params = believed(PERSON, PERSON)
+    engine.add("r", random_prompt(1, 20), params)
+    given: list[int] = []
+    while engine.has_work():
+        given += [len(output.token_ids) for output in engine.step() if output.token_ids]
+    assert len(given) > 5
+    plain = msgspec.structs.replace(params, constraint=json_answer(PERSON))
+    engine.add("r", random_prompt(1, 20), plain)
+    tokens = 0
+    while engine.has_work():
+        tokens += sum(len(output.token_ids) for output in engine.step())
+    assert tokens == sum(given)
+
+
 def test_forced_tokens_are_not_computed_one_by_one(bpe: tuple[Engine, Tokenizer]) -> None:
     engine, _ = bpe
     params = SamplingParams(max_tokens=200, seed=1, constraint=json_answer(PERSON))

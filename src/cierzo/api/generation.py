@@ -75,7 +75,7 @@ async def generate(service: Service, job: Job, tally: Tally) -> AsyncGenerator[D
     reader = Answer(
         tokenizer,
         job.format,
-        stop=job.params.stop,
+        stop=job.params.stop_in_text,
         mid_text=job.mid_text,
         call_ids=job.call_id,
     )

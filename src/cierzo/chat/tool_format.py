@@ -132,5 +132,6 @@ def output_constraint(
         trigger=trigger,
         prefix=prefix,
         trims=format.trims and bool(available),
+        stops=schema is None,
         checks=tuple(rules.checks),
     )

@@ -33,7 +33,7 @@ Warn: TypeAlias = Callable[[str], None]
 
 @dataclass
 class ValueRules:
-    """Rules in Lark, each for one value, and the checks for what their masks leave open.
+    """Rules in Lark, each for one value, and the checks of what comes of them.
 
     Where there is a `warn`, arguments of a tool whose schema makes no sense are held to a JSON
     object, and it is told of them; a strict tool's are not.
@@ -71,8 +71,7 @@ class ValueRules:
         except (RecursionError, ValueError, TypeError) as error:
             raise ChatError(f"{where} is no JSON schema that can be read: {error}") from error
         self.lines.append(f"{rule}[capture]: {expression}")
-        if not exact:
-            self.checks.append(Check(rule, text))
+        self.checks.append(Check(rule, text, held=not exact))
         return rule
 
 

@@ -49,6 +49,7 @@ class Constrained:
         self._matcher = compiled.matcher
         self._fresh: Any = compiled.matcher.deep_copy() if compiled.verifiers else None
         self._verifiers = compiled.verifiers
+        self._witnesses = compiled.witnesses
         self._work = compiled.work
         self._vocabulary = vocabulary
         self.mask: Mask = np.zeros(vocabulary.num_words, dtype=np.uint32)
@@ -198,16 +199,20 @@ class Constrained:
 
     def _values(self) -> list[tuple[str, bytes]]:
         """Values that have become complete and must be verified, each with its rule."""
-        if not self._verifiers:
+        if not self._verifiers and not self._witnesses:
             return []
         captures = self._matcher.get_captures()
         new, self._captures = captures[self._captures :], len(captures)
-        return [(rule, value) for rule, value in new if rule in self._verifiers]
+        known = self._verifiers.keys() | self._witnesses.keys()
+        return [(rule, value) for rule, value in new if rule in known]
 
     def _verify(self, values: list[tuple[str, bytes]]) -> int | None:
         """None if the values are valid; if not, how many tokens are left after some were taken
         back."""
         for rule, value in values:
+            if rule in self._witnesses:
+                self._confirm(rule, value)
+                continue
             violation = self._verifiers[rule].violation(value)
             if violation is not None:
                 return self._rewind(value, violation)
@@ -217,6 +222,12 @@ class Constrained:
             self._bans.clear()
             self._search = Search()
         return None
+
+    def _confirm(self, rule: str, value: bytes) -> None:
+        """What the grammar alone should have made valid is given out, so it cannot be mended."""
+        fault = self._witnesses[rule].fault(value)
+        if fault is not None:
+            raise ConstraintError(f"the answer is not valid under the schema: {fault[:200]}")
 
     def _rewind(self, value: bytes, violation: Violation) -> int:
         """Takes back what follows the choice that is to be made again, and bans what it was."""

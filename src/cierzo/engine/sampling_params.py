@@ -38,6 +38,11 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     prompt_logprobs: int | None = None  # the same for each prompt token after the first
     constraint: Constraint | None = None  # what form the answer must have
 
+    @property
+    def stop_in_text(self) -> tuple[str, ...]:
+        """The stop strings that may end the answer: none where it is a JSON value."""
+        return self.stop if self.constraint is None or self.constraint.stops else ()
+
 
 def validate(params: SamplingParams, vocab_size: int) -> None:
     """Raises ValueError, one line naming the parameter, for what the engine cannot honour."""

@@ -26,7 +26,8 @@ class Compiled:
 
     constraint: Constraint
     matcher: llguidance.LLMatcher
-    verifiers: dict[str, Verifier]  # by rule
+    verifiers: dict[str, Verifier]  # by rule; of values that are held back
+    witnesses: dict[str, Verifier]  # by rule; of those that the grammar alone should make valid
     work: Work  # that verifying may take, and whatever else is done again and again
 
 
@@ -77,10 +78,13 @@ class GrammarCompiler:
                 )
         work = Work(FIRST_WORK)
         try:
-            verifiers = {check.rule: Verifier(check.schema, work) for check in constraint.checks}
+            verifiers, witnesses = (
+                {c.rule: Verifier(c.schema, work) for c in constraint.checks if c.held is held}
+                for held in (True, False)
+            )
         except Unverifiable as error:
             raise GrammarError(str(error)) from error
-        return Compiled(constraint, matcher, verifiers, work)
+        return Compiled(constraint, matcher, verifiers, witnesses, work)
 
 
 def _line(error: str) -> str:

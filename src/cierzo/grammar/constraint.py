@@ -6,7 +6,7 @@ import msgspec
 
 
 class Check(msgspec.Struct, frozen=True, array_like=True):
-    """A JSON value inside the answer that the grammar alone does not hold to its schema.
+    """A JSON value inside the answer, which is verified once it is complete.
 
     `rule` names a rule of the grammar that is marked `[capture]`; what it matches must be valid
     under `schema` (JSON text).
@@ -14,6 +14,9 @@ class Check(msgspec.Struct, frozen=True, array_like=True):
 
     rule: str
     schema: str
+    # Whether the grammar lets more through than the schema: the value is held back, and searched
+    # for. Otherwise nothing should be wrong with it, and it is an error if something is.
+    held: bool = True
 
 
 class Constraint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,4 +32,6 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # White space is no part of what stands before `trigger` or the end: the answer does not begin
     # with any, and what it ends with is taken back. So a client that trims changes no token.
     trims: bool = False
+    # Whether the content is a text, which stop strings may end. They never cut a JSON value.
+    stops: bool = True
     checks: tuple[Check, ...] = ()

@@ -65,6 +65,23 @@ class Verifier:
         finally:
             self._validator.means.numbering.forget()
 
+    def fault(self, value: bytes) -> str | None:
+        """Say what is certainly wrong with a value that should be valid; None if nothing is.
+
+        It is read as every client reads it. What would be too much work counts as right here.
+        """
+        try:
+            with self._work.at_most(MOST_WORK + WORK_PER_BYTE * len(value)):
+                self._work.spend(2 * len(value))
+                error = next(self._validator.iter_errors(brief(json.loads(value.decode()))), None)
+                return None if error is None else error.message[:300]
+        except (Unverifiable, MatchError, RecursionError):
+            return None
+        except ValueError as error:
+            return f"it is no JSON: {error}"
+        finally:
+            self._validator.means.numbering.forget()
+
     def _violation(self, value: bytes) -> Violation | None:
         try:
             text = value.decode("utf-8")
