@@ -1,7 +1,9 @@
 # Every target does all the set-up it needs: environment, dependencies, native build, model.
 #
 #   make serve                                the server, with the small default model
-#   make test                                 all tests
+#   make test                                 all tests, in an order of chance that is told at the top
+#   make test ARGS=--randomly-seed=17         in that order again; ARGS are pytest's
+#   make test WORKERS=1                       one after the other; by default as many at once as cores
 #   make test TORCH_INDEX=URL                 torch, which only tests need, from another index:
 #                                             https://download.pytorch.org/whl/cpu has one without
 #                                             CUDA, gigabytes smaller than the package index's
@@ -39,6 +41,10 @@ PYTHON312 ?= $(firstword $(foreach name,python3.12 python3.13 python3,$(shell \
 	$(name) -c 'import sys; sys.version_info >= (3, 12) and print("$(name)")' 2>/dev/null)))
 MODEL ?=
 TORCH_INDEX ?=
+ARGS ?=
+# A worker takes up to 2 GB, with its servers; a file's tests stay together, for they share those.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: serve test test-fast test-clients test-agents lint format bench docs setup native clean
 
@@ -47,21 +53,21 @@ serve: $(VENV)/.native
 
 test: $(VENV)/.test
 	$(BIN)/cierzo pull smollm2-135m
-	$(BIN)/python -m pytest
+	$(PYTEST) $(ARGS)
 
 test-fast: $(VENV)/.test
 	$(BIN)/cierzo pull smollm2-135m
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow" $(ARGS)
 
 # The clients that people use, against a server. Some of their packages need older versions of what
 # the other tests use.
 test-clients: $(CLIENTS)/.clients $(CLIENTS)/.node
 	$(BIN)/cierzo pull smollm2-135m
-	$(CLIENTS)/bin/python -m pytest tests/clients
+	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
 # Whole agents, each in an environment of its own, that mend a repository with Cierzo's answers.
 test-agents: $(VENV)/.test $(AGENTS)/.mini-swe-agent $(AGENTS)/.mistral-vibe
-	$(BIN)/python -m pytest tests/agents
+	$(BIN)/python -m pytest tests/agents $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check $(CODE)

@@ -20,7 +20,8 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60.0
+# How long anything may take before it counts as hanging. No test that passes waits so long.
+HANGS_SECONDS = 240.0
 EOS = 2  # of the small model's vocabulary
 NO_END = {str(EOS): -100, "0": -100}  # logit_bias that keeps an answer going
 HELLO: list[Any] = [{"role": "user", "content": "Hello there"}]
@@ -40,7 +41,7 @@ class Live:
         return int(self.url.rpartition(":")[2])
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, **options)
+        return httpx.Client(base_url=self.url, timeout=HANGS_SECONDS, **options)
 
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         with self.client() as client:
@@ -66,7 +67,7 @@ class Live:
         samples = (line.rpartition(" ") for line in text.splitlines() if line[:1] != "#")
         return {name: float(value) for name, _, value in samples}
 
-    def until(self, what: str, found: Any, seconds: float = 30.0) -> None:
+    def until(self, what: str, found: Any, seconds: float = HANGS_SECONDS) -> None:
         """Waits until `found()` is true; fails with what is awaited and the server's words."""
         end = time.monotonic() + seconds
         while not found():
@@ -95,12 +96,12 @@ class Live:
         return pid
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=HANGS_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 30.0) -> int:
+    def wait(self, seconds: float = HANGS_SECONDS) -> int:
         """Its exit code."""
         code = self.process.wait(seconds)
         if self.reader is not None:
@@ -156,16 +157,16 @@ def start(
     live.reader = threading.Thread(target=read, daemon=True)
     live.reader.start()
     try:
-        assert addressed.wait(START_SECONDS)
+        assert addressed.wait(HANGS_SECONDS)
         if wait_ready:
             assert live.url, live.lines
-            live.until("ready", live.is_ready, START_SECONDS)
+            live.until("ready", live.is_ready, HANGS_SECONDS)
         yield live
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(10)
+                process.wait(HANGS_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
