@@ -116,7 +116,7 @@ class Limits:
     """Upper bounds at the edge. A request beyond one is refused with a clear 4xx."""
 
     header_bytes: int = _setting(65_536, "request line and headers together", 1_024, 1_048_576)
-    body_bytes: int = _setting(33_554_432, "request body", 1_024, 1_073_741_824)
+    body_bytes: int = _setting(8_388_608, "request body", 1_024, 1_073_741_824)
     request_seconds: float = _setting(30.0, "time to send head and body", 1, 3_600)
     json_depth: int = _setting(64, "nesting of a JSON body", 4, 512)
     messages: int = _setting(4_096, "messages in a request", 1, 1_048_576)

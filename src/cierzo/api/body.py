@@ -11,7 +11,7 @@ from cierzo.api.encodings import Decoding, Meter, codings_of
 from cierzo.api.errors import ApiError, bad_request
 from cierzo.settings import Limits
 
-HELD_BODIES = 8  # whole bodies of the largest size that may be in memory at once
+HELD_BODIES = 32  # whole bodies of the largest size that may be in memory at once
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -96,7 +96,9 @@ class Body:
         return count
 
     def _too_large(self) -> ApiError:
-        return ApiError(413, f"the body is larger than {self._limits.body_bytes:,} bytes")
+        most = self._limits.body_bytes
+        how = "whoever runs this server can allow more with limits.body_bytes"
+        return ApiError(413, f"the body is larger than {most:,} bytes; {how}")
 
 
 def values(headers: Headers, wanted: bytes) -> list[bytes]:

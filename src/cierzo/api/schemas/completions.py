@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -13,12 +13,12 @@ from cierzo.api.errors import bad_request, unsupported
 from cierzo.api.schemas import common
 from cierzo.api.schemas.common import refuse_unless
 from cierzo.api.schemas.routing import RoutedRequest
+from cierzo.api.schemas.unread import Unread
 from cierzo.settings import Limits
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
 MAX_LOGPROBS = 5  # OpenAI's bound for this interface
 Prompt: TypeAlias = str | tuple[int, ...]
-_LISTS = re.compile(rb"\[\s*\[")  # numbers in lists in a list: no other brackets are in it
 
 
 class CompletionRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,14 +57,23 @@ def check_completion_request(request: CompletionRequest, limits: Limits) -> None
 
 
 def check_prompt_lists(sent: Mapping[str, Raw], limits: Limits) -> None:
-    """Raises ApiError for more lists than there may be prompts, before they are made."""
+    """Raises ApiError for more texts or lists than there may be prompts, before they are made."""
     json = bytes(sent.get("prompt", b""))
-    if _LISTS.match(json):
-        count = json.count(b"[") - 1
-        if count > limits.prompts:
-            most = limits.prompts
-            message = f"prompt: {count} entries are more than the {most} allowed"
-            raise bad_request(message, "prompt")
+    if not json.startswith(b"[") or (b'"' not in json and json.find(b"[", 1) < 0):
+        return  # one text, or the tokens of one
+    try:
+        _places(limits.prompts).decode(json)
+    except msgspec.ValidationError:
+        message = f"prompt: more than the {limits.prompts} entries that are allowed"
+        raise bad_request(message, "prompt") from None
+
+
+@cache
+def _places(count: int) -> msgspec.json.Decoder[msgspec.Struct]:
+    """Reads an array of up to so many entries, and none of what is in them."""
+    fields = [(f"at_{place}", Unread, UNSET) for place in range(count)]
+    kind = msgspec.defstruct("Places", fields, array_like=True, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(kind)
 
 
 def prompts_of(request: CompletionRequest, limits: Limits) -> list[Prompt]:

@@ -78,6 +78,8 @@ def decode_request(body: bytes, decoder: Decoder[T], limits: Limits) -> T:
 
 def whole_surrogates(body: bytes) -> bytes:
     r"""JSON with `\ufffd` for every escaped half of a surrogate pair that stands alone."""
+    if rb"\ud" not in body and rb"\uD" not in body:
+        return body
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
 
 
