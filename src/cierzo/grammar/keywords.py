@@ -8,6 +8,7 @@ instance, and the schema around the keyword.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from jsonschema import ValidationError  # type: ignore[import-untyped]
 
 from cierzo.grammar import formats
 from cierzo.grammar.pattern import PatternError, parse
+from cierzo.grammar.values import exactly
 
 
 def at(message: str, name: str | int) -> ValidationError:
@@ -102,6 +104,14 @@ def _enum(validator: Any, values: Any, instance: Any, _: Any) -> Iterator[Valida
         yield ValidationError(f"{instance!r} is not one of the {len(values)} values of the enum")
 
 
+def _multiple_of(validator: Any, step: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    """Decimals are divided as decimals: 1.11 is 111 times 0.01, which floats are not."""
+    if not validator.is_type(instance, "number"):
+        return
+    if not math.isfinite(instance) or exactly(instance) % exactly(step):
+        yield ValidationError(f"{instance!r} is not a multiple of {step!r}")
+
+
 def _unique(validator: Any, unique: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
     if unique and isinstance(instance, list):
         validator.means.work.spend(2 * len(instance))
@@ -163,6 +173,7 @@ KEYWORDS: Mapping[str, Callable[..., Any]] = {
     "const": _const,
     "enum": _enum,
     "format": _format,
+    "multipleOf": _multiple_of,
     "pattern": _pattern,
     "patternProperties": _pattern_properties,
     "properties": _properties,

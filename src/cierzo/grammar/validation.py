@@ -70,12 +70,8 @@ class Means:
         return self._bounded[plain]
 
 
-def validator_for(schema: Any, draft: int, work: Work) -> Any:
-    """Give a jsonschema validator; using it raises Unverifiable once the work is done up.
-
-    It remembers the lists and objects that it has seen: they must not change while it is in use.
-    Raises Unverifiable for identifiers that are none.
-    """
+def resolver_for(schema: Any, draft: int) -> Any:
+    """Give what finds a schema's references. Raises Unverifiable for identifiers that are none."""
     resource = _SPECIFICATIONS[draft].create_resource(schema)
     try:
         base_uri = resource.id() or ""
@@ -83,8 +79,18 @@ def validator_for(schema: Any, draft: int, work: Work) -> Any:
         registry = REGISTRY.with_resource(base_uri, resource).crawl()
     except (AttributeError, TypeError, ValueError):
         raise Unverifiable("an identifier, or a schema in it, is of no use") from None
+    return registry.resolver(base_uri)
+
+
+def validator_for(schema: Any, draft: int, work: Work) -> Any:
+    """Give a jsonschema validator; using it raises Unverifiable once the work is done up.
+
+    It remembers the lists and objects that it has seen: they must not change while it is in use.
+    Raises Unverifiable for identifiers that are none.
+    """
+    resolver = resolver_for(schema, draft)
     made = Means(work).bounded(_CLASSES[draft])
-    return made(schema, registry=REGISTRY, _resolver=registry.resolver(base_uri))
+    return made(schema, registry=REGISTRY, _resolver=resolver)
 
 
 def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Iterator[Any]]:

@@ -8,6 +8,7 @@ values here have one number, so that it is looked up.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 SHOWN = 60  # characters of a text in a message
@@ -53,6 +54,11 @@ def brief(value: Any) -> Any:
     if isinstance(value, dict):
         return Object((Text(name), brief(item)) for name, item in value.items())
     return value
+
+
+def exactly(number: float) -> Fraction:
+    """The number that its text says: 0.1 is a tenth, not the float next to it."""
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
 
 
 class Numbering:

@@ -4,11 +4,14 @@ into ones that masks understand."""
 from cierzo.grammar.pattern.inverse import inverse
 from cierzo.grammar.pattern.mask import Masked, excluding, masked, quoted
 from cierzo.grammar.pattern.match import MOST_WORK, MatchError, Work, found, matches
-from cierzo.grammar.pattern.nodes import Node, counts
+from cierzo.grammar.pattern.nodes import ANY_CHARACTER, Node, counts
 from cierzo.grammar.pattern.parse import PatternError, parse
+from cierzo.grammar.pattern.spelling import ODD, in_json, is_odd
 
 __all__ = [
+    "ANY_CHARACTER",
     "MOST_WORK",
+    "ODD",
     "Masked",
     "MatchError",
     "Node",
@@ -17,7 +20,9 @@ __all__ = [
     "counts",
     "excluding",
     "found",
+    "in_json",
     "inverse",
+    "is_odd",
     "masked",
     "matches",
     "parse",

@@ -23,7 +23,7 @@ from cierzo.grammar.pattern.nodes import (
     complement,
 )
 from cierzo.grammar.pattern.parse import parse
-from cierzo.grammar.pattern.spelling import spelled, spelled_char
+from cierzo.grammar.pattern.spelling import ODD, spelled, spelled_char
 
 MOST_PIECES = 200
 LONGEST_WORD = 64  # that a lookahead may exclude; calls nest with every letter
@@ -72,7 +72,9 @@ def _spelled_others(node: _Trie) -> str:
     options = [] if node.excluded else [""]
     options.append(f"{spelled(Chars(other))}{spelled(ANYTHING)}")
     for char, child in node.nexts.items():
-        options.append(f"{spelled_char(ord(char))}(?:{_spelled_others(child)})")
+        # Where a text is free to begin so, none is written with such a character.
+        if not Chars(ODD).has(ord(char)):
+            options.append(f"{spelled_char(ord(char))}(?:{_spelled_others(child)})")
     return "|".join(options)
 
 

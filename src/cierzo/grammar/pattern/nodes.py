@@ -57,7 +57,8 @@ class Look:
 Node: TypeAlias = Chars | Sequence | Choice | Repeat | Anchor | Look
 
 EMPTY = Sequence(())
-ANYTHING = Repeat(Chars(((0, LAST),)), 0, None)
+ANY_CHARACTER = Chars(((0, LAST),))
+ANYTHING = Repeat(ANY_CHARACTER, 0, None)
 
 
 def counts(node: Node) -> bool:

@@ -26,7 +26,7 @@ _CONTROLS = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "0": 0, "a": 7}
 _COUNTS = re.compile(r"\{(\d+)(,(\d*))?\}|\{,(\d+)\}")
 _LOOKS = {"?=": (True, False), "?!": (True, True), "?<=": (False, False), "?<!": (False, True)}
 _NAMED = re.compile(r"\?P?<([A-Za-z_][A-Za-z0-9_]*)>")
-_FLAGS = re.compile(r"\?([aimsux]+)\)")
+_FLAGS = re.compile(r"\?([aimsux]+)([:)])")
 
 
 class PatternError(ValueError):
@@ -136,12 +136,7 @@ class _Reader:
     def group(self, depth: int) -> Node:
         flags = _FLAGS.match(self.text, self.at)
         if flags:
-            self.at = flags.end()
-            self.folds |= "i" in flags[1]
-            self.all |= "s" in flags[1]
-            if set(flags[1]) & set("mx"):
-                raise PatternError(f"the flags {flags[1]!r} are not supported")
-            return EMPTY
+            return self.flagged(flags, depth)
         look = next((key for key in ("?<=", "?<!", "?=", "?!") if self.take(key)), None)
         named = None if look else _NAMED.match(self.text, self.at)
         if named:
@@ -152,6 +147,22 @@ class _Reader:
         if not self.take(")"):
             raise PatternError("a group is not closed")
         return Look(*_LOOKS[look], inner) if look else inner
+
+    def flagged(self, flags: re.Match[str], depth: int) -> Node:
+        """Read a group with flags: for itself if it has something in it, else for what follows."""
+        self.at = flags.end()
+        before = self.folds, self.all
+        self.folds |= "i" in flags[1]
+        self.all |= "s" in flags[1]
+        if set(flags[1]) & set("mx"):
+            raise PatternError(f"the flags {flags[1]!r} are not supported")
+        if flags[2] == ")":
+            return EMPTY
+        inner = self.choice(depth + 1)
+        self.folds, self.all = before
+        if not self.take(")"):
+            raise PatternError("a group is not closed")
+        return inner
 
     def escape(self) -> Node:
         char = self.peek()
@@ -200,20 +211,20 @@ class _Reader:
             match = re.compile(hexadecimal[char]).match(self.text, self.at)
             if match:
                 self.at = match.end()
-                return self.paired(int(match[match.lastindex or 1], 16))
+                return self.whole(int(match[match.lastindex or 1], 16))
         if char == "c" and self.peek().isalpha() and self.peek().isascii():
             self.at += 1
             return ord(self.text[self.at - 1]) % 32
         return _CONTROLS.get(char, ord(char))
 
-    def paired(self, point: int) -> int:
-        """Join two escapes that are the halves of one character."""
+    def whole(self, point: int) -> int:
+        """The code point. Two halves of a character are one to ECMA-262, and two to Python."""
         if point > 0x10FFFF:
             raise PatternError("a character beyond Unicode")
         low = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})").match(self.text, self.at)
         if 0xD800 <= point < 0xDC00 and low:
-            self.at = low.end()
-            return 0x10000 + ((point - 0xD800) << 10) + (int(low[1], 16) - 0xDC00)
+            char = chr(0x10000 + ((point - 0xD800) << 10) + (int(low[1], 16) - 0xDC00))
+            raise PatternError(f"engines disagree about a character in two halves; write {char!r}")
         return point
 
     def char_class(self) -> Node:

@@ -6,6 +6,7 @@ The rest is for `grammar.verifier`, which holds the finished value to the schema
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from cierzo.grammar.pattern import MatchError, Work
@@ -31,7 +32,7 @@ from cierzo.grammar.schema.limits import (
 from cierzo.grammar.schema.outline import outlined
 from cierzo.grammar.schema.references import References
 from cierzo.grammar.schema.rewrite import Rewriter
-from cierzo.grammar.validation import Unverifiable, validator_for
+from cierzo.grammar.validation import Unverifiable, resolver_for, validator_for
 from cierzo.grammar.values import brief
 
 __all__ = [
@@ -69,6 +70,10 @@ def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
     draft = draft_of(schema)
     check_form(schema, draft)
     schema = brief(schema)  # or messages would hold all of it
+    try:
+        resolver_for(schema, draft)
+    except Unverifiable as error:
+        raise SchemaError(str(error)) from error
     source = _Source(schema, draft, References(schema, draft), limits)
     rewriter, mask, message = _made(source, guess=True)
     if message is not None and rewriter.guessed:
@@ -83,22 +88,21 @@ def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
     raise SchemaError(f"no value can be valid: {reason}", contradiction(plain.run(), plain.paths))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Source:
     schema: Any
     draft: int
     references: References
     limits: SchemaLimits
 
-    def rewriter(self, *, guess: bool, ways: int = MOST_WAYS) -> Rewriter:
-        try:
-            validator = validator_for(self.schema, self.draft, Work())
-        except Unverifiable as error:
-            raise SchemaError(str(error)) from error
+    @cached_property
+    def _validator(self) -> Any:  # most schemas need none
+        return validator_for(self.schema, self.draft, Work())
 
+    def rewriter(self, *, guess: bool, ways: int = MOST_WAYS) -> Rewriter:
         def valid(part: Any, value: Any) -> bool:
             try:
-                return bool(validator.evolve(schema=part).is_valid(value))
+                return bool(self._validator.evolve(schema=part).is_valid(value))
             except (Unverifiable, MatchError, RecursionError, LookupError):
                 made.exact = False
                 return True

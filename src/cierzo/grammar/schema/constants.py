@@ -9,22 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
+from cierzo.grammar.pattern import ODD
+
 SAFE = 2**53  # whole numbers up to here are the same to everyone
-# Control characters, but for those that have an escape of one letter.
-_ODD_CHARACTER = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f]")
+SAFE_DIGITS = 15  # that many are read as the same float by everyone
+_ODD_CHARACTER = re.compile("[" + "".join(f"{chr(low)}-{chr(high)}" for low, high in ODD) + "]")
 
 
 def spelled(value: Any) -> str:
     """A value as json.dumps writes it, which is how the history has it."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def exactly(number: float) -> Fraction:
-    """The number that its text says: 0.1 is a tenth, not the float next to it."""
-    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
 
 
 def odd_text(text: str) -> bool:
@@ -36,9 +32,10 @@ def odd_number(number: float) -> bool:
     """Whether llguidance would round it, or write it in another way than JSON does."""
     if isinstance(number, int):
         return abs(number) > SAFE
+    text = repr(number)
     if number.is_integer():
-        return abs(number) > SAFE or repr(number).startswith("-0")
-    return "e" in repr(number)
+        return abs(number) > SAFE or text.startswith("-0")
+    return "e" in text or sum(map(str.isdigit, text)) > SAFE_DIGITS
 
 
 def odd(value: Any) -> bool:

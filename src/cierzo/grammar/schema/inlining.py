@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 # What compiling a grammar may take. llguidance counts work, not time: the same everywhere.
 COMPILE_LIMITS: dict[str, Any] = {
@@ -48,6 +49,32 @@ def refusal(expression: str) -> str | None:
         f"start: {expression}\n", limits=limits()
     )
     return messages[0] if failed else None
+
+
+def is_empty(terminal: str) -> bool:
+    """Whether no text at all is matched by the body of a terminal, of at least a character."""
+    matcher = LLMatcher(_bytes(), f"start: T\nT: {terminal}\n", log_level=0, limits=limits())
+    if matcher.is_error():
+        return False  # it is too large, and will be refused
+    matcher.compute_bitmask()
+    return matcher.is_stopped()
+
+
+class _Bytes:
+    """A vocabulary of bytes alone."""
+
+    eos_token_id = 256
+    bos_token_id = None
+    special_token_ids = (256,)
+    tokens = (*(bytes([byte]) for byte in range(256)), b"</s>")
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        return list(text.encode() if isinstance(text, str) else text)
+
+
+@cache
+def _bytes() -> LLTokenizer:
+    return LLTokenizer(TokenizerWrapper(_Bytes()))
 
 
 def unsatisfiable(message: str) -> bool:

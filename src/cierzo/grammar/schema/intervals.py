@@ -4,21 +4,22 @@ whole numbers of any size, and floats of any exponent, in the spelling that JSON
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from typing import Any
 
-from cierzo.grammar.schema.constants import exactly, odd_number, spelled
+from cierzo.grammar.schema.constants import SAFE_DIGITS, odd_number, spelled
 from cierzo.grammar.schema.errors import SchemaError
+from cierzo.grammar.values import exactly
 
 MOST_DIGITS = 400  # in a bound
 BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 
 # From the first to the last, numbers are written without an exponent.
 _SMALLEST, _LARGEST = 1e-4, 10**15
-_LARGEST_WHOLE = 10**21
 _EXPONENTS = (range(-307, -4), range(16, 308))  # what floats have in full, without the above
 _FRACTION = r"(?:\.[0-9]{1,14})?"  # so that no float is the one beside it, which may be a bound
 
@@ -45,7 +46,9 @@ class Interval:
     def below(self, value: Fraction) -> bool:
         """Whether it is too small."""
         low = self.low
-        return low is not None and value < low.value() + (not low.inclusive and value == low.value())
+        return low is not None and value < low.value() + (
+            not low.inclusive and value == low.value()
+        )
 
     def above(self, value: Fraction) -> bool:
         """Whether it is too large."""
@@ -73,16 +76,18 @@ class Interval:
             min(highs, key=lambda bound: (bound.value(), bound.inclusive), default=None),
         )
 
-    def multiples(self, step: Fraction) -> tuple[int | None, int | None]:
-        """The first and the last number that times `step` is inside; None: there is no end."""
-        first = last = None
+    def of_whole(self) -> Interval:
+        """The bounds of the whole numbers in it; these are compared with a float, not its text."""
+        low = high = None
         if self.low is not None:
-            first = -(-self.low.value() // step)
-            first += self.below(first * step)
+            exact = Fraction(self.low.number)
+            first = math.ceil(exact)
+            low = Bound(first + (first == exact and not self.low.inclusive))
         if self.high is not None:
-            last = self.high.value() // step
-            last -= self.above(last * step)
-        return first, last
+            exact = Fraction(self.high.number)
+            last = math.floor(exact)
+            high = Bound(last - (last == exact and not self.high.inclusive))
+        return Interval(low, high)
 
     def keywords(self) -> dict[str, Any]:
         """The bounds as a schema has them."""
@@ -112,7 +117,9 @@ def odd_bounds(mask: dict[str, Any]) -> bool:
 
 def whole_numbers(interval: Interval) -> list[str]:
     """Expressions for the whole numbers in an interval, in Rust's syntax."""
-    first, last = interval.multiples(Fraction(1))
+    ends = interval.of_whole()
+    first = None if ends.low is None else int(ends.low.number)
+    last = None if ends.high is None else int(ends.high.number)
     found: list[str] = []
     if first is None or first < 0:
         nearest = 1 if last is None or last > -1 else -last
@@ -179,14 +186,25 @@ def all_numbers(interval: Interval) -> Numbers:
         if positive.empty():
             continue
         plain = positive.within(Interval(Bound(_SMALLEST), Bound(_LARGEST)))
-        if not plain.empty():
+        if not plain.empty() and not (plain := _rounded(plain)).empty():
             signed = plain.mirrored() if sign else plain
             found.masks.append({"type": "number", **signed.keywords()})
-        whole = positive.within(Interval(Bound(_LARGEST), Bound(_LARGEST_WHOLE)))
+        whole = positive.within(Interval(Bound(_LARGEST), None))
         found.expressions.extend(sign + text for text in whole_numbers(whole))
         found.expressions.extend(sign + text for text in _scientific(positive))
     found.texts[:] = dict.fromkeys(found.texts)
     return found
+
+
+def _rounded(positive: Interval) -> Interval:
+    """An interval within one that has both ends; its bounds have no more digits than are safe."""
+    low, high = (
+        bound
+        if bound is None or not odd_number(bound.number)
+        else Bound(float(Context(SAFE_DIGITS, rounding).create_decimal(str(bound.number))))
+        for bound, rounding in ((positive.low, ROUND_CEILING), (positive.high, ROUND_FLOOR))
+    )
+    return Interval(low, high)
 
 
 def _scientific(positive: Interval) -> Iterator[str]:

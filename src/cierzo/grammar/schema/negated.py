@@ -10,7 +10,7 @@ from cierzo.grammar.pattern import excluding, inverse, masked
 from cierzo.grammar.schema.arrays import layout, somewhere
 from cierzo.grammar.schema.dialect import keywords
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, any_of, type_of
-from cierzo.grammar.schema.plain import types_of, unsure
+from cierzo.grammar.schema.plain import types_of
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
@@ -74,7 +74,8 @@ def _between(rewriter: Rewriter, numbers: list[Any]) -> Mask:
     if len(marks) > 20 or any(abs(number) > 1e15 for number in marks):
         rewriter.exact = False
         return {"type": "number"}
-    rewriter.exact &= not any(map(unsure, marks))
+    # Beside any other there are texts that are read as the same float.
+    rewriter.exact &= all(float(number).is_integer() for number in marks)
     edges: list[Any] = [None, *marks, None]
     found: list[Mask] = []
     for low, high in pairwise(edges):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llguidance import LLMatcher
 
-from cierzo.grammar.pattern import MatchError, PatternError, masked, matches, quoted
+from cierzo.grammar.pattern import MatchError, PatternError, is_odd, masked, matches, quoted
 from cierzo.grammar.schema.arrays import _APPLICATORS
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
@@ -90,6 +90,8 @@ def _inside(spelled: str) -> str:
 
 def _apart(patterns: list[str]) -> bool:
     """Say whether no name matches two of the patterns."""
+    if len(patterns) > 1 and any(map(is_odd, patterns)):
+        return False  # llguidance would read another pattern
     mask = {"type": "object", "patternProperties": dict.fromkeys(patterns, True)}
     failed, _ = LLMatcher.validate_grammar_with_warnings(LLMatcher.grammar_from_json_schema(mask))
     return not failed
@@ -198,8 +200,10 @@ def _count(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> li
         rewriter.exact = False  # a name that stands twice would count twice
     if most is not None and most == len(needed):
         # Nothing beyond what is required: no other name at all.
-        for name in optional:
-            out["properties"][name] = False
+        named = {
+            name: _under(out, name) if name in needed else False for name in (*properties, *needed)
+        }
+        out["properties"] = {**out.get("properties", {}), **named}
         out.pop("patternProperties", None)
         out["additionalProperties"] = False
         return []
@@ -216,6 +220,15 @@ def _count(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> li
         unnamed = dict.fromkeys(properties, True) | dict.fromkeys(optional, False)
         ways.append({"properties": unnamed, "minProperties": len(needed) + 1})
     return [any_of([*ways, _no_object(out)])]
+
+
+def _under(mask: dict[str, Any], name: str) -> Mask:
+    """Give what an object's mask says of a property."""
+    if name in mask.get("properties", {}):
+        return mask["properties"][name]  # type: ignore[no-any-return]
+    patterns = mask.get("patternProperties", {})
+    found = [body for pattern, body in patterns.items() if matches(pattern, name)]
+    return all_of(found) if found else mask.get("additionalProperties", True)
 
 
 def _no_object(out: dict[str, Any]) -> Mask:

@@ -1,4 +1,4 @@
-"""Masks with constants or bounds that llguidance cannot write, as grammars in Lark.
+"""Masks with constants, bounds or patterns that llguidance cannot write, as grammars in Lark.
 
 What lies around such a value (objects, arrays, alternatives) becomes rules, the value itself is
 written out, and all the rest stays masks, which llguidance compiles as ever.
@@ -11,15 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cierzo.grammar.pattern import excluding
+from cierzo.grammar.pattern import ANY_CHARACTER, excluding, in_json, parse
 from cierzo.grammar.schema import intervals
-from cierzo.grammar.schema.constants import odd, spelled
+from cierzo.grammar.schema.constants import spelled
 from cierzo.grammar.schema.errors import SchemaError
-from cierzo.grammar.schema.inlining import inlined, refusal, unsatisfiable
-from cierzo.grammar.schema.masks import Mask, inner, parts_of
+from cierzo.grammar.schema.inlining import inlined, is_empty, refusal, unsatisfiable
+from cierzo.grammar.schema.masks import Mask, inner
+from cierzo.grammar.schema.oddness import Oddness
 from cierzo.grammar.schema.ways import Way, Ways
 
 MOST_RULES = 2_000
+MOST_TEXT = 1_000_000  # characters of the masks in a grammar
+_TOO_MANY = "has too many parts around its constants, bounds and patterns"
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,11 @@ def outlined(mask: dict[str, Any]) -> Outline | None:
 
     Raises SchemaError for a mask that cannot be written.
     """
-    writer = _Writer(mask.get("$defs", {}))
-    if not writer.is_odd(mask):
+    definitions = mask.get("$defs", {})
+    odd = Oddness(definitions)
+    if not odd.has(mask):
         return Outline(inlined(mask))
+    writer = _Writer(definitions, odd)
     start = writer.rule({key: part for key, part in mask.items() if key != "$defs"})
     if start is None:
         return None
@@ -49,36 +54,19 @@ def outlined(mask: dict[str, Any]) -> Outline | None:
 class _Writer:
     """Writes one mask. A rule is None where nothing fits."""
 
-    def __init__(self, definitions: Mapping[str, Mask]) -> None:
+    def __init__(self, definitions: Mapping[str, Mask], odd: Oddness) -> None:
         self._definitions = definitions
         self._ways = Ways(definitions)
-        self._odd: set[str] = set()  # names of definitions
+        self._odd = odd
         self._named: dict[str, str | None] = {}  # by mask
         self._count = 0
+        self._text = 0
         self.rules: dict[str, str] = {}
         self._exact = True
-        before = -1
-        while len(self._odd) > before:
-            before = len(self._odd)
-            self._odd |= {name for name, body in definitions.items() if self.is_odd(body)}
 
     @property
     def exact(self) -> bool:
         return self._exact and self._ways.exact
-
-    def is_odd(self, mask: Mask) -> bool:
-        """Whether there is something in a mask that llguidance cannot write."""
-        stack: list[Mask] = [mask]
-        while stack:
-            part = stack.pop()
-            if isinstance(part, bool):
-                continue
-            if part.get("$ref", "").rpartition("/")[2] in self._odd:
-                return True
-            if any(map(odd, part.get("enum", ()))) or intervals.odd_bounds(part):
-                return True
-            stack.extend(parts_of(part))
-        return False
 
     def rule(self, mask: Mask) -> str | None:
         """The name of the rule for a mask."""
@@ -86,7 +74,7 @@ class _Writer:
         if key in self._named:
             return self._named[key]
         name = self._named[key] = self._new()
-        if self.is_odd(mask):
+        if self._odd.has(mask):
             bodies = [self._way(way) for way in self._ways.through(mask)]
         else:
             bodies = [self._leaf(mask)]
@@ -101,7 +89,7 @@ class _Writer:
     def _new(self, letter: str = "r") -> str:
         self._count += 1
         if self._count > MOST_RULES:
-            raise SchemaError("has too many parts around its constants and bounds")
+            raise SchemaError(_TOO_MANY)
         name = f"{letter}{self._count}"
         self.rules[name] = ""
         return name
@@ -112,6 +100,9 @@ class _Writer:
             return inlined({}) if mask else None
         used = {name: self._definitions[name] for name in self._used(mask)}
         expression = inlined({**mask, "$defs": used} if used else mask)
+        self._text += len(expression)
+        if self._text > MOST_TEXT:
+            raise SchemaError(_TOO_MANY)
         message = refusal(expression)
         return None if message is not None and unsatisfiable(message) else expression
 
@@ -131,7 +122,7 @@ class _Writer:
         return used
 
     def _way(self, way: Way) -> str | None:
-        if not self.is_odd(way):
+        if not self._odd.has(way):
             return self._leaf(way)
         if "enum" in way:
             return self._terminal(map(spelled, way["enum"]), ())
@@ -139,13 +130,32 @@ class _Writer:
             return self._object(way)
         if way["type"] == "array":
             return self._array(way)
-        return self._numbers(way)
+        return self._string(way) if way["type"] == "string" else self._numbers(way)
 
     def _terminal(self, texts: Iterable[str], expressions: Iterable[str]) -> str:
         """The name of a terminal, which is matched at once, for texts and regular expressions."""
         name = self._new("T")
         options = [*map(json.dumps, texts), *(f"/{text}/" for text in expressions)]
         self.rules[name] = " | ".join(options)
+        return name
+
+    def _string(self, way: Way) -> str | None:
+        """The name of a terminal for strings of which several things may be said at once."""
+        found: list[str] = []
+        stack = [way]
+        while stack:
+            part = stack.pop()
+            stack.extend(part.get("allOf", ()))
+            if "pattern" in part:
+                found.append(in_json(parse(part["pattern"])))
+            if {"minLength", "maxLength"} & part.keys():
+                size = f"{{{part.get('minLength', 0)},{part.get('maxLength', '')}}}"
+                found.append(f"{in_json(ANY_CHARACTER)}{size}")
+        body = " & ".join(f'/"(?:{text})"/' for text in found)
+        if is_empty(body):
+            return None
+        name = self._new("T")
+        self.rules[name] = body
         return name
 
     def _numbers(self, way: Way) -> str | None:
@@ -190,7 +200,7 @@ class _Writer:
         members: list[tuple[str, bool]] = []
         for name in dict.fromkeys([*properties, *required]):
             needed = name in required
-            value = self.rule(properties.get(name, True if patterns else others))
+            value = self.rule(self._ways.property(way, name))
             if value is not None:
                 members.append((f'{json.dumps(spelled(name))} ": " {value}', needed))
             elif needed:
@@ -226,12 +236,12 @@ class _Writer:
         free = {"type": "string", **({"pattern": excluding(taken)} if taken else {})}
         found = []
         for pattern, mask in patterns.items():
-            name = self._leaf({**free, "allOf": [{"type": "string", "pattern": pattern}]})
+            name = self.rule({**free, "allOf": [{"type": "string", "pattern": pattern}]})
             found.append((name, self.rule(mask)))
         if others is not False:
             # What else a name means that a pattern matches is for the check.
             self._exact &= not patterns
-            found.append((self._leaf(free), self.rule(others)))
+            found.append((self.rule(free), self.rule(others)))
         bodies = [f'{name} ": " {value}' for name, value in found if name and value]
         if not bodies:
             return None

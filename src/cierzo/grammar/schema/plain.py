@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar import formats
 from cierzo.grammar.pattern import PatternError, counts, masked, parse
+from cierzo.grammar.schema.constants import SAFE
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
+from cierzo.grammar.schema.intervals import interval_of
 from cierzo.grammar.schema.masks import Mask, identity, same, type_of
+from cierzo.grammar.values import exactly
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
     from cierzo.grammar.schema.rewrite import Rewriter
 
-SAFE = 2**53  # whole numbers up to here are the same to everyone
 MOST_PATTERN_COST = 3_000  # of all patterns in a schema
+MOST_STEP, LONGEST_STEP = 2**31, 12  # the largest multipleOf in a mask, and its digits
 MOST_COMPOUND = 4_000  # parts of constants that are objects or arrays
 LONGEST_COUNTED = 32
 LONGEST = 20_000  # more than that many characters are not counted by the mask
@@ -48,8 +51,6 @@ def values(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mask:
         found = [value for value in found if rewriter.valid(rest, value)]
     if sum(map(size_of, found)) > MOST_COMPOUND:
         raise SchemaTooLarge("has too many objects and arrays", (*place.path, "enum"))
-    if any(unsure(value) for value in found):
-        rewriter.exact = False
     return {"enum": found} if found else False
 
 
@@ -68,29 +69,8 @@ def size_of(value: Any) -> int:
     return 1 + len(value) + sum(map(size_of, parts))
 
 
-def unsure(value: Any) -> bool:
-    """Say whether a constant is a number that masks may round."""
-    if isinstance(value, list):
-        return any(map(unsure, value))
-    if isinstance(value, dict):
-        return any(map(unsure, value.values()))
-    if isinstance(value, float):
-        return not value.is_integer() or abs(value) > SAFE
-    return isinstance(value, int) and abs(value) > SAFE
-
-
-def bound(rewriter: Rewriter, value: Any) -> Any:
-    """Give a number as a mask takes it."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= SAFE:
-        return int(value)
-    if abs(value) > SAFE:
-        rewriter.exact = False
-        if abs(value) > 1e300:
-            return 1e300 if value > 0 else -1e300
-    return value
-
-
 def numbers(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> None:
+    bounds: dict[str, int | float] = {}
     for key in ("minimum", "maximum"):
         exclusive = f"exclusive{key.title()}"
         value, beyond = words.get(key), words.get(exclusive)
@@ -99,19 +79,24 @@ def numbers(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> N
         for name, number in ((key, value), (exclusive, beyond)):
             if number is None or number is False:
                 continue
-            if abs(number) > 1e18:  # the mask would say nothing of use, or round it
-                rewriter.exact = False
-                continue
-            out[name] = bound(rewriter, number)
-    step = words.get("multipleOf")
-    if step is not None:
-        if not float(step).is_integer():
-            rewriter.exact = False  # checkers divide floating-point numbers, each in its way
-        text = repr(float(step))
-        if "e" in text or len(text) > 12 or step > 2**31:
-            rewriter.exact = False
-        else:
-            out["multipleOf"] = int(step) if float(step).is_integer() else step
+            whole = isinstance(number, float) and number.is_integer() and abs(number) <= SAFE
+            bounds[name] = int(number) if whole else number
+    if out.get("type") == "integer":
+        bounds = interval_of(bounds).of_whole().keywords()
+    out.update(bounds)
+    if "multipleOf" in words:
+        _steps(rewriter, words["multipleOf"], out)
+
+
+def _steps(rewriter: Rewriter, step: int | float, out: dict[str, Any]) -> None:
+    """Add what a number is a multiple of, where llguidance can count in it."""
+    whole = exactly(step).denominator == 1
+    if not whole or out.get("type") != "integer":
+        rewriter.exact = False  # a number with more digits than a float has is another one
+    if step > MOST_STEP or len(repr(step)) > LONGEST_STEP or "e" in repr(step):
+        rewriter.exact = False
+    else:
+        out["multipleOf"] = int(step) if whole else step
 
 
 def strings(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, TypeAlias
 
-from cierzo.grammar.pattern import Work
+from cierzo.grammar.pattern import MatchError, Work, matches
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.intervals import BOUNDS, interval_of
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, identity
@@ -19,6 +19,10 @@ from cierzo.grammar.validation import Unverifiable, validator_for
 Way: TypeAlias = dict[str, Any]
 
 MOST_WAYS = 128
+MOST_STEPS = (
+    1_000_000  # values that are looked at, properties that are put together: about a second
+)
+TOO_MANY = "has too many alternatives around its constants, bounds and patterns"
 _DEEPEST = 64  # references that only lead to others
 _NUMBERS = (*BOUNDS, "multipleOf")
 _ARRAYS = ("prefixItems", "items", "minItems", "maxItems")
@@ -40,6 +44,8 @@ class Ways:
 
     def __init__(self, definitions: Mapping[str, Mask]) -> None:
         self._definitions = definitions
+        self._work = Work(MOST_STEPS)
+        self._validator = validator_for({"$defs": definitions}, 2020, self._work)
         self.exact = True
 
     def through(self, mask: Mask, depth: int = 0) -> list[Way]:
@@ -60,50 +66,65 @@ class Ways:
         found: list[Way] = [{}]
         for part in parts:
             if len(found) * len(part) > MOST_WAYS:
-                raise SchemaError("has too many alternatives around its constants and bounds")
+                raise SchemaError(TOO_MANY)
             found = [way for pair in product(found, part) for way in self._both(*pair)]
         return found
 
     def _both(self, one: Way, other: Way) -> list[Way]:
         """Give the way of what fits both; nothing where nothing does."""
+        self._spend(1 + sum(map(_size, (one, other))))
         if not one or not other:
             return [one or other]
-        if "enum" in one and "enum" in other:
-            known = set(map(identity, other["enum"]))
-            return _constants([value for value in one["enum"] if identity(value) in known])
-        if "enum" in one:
-            return _constants([value for value in one["enum"] if self._fits(value, other)])
-        if "enum" in other:
-            return self._both(other, one)
+        if "enum" in one or "enum" in other:
+            values = self._shared(one, other)
+            return [{"enum": values}] if values else []
         kinds = {one["type"], other["type"]}
         if kinds == {"integer", "number"}:
             kinds = {"integer"}
         if len(kinds) > 1:
             return []
         (kind,) = kinds
+        return [{"type": kind, **self._merged(kind, one, other)}]
+
+    def _merged(self, kind: str, one: Way, other: Way) -> Way:
         if kind in ("number", "integer"):
-            return [{"type": kind, **_numbers(one, other)}]
+            return _numbers(one, other)
         if kind == "array":
-            return [{"type": kind, **_arrays(one, other)}]
+            return _arrays(one, other)
         if kind == "object":
-            return [{"type": kind, **self._objects(one, other)}]
-        return [one] if one == other else [{"type": kind, "allOf": [one, other]}]
+            return self._objects(one, other)
+        return one if one == other else {"allOf": [one, other]}
+
+    def _shared(self, one: Way, other: Way) -> list[Any]:
+        """Give the constants that fit both."""
+        if "enum" not in one:
+            one, other = other, one
+        if "enum" in other:
+            known = set(map(identity, other["enum"]))
+            return [value for value in one["enum"] if identity(value) in known]
+        return [value for value in one["enum"] if self._fits(value, other)]
 
     def _fits(self, value: Any, way: Way) -> bool:
-        schema = {**way, "$defs": self._definitions}
         try:
-            return bool(validator_for(schema, 2020, Work()).is_valid(value))
-        except (Unverifiable, RecursionError, LookupError):
+            return bool(self._validator.evolve(schema=way).is_valid(value))
+        except (Unverifiable, MatchError) as error:
+            raise SchemaError(TOO_MANY) from error
+        except (RecursionError, LookupError):
             self.exact = False
             return True
+
+    def _spend(self, amount: int) -> None:
+        try:
+            self._work.spend(amount)
+        except MatchError as error:
+            raise SchemaError(TOO_MANY) from error
 
     def _objects(self, one: Way, other: Way) -> Way:
         names = dict.fromkeys([*one.get("properties", ()), *other.get("properties", ())])
         found: Way = {}
         if names:
             found["properties"] = {
-                name: all_of([self._property(one, name), self._property(other, name)])
-                for name in names
+                name: all_of(self.property(way, name) for way in (one, other)) for name in names
             }
         needed = dict.fromkeys([*one.get("required", ()), *other.get("required", ())])
         if needed:
@@ -117,17 +138,30 @@ class Ways:
         if merged:
             found["patternProperties"] = merged
             # A name that two patterns match is for the check.
-            self.exact &= not (patterns[0] and patterns[1]) or patterns[0].keys() == patterns[1].keys()
+            self.exact &= (
+                not (patterns[0] and patterns[1]) or patterns[0].keys() == patterns[1].keys()
+            )
         if rest != (True, True):
             found["additionalProperties"] = all_of(rest)
         return {**found, **_counts(one, other, "Properties")}
 
-    def _property(self, way: Way, name: str) -> Mask:
-        """Give what an object says of a name. The rewriter has joined patterns with names."""
+    def property(self, way: Way, name: str) -> Mask:
+        """Give what an object says of a name. The rewriter has joined patterns with properties."""
         if name in way.get("properties", {}):
             return way["properties"][name]  # type: ignore[no-any-return]
-        self.exact &= not way.get("patternProperties")
-        return True if way.get("patternProperties") else way.get("additionalProperties", True)
+        try:
+            found = [
+                mask
+                for pattern, mask in way.get("patternProperties", {}).items()
+                if matches(pattern, name, self._work)
+            ]
+        except MatchError as error:
+            raise SchemaError(TOO_MANY) from error
+        return all_of(found) if found else way.get("additionalProperties", True)
+
+
+def _size(way: Way) -> int:
+    return len(way.get("enum", ())) + len(way.get("properties", ())) + len(way.get("required", ()))
 
 
 def _own(mask: dict[str, Any]) -> list[Way]:
@@ -140,10 +174,6 @@ def _own(mask: dict[str, Any]) -> list[Way]:
         {"type": kind, **{key: mask[key] for key in _SAID_OF.get(kind, ()) if key in mask}}
         for kind in ([types] if isinstance(types, str) else types)
     ]
-
-
-def _constants(values: list[Any]) -> list[Way]:
-    return [{"enum": values}] if values else []
 
 
 def _numbers(one: Way, other: Way) -> Way:
@@ -162,7 +192,10 @@ def _arrays(one: Way, other: Way) -> Way:
     rest = one.get("items", True), other.get("items", True)
     if any(first):
         found["prefixItems"] = [
-            all_of(items[at] if at < len(items) else left for items, left in zip(first, rest, strict=True))
+            all_of(
+                items[at] if at < len(items) else left
+                for items, left in zip(first, rest, strict=True)
+            )
             for at in range(max(map(len, first)))
         ]
     if rest != (True, True):
@@ -177,4 +210,3 @@ def _counts(one: Way, other: Way, what: str) -> Way:
         **({f"min{what}": max(least)} if least else {}),
         **({f"max{what}": min(most)} if most else {}),
     }
-
