@@ -308,9 +308,9 @@ class TestSeenInTheWild:
 
 
 class TestErrors:
-    @pytest.mark.parametrize("name", ["", "a b", "é", "x" * 65, "f\n", '"}]'])
+    @pytest.mark.parametrize("name", ["", "x" * 257, "f\n", "a\0b"])
     def test_a_tool_whose_name_is_none(self, v13: Pair, name: str) -> None:
-        with pytest.raises(ChatError, match=r"tools\[1\]\.function\.name .* 1 to 64") as caught:
+        with pytest.raises(ChatError, match=r"tools\[1\]\.function\.name .* 1 to 256") as caught:
             v13[0].render([Message("user", "x")], tools=[WEATHER, Tool(name)])
         assert "\n" not in str(caught.value)
 

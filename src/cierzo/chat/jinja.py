@@ -39,6 +39,9 @@ from cierzo.model.errors import ModelError
 _NAMED_IN_GGUF = {"unk_token": "unknown_token_id", "pad_token": "padding_token_id"}
 
 
+STRETCH = 1 << 16  # characters that are looked at in one go
+
+
 class JinjaTemplate:
     """Renders messages with the checkpoint's template, then encodes the text."""
 
@@ -61,16 +64,11 @@ class JinjaTemplate:
         words = {t: i for t, i in tokenizer.added_tokens.items() if t in literal and t.strip()}
         self._words = {t: i for t, i in words.items() if len(t) > 1}
         self._written = re.compile(_any_of(self._control))
+        self._longest = max(map(len, self._control), default=0)
         nonce = "".join(chr(0xF0000 + secrets.randbelow(0xFFFE)) for _ in range(6))
         self._mark, self._word_mark = f"{nonce}\U000f0000", f"{nonce}\U000f0001"
         self._end = f"{nonce}\U000f0002"
-        self._marks = re.compile(
-            "|".join(
-                re.escape(spelling)
-                for mark in (self._mark, self._word_mark)
-                for spelling in (mark, json.dumps(mark)[1:-1])
-            )
-        )
+        self._escaped = {json.dumps(m)[1:-1]: m for m in (self._mark, self._word_mark)}
         self._breaks = _Breaker(self._control, self._mark)
         self._word_breaks = _Breaker(self._words, self._word_mark)
         native = None
@@ -124,7 +122,7 @@ class JinjaTemplate:
             raise ChatError("messages or tools are nested too deeply") from error
         if is_open:
             dicts[-1]["content"] = dicts[-1].get("content", "") + self._end + " "
-        budget = Budget(sum(len(str(d)) for d in (*dicts, *(guarded_tools or ()))))
+        budget = Budget(_characters(dicts) + _characters(guarded_tools))
         context = self._names | {
             "messages": dicts,
             "tools": guarded_tools,
@@ -188,7 +186,7 @@ class JinjaTemplate:
 
     def _segments(self, text: str) -> Iterator[str | int]:
         start = 0
-        for match in self._written.finditer(text):
+        for match in found_in(text, self._written, self._longest):
             yield from self._unmarked(text[start : match.start()])
             yield self._control[match[0]]
             start = match.end()
@@ -198,15 +196,10 @@ class JinjaTemplate:
         """The text as it was before it was guarded; apart where a word must not be found whole."""
         if not text:
             return
-        kept: list[str] = []
-        start = 0
-        for match in self._marks.finditer(text):
-            kept.append(text[start : match.start()])
-            start = match.end()
-            if match[0] in (self._word_mark, json.dumps(self._word_mark)[1:-1]):
-                yield "".join(kept)
-                kept = []
-        yield "".join([*kept, text[start:]])
+        for escaped, mark in self._escaped.items():
+            text = text.replace(escaped, mark)
+        for piece in text.split(self._word_mark):
+            yield piece.replace(self._mark, "")
 
 
 class _Breaker:
@@ -225,7 +218,11 @@ class _Breaker:
     def __call__(self, text: str) -> str:
         if self._inside is None:
             return text
-        text = self._inside.sub(lambda match: match[0] + self._mark, text)
+        pieces, start = [], 0
+        for match in found_in(text, self._inside, self._longest):
+            pieces.append(text[start : match.end()])
+            start = match.end()
+        text = self._mark.join([*pieces, text[start:]])
         # Templates trim, so the edges are those of the trimmed text.
         begin = len(text) - len(text.lstrip())
         end = len(text.rstrip())
@@ -235,6 +232,31 @@ class _Breaker:
         if any(text[begin : begin + n] in self._ends for n in lengths):
             text = text[:begin] + self._mark + text[begin:]
         return text
+
+
+def found_in(text: str, pattern: re.Pattern[str], longest: int) -> Iterator[re.Match[str]]:
+    """What `finditer` finds, if a match and what it looks at are `longest` characters at most.
+
+    It looks at a stretch of the text at a time, since the interpreter's lock is held meanwhile.
+    """
+    at = 0
+    while at < len(text):
+        end = at + STRETCH
+        for match in pattern.finditer(text, at, end + longest):
+            if match.start() >= end:
+                break
+            yield match
+            at = match.end()
+        at = max(at, end)
+
+
+def _characters(value: Any) -> int:
+    """The characters in a JSON value; what is no text counts as a few."""
+    if isinstance(value, str):
+        return 2 + len(value)
+    if isinstance(value, Mapping):
+        return sum(_characters(key) + _characters(item) for key, item in value.items())
+    return sum(map(_characters, value)) if isinstance(value, list) else 8
 
 
 def _any_of(spellings: Mapping[str, int]) -> str:

@@ -31,7 +31,7 @@ _SEEN = frozenset(
 )
 _CALL = "tool_use"  # Anthropic's; frameworks keep it beside `tool_calls`
 _KNOWN = _SEEN.union(_TEXTS, _THOUGHTS, ("tool_result", "input_file"))
-_LONGEST_JSON = 1_000_000  # bytes of a result, or of arguments, that come as JSON and not as text
+_LONGEST_JSON = 500_000  # bytes of arguments, and of a result that comes as JSON and not as text
 _DEEPEST_JSON = 64
 _DESCRIBED = {
     "anyOf": [
@@ -114,6 +114,16 @@ def text_of(sent: Unread, param: str) -> str:
         return _TEXT.decode(sent)
     value = value_of(sent, param, most_bytes=_LONGEST_JSON, most_depth=_DEEPEST_JSON)
     return json.dumps(value, ensure_ascii=False)
+
+
+def arguments_of(sent: Unread, param: str) -> str:
+    """The arguments of a call, which are JSON text, or JSON. They are read and written anew later,
+    so ApiError is raised for more than JSON may have."""
+    text = text_of(sent, param)
+    if len(text) > _LONGEST_JSON:
+        most = f"{len(text):,} characters are more than the {_LONGEST_JSON:,} allowed"
+        raise bad_request(f"{param}: {most}", param)
+    return text
 
 
 def is_text(sent: Unread) -> bool:

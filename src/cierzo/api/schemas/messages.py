@@ -13,7 +13,14 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from cierzo.api.errors import bad_request, unsupported
-from cierzo.api.schemas.content import Content, calls_in, is_text, read_content, text_of
+from cierzo.api.schemas.content import (
+    Content,
+    arguments_of,
+    calls_in,
+    is_text,
+    read_content,
+    text_of,
+)
 from cierzo.api.schemas.unread import Unread, is_given
 from cierzo.chat import messages as chat
 
@@ -103,18 +110,18 @@ def _calls(message: ChatMessage, param: str) -> tuple[chat.ToolCall, ...]:
         at = f"{param}.tool_calls[{index}]"
         called_id = text_of(call.id, f"{at}.id") or None
         if call.function is not None:
-            arguments = text_of(call.function.arguments, f"{at}.function.arguments")
+            arguments = arguments_of(call.function.arguments, f"{at}.function.arguments")
             calls.append(chat.ToolCall(call.function.name, arguments, called_id))
         elif call.name is not None:
             given = call.args if call.args is not UNSET else call.arguments
-            calls.append(chat.ToolCall(call.name, text_of(given, f"{at}.args"), called_id))
+            calls.append(chat.ToolCall(call.name, arguments_of(given, f"{at}.args"), called_id))
         else:
             raise bad_request(f"{at}.function: this field is required", f"{at}.function")
     older = message.function_call
     if older is not None and not calls:
-        arguments = text_of(older.arguments, f"{param}.function_call.arguments")
+        arguments = arguments_of(older.arguments, f"{param}.function_call.arguments")
         calls.append(chat.ToolCall(older.name, arguments))
     for index, part in enumerate(() if calls else calls_in(message.content)):
-        arguments = text_of(part.input, f"{param}.content[{index}].input")
+        arguments = arguments_of(part.input, f"{param}.content[{index}].input")
         calls.append(chat.ToolCall(part.name or "", arguments, text_of(part.id, "id") or None))
     return tuple(calls)
