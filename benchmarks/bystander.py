@@ -54,8 +54,8 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def serving(command: list[str], model: str) -> Iterator[int]:
-    """A server of its own; its port."""
+def serving(command: list[str], model: str) -> Iterator[tuple[int, int]]:
+    """A server of its own; its port and its process."""
     process = subprocess.Popen(
         [*command, "serve", model, "--port", "0"], stderr=subprocess.PIPE, text=True
     )
@@ -71,7 +71,7 @@ def serving(command: list[str], model: str) -> Iterator[int]:
         if not port:
             raise SystemExit(f"{shlex.join(command)} did not start: {line.strip()}")
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield port
+        yield port, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)  # without waiting for running requests
@@ -179,7 +179,7 @@ def wait_once(port: int, outcome: Outcome) -> None:
 def measure(command: list[str], model: str, attack: Attack, seconds: float) -> Outcome:
     """Run one attack, for so long at most, and the bystander beside it."""
     outcome = Outcome(attack.name)
-    with serving(command, model) as port:
+    with serving(command, model) as (port, _):
         for _ in range(5):
             wait_once(port, Outcome("warming up"))
         assault = Assault(port, attack)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -84,6 +85,7 @@ class _EngineCollector(Collector):
                 "1 when the engine takes requests.",
                 int(self._client.status.state == "ready"),
             ),
+            "cierzo_server_tasks": ("Tasks of the event loop.", len(asyncio.all_tasks())),
         }
         counters: dict[str, tuple[str, float]] = {
             "cierzo_prompt_tokens": ("Tokens of prompts read.", stats.prompt_tokens),
