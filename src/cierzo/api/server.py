@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import dataclasses
 import json
 import logging
@@ -199,6 +200,7 @@ class _Life:
             service.served = dataclasses.replace(self._served, quantization=quantization)
             service.client.set_vocabulary(vocabulary)
             service.language = language
+            gc.freeze()  # what is here now stays: to look through it again would stop everybody
             await starting
         except (ModelError, EngineError) as error:
             return str(error)

@@ -51,7 +51,7 @@ _DESCRIBED = {
 Content: TypeAlias = Annotated[Unread, Meta(extra_json_schema=_DESCRIBED)]
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """A piece of a message. Other keys than these say nothing to a model."""
 
     type: str | None = None

@@ -41,14 +41,14 @@ _NOTHING = (b"[]", b"{}", b'""', b"false")
 Role: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [*chat.ROLES, "function"]})]
 
 
-class FunctionCall(msgspec.Struct, frozen=True):
+class FunctionCall(msgspec.Struct, frozen=True, gc=False):
     """Which function to call; `arguments` is JSON text, or the object itself."""
 
     name: str
     arguments: Unread = UNSET
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A call that the assistant made earlier: in OpenAI's form, or bare, as LangChain keeps it."""
 
     function: FunctionCall | None = None
@@ -58,7 +58,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: Unread = UNSET
 
 
-class ChatMessage(msgspec.Struct, frozen=True):
+class ChatMessage(msgspec.Struct, frozen=True, gc=False):
     """A turn. An assistant's, as the last message, is the beginning of the answer."""
 
     role: Role
