@@ -22,7 +22,7 @@ from cierzo.grammar.schema.contradictions import contradiction, drop_contradicti
 from cierzo.grammar.schema.dialect import check_form, draft_of
 from cierzo.grammar.schema.endless import drop_endless
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
-from cierzo.grammar.schema.inlining import COMPILE_LIMITS, CONTRADICTION, unsatisfiable
+from cierzo.grammar.schema.inlining import COMPILE_LIMITS, CONTRADICTION, inlined, unsatisfiable
 from cierzo.grammar.schema.limits import (
     DEFAULT_LIMITS,
     SchemaLimits,
@@ -81,9 +81,13 @@ def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
     if message is None and (outline := outlined(mask)) is not None:
         return Enforced(mask, outline.expression, rewriter.exact and outline.exact)
     message = message or CONTRADICTION
-    reason = message.splitlines()[0].rpartition("JSON schema: ")[2]
     if not unsatisfiable(message):
-        raise SchemaError(f"cannot be made into a mask: {reason}")
+        # The mask holds to the type at least, and the check to all the rest.
+        kinds = {
+            "type": sorted(rewriter.known.types({k: v for k, v in mask.items() if k != "$defs"}))
+        }
+        return Enforced(kinds, inlined(kinds), exact=False)
+    reason = message.splitlines()[0].rpartition("JSON schema: ")[2]
     plain = source.rewriter(guess=False)
     raise SchemaError(f"no value can be valid: {reason}", contradiction(plain.run(), plain.paths))
 

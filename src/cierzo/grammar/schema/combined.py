@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from cierzo.grammar.schema.rewrite import Rewriter
 
 MOST_WAYS = 64  # through all alternatives of one schema
+MOST_APART = 8  # alternatives that are written as each without the others
 MOST_NAMES = 1_500  # properties in all those ways: llguidance follows all at once
 
 
@@ -76,14 +78,17 @@ def _one_of(rewriter: Rewriter, place: Place, count: int) -> Mask:
     options = [rewriter.beside(place, "oneOf", at) for at in range(count)]
     types = rewriter.known.types({"type": place.node["type"]} if "type" in place.node else True)
     disjoint = rewriter.known.disjoint
-    clashes = [
-        [j for j in range(count) if j != i and not disjoint(options[i], options[j], 0, types)]
-        for i in range(count)
-    ]
+    clashes: list[list[int]] = [[] for _ in options]
+    for i, j in combinations(range(count), 2):
+        if not disjoint(options[i], options[j], 0, types):
+            clashes[i].append(j)
+            clashes[j].append(i)
+            if count > MOST_APART:
+                break
     if not any(clashes):
         return any_of(options)
     exact, rewriter.exact = rewriter.exact, True
-    if count <= 8:
+    if count <= MOST_APART:
         negatives = {
             j: rewriter.beside(place, "oneOf", j, positive=False) for js in clashes for j in js
         }

@@ -20,6 +20,7 @@ BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 
 # From the first to the last, numbers are written without an exponent.
 _SMALLEST, _LARGEST = 1e-4, 10**15
+_MOST_WHOLE = 10**40
 _EXPONENTS = (range(-307, -4), range(16, 308))  # what floats have in full, without the above
 _FRACTION = r"(?:\.[0-9]{1,14})?"  # so that no float is the one beside it, which may be a bound
 
@@ -116,17 +117,26 @@ def odd_bounds(mask: dict[str, Any]) -> bool:
 
 
 def whole_numbers(interval: Interval) -> list[str]:
-    """Expressions for the whole numbers in an interval, in Rust's syntax."""
+    """Expressions for the whole numbers in an interval, in Rust's syntax.
+
+    Between a small bound and one of hundreds of digits not quite all: that many digits are written
+    by nobody, and each is a part of an expression.
+    """
     ends = interval.of_whole()
     first = None if ends.low is None else int(ends.low.number)
     last = None if ends.high is None else int(ends.high.number)
     found: list[str] = []
     if first is None or first < 0:
         nearest = 1 if last is None or last > -1 else -last
-        found += (f"-{text}" for text in _natural(nearest, None if first is None else -first))
+        found += (f"-{text}" for text in _natural(nearest, _most(nearest, first)))
     if last is None or last >= 0:
-        found += _natural(max(first or 0, 0), last)
+        least = max(first or 0, 0)
+        found += _natural(least, _most(least, last))
     return found
+
+
+def _most(least: int, most: int | None) -> int | None:
+    return None if most is None else min(abs(most), 100 * max(least, _MOST_WHOLE))
 
 
 def _natural(first: int, last: int | None) -> Iterator[str]:
@@ -211,21 +221,24 @@ def _scientific(positive: Interval) -> Iterator[str]:
     """Expressions for the numbers that have an exponent, in an interval above 0."""
     low_digit, low = _leading(positive.low, (0, _EXPONENTS[0].start - 1))
     high_digit, high = _leading(positive.high, (10, _EXPONENTS[1].stop))
-    inside = [
-        f"{exponent:+03d}".replace("+", r"\+")
-        for known in _EXPONENTS
-        for exponent in known
-        if low < exponent < high
-    ]
-    if inside:
-        yield f"[1-9]{_FRACTION}e(?:{'|'.join(inside)})"
+    for known in _EXPONENTS:
+        first, last = max(known.start, low + 1), min(known.stop, high) - 1
+        if first <= last:
+            yield f"[1-9]{_FRACTION}e(?:{'|'.join(_exponents(first, last))})"
     edges = [(low, low_digit + 1, 9), (high, 1, high_digit - 1)]
     if low == high:
         edges = [(low, low_digit + 1, high_digit - 1)]
-    for exponent, first, last in edges:
-        if first <= last and any(exponent in known for known in _EXPONENTS):
-            written = f"{exponent:+03d}".replace("+", r"\+")
-            yield f"[{first}-{last}]{_FRACTION}e{written}"
+    for exponent, lowest, highest in edges:
+        if lowest <= highest and any(exponent in known for known in _EXPONENTS):
+            yield f"[{lowest}-{highest}]{_FRACTION}e{''.join(_exponents(exponent, exponent))}"
+
+
+def _exponents(first: int, last: int) -> Iterator[str]:
+    """Expressions for the exponents from `first` to `last`, of one sign, in two digits at least."""
+    sign, sizes = (r"\+", (first, last)) if first > 0 else ("-", (-last, -first))
+    if sizes[0] < 10:
+        yield f"{sign}0[{sizes[0]}-{min(sizes[1], 9)}]"
+    yield from (sign + text for text in _natural(max(sizes[0], 10), sizes[1]))
 
 
 def _leading(bound: Bound | None, otherwise: tuple[int, int]) -> tuple[int, int]:

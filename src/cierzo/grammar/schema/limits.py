@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.settings import Limits
+
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,11 @@ def check_size(schema: Any, limits: SchemaLimits) -> None:
         value, path = stack.pop()
         nodes += 1
         text += len(value) if isinstance(value, str) else 2
-        if (
-            path
-            and path[-1] == "pattern"
-            and isinstance(value, str)
-            and len(value) > limits.pattern
-        ):
-            raise SchemaTooLarge(f"is longer than {limits.pattern} characters", path)
-        if isinstance(value, dict):
+        if isinstance(value, str):
+            _check_halves(value, path)
+            if path and path[-1] == "pattern" and len(value) > limits.pattern:
+                raise SchemaTooLarge(f"is longer than {limits.pattern} characters", path)
+        elif isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
                 raise SchemaError("a key is not a string", path)
             if len(value) > limits.names:
@@ -60,6 +60,7 @@ def check_size(schema: Any, limits: SchemaLimits) -> None:
                     f"has {len(value)} entries; at most {limits.names} may be", path
                 )
             text += sum(len(key) for key in value)
+            _check_halves("".join(value), path)
             stack.extend((child, (*path, key)) for key, child in value.items())
         elif isinstance(value, list):
             if path and path[-1] == "enum" and len(value) > limits.enum:
@@ -67,10 +68,15 @@ def check_size(schema: Any, limits: SchemaLimits) -> None:
             if len(value) > limits.nodes:
                 raise SchemaTooLarge(f"has {len(value)} entries; that is too many", path)
             stack.extend((child, (*path, at)) for at, child in enumerate(value))
-        elif not isinstance(value, str | int | float | bool | None):
+        elif not isinstance(value, int | float | bool | None):
             raise SchemaError(f"{type(value).__name__} is no JSON", path)
         if len(path) > limits.depth:
             raise SchemaTooLarge(f"is nested deeper than {limits.depth} levels", path[:6])
         if text > limits.text or nodes > limits.nodes:
             bounds = f"{limits.nodes} values and {limits.text} characters"
             raise SchemaTooLarge(f"is larger than {bounds}", path[:2])
+
+
+def _check_halves(text: str, path: tuple[str | int, ...]) -> None:
+    if not text.isascii() and _HALVES.search(text):
+        raise SchemaError("has half of a surrogate pair, which no text in UTF-8 can have", path)

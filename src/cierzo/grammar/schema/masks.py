@@ -6,12 +6,14 @@ References are all of the form `#/$defs/<name>`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 Mask: TypeAlias = bool | dict[str, Any]
 
 MOST_VISITS = 3_000  # of parts, to find how large a mask is
+MOST_COMPARISONS = 20_000  # of two masks in a schema: a quarter of a second
 ALL_TYPES = ("null", "boolean", "number", "string", "array", "object")
 
 
@@ -24,8 +26,8 @@ def all_of(masks: Iterable[Mask]) -> Mask:
         if mask is True or mask == {}:
             continue
         assert isinstance(mask, dict)
-        inner = mask["allOf"] if set(mask) == {"allOf"} else [mask]
-        parts.extend(part for part in inner if part not in parts)
+        parts.extend(mask["allOf"] if set(mask) == {"allOf"} else [mask])
+    parts = _distinct(parts)
     if not parts:
         return True
     return parts[0] if len(parts) == 1 else {"allOf": parts}
@@ -40,11 +42,19 @@ def any_of(masks: Iterable[Mask]) -> Mask:
         if mask is False:
             continue
         assert isinstance(mask, dict)
-        inner = mask["anyOf"] if set(mask) == {"anyOf"} else [mask]
-        parts.extend(part for part in inner if part not in parts)
+        parts.extend(mask["anyOf"] if set(mask) == {"anyOf"} else [mask])
+    parts = _distinct(parts)
     if not parts:
         return False
     return parts[0] if len(parts) == 1 else {"anyOf": parts}
+
+
+def _distinct(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each of them once. They are looked up: thousands may stand side by side."""
+    if len(parts) < 2:
+        return parts
+    by_text = {json.dumps(part, sort_keys=True): part for part in reversed(parts)}
+    return list(by_text.values())[::-1]
 
 
 def inner(node: dict[str, Any]) -> list[Any]:
@@ -70,6 +80,7 @@ class Known:
 
     def __init__(self, definitions: Mapping[str, Mask | None]) -> None:
         self._definitions = definitions
+        self._comparisons = MOST_COMPARISONS
 
     def body(self, mask: Mask) -> Mask:
         for _ in range(8):
@@ -146,7 +157,13 @@ class Known:
     def disjoint(
         self, one: Mask, other: Mask, depth: int = 0, among: frozenset[str] = frozenset(ALL_TYPES)
     ) -> bool:
-        """Say whether it is certain that no value (of the types `among`) fits both."""
+        """Say whether it is certain that no value (of the types `among`) fits both.
+
+        Nothing is, once very many masks have been compared.
+        """
+        self._comparisons -= 1
+        if self._comparisons < 0:
+            return False
         one, other = self.body(one), self.body(other)
         common = self.types(one) & self.types(other) & among
         if not common:
@@ -154,7 +171,7 @@ class Known:
         if not isinstance(one, dict) or not isinstance(other, dict) or depth > 4:
             return False
         if "enum" in one and "enum" in other:
-            return not any(same(a, b) for a in one["enum"] for b in other["enum"])
+            return set(map(identity, one["enum"])).isdisjoint(map(identity, other["enum"]))
         for left, right in ((one, other), (other, one)):
             if "anyOf" in left:
                 return all(self.disjoint(part, right, depth + 1, among) for part in left["anyOf"])

@@ -20,8 +20,8 @@ from cierzo.grammar.schema.masks import Mask, inner
 from cierzo.grammar.schema.oddness import Oddness
 from cierzo.grammar.schema.ways import Way, Ways
 
-MOST_RULES = 2_000
-MOST_TEXT = 1_000_000  # characters of the masks in a grammar
+MOST_RULES = 8_000
+MOST_TEXT = 500_000  # characters of the masks in a grammar
 _TOO_MANY = "has too many parts around its constants, bounds and patterns"
 
 
@@ -43,7 +43,10 @@ def outlined(mask: dict[str, Any]) -> Outline | None:
     if not odd.has(mask):
         return Outline(inlined(mask))
     writer = _Writer(definitions, odd)
-    start = writer.rule({key: part for key, part in mask.items() if key != "$defs"})
+    try:
+        start = writer.rule({key: part for key, part in mask.items() if key != "$defs"})
+    except RecursionError:
+        raise SchemaError(_TOO_MANY) from None
     if start is None:
         return None
     lines = [f"start: {start}", *(f"{name}: {body}" for name, body in writer.rules.items())]

@@ -8,7 +8,7 @@ from cierzo.grammar import formats
 from cierzo.grammar.pattern import PatternError, counts, masked, parse
 from cierzo.grammar.schema.constants import SAFE
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
-from cierzo.grammar.schema.intervals import interval_of
+from cierzo.grammar.schema.intervals import MOST_DIGITS, interval_of
 from cierzo.grammar.schema.masks import Mask, identity, same, type_of
 from cierzo.grammar.values import exactly
 
@@ -78,6 +78,9 @@ def numbers(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> N
             value, beyond = None, value
         for name, number in ((key, value), (exclusive, beyond)):
             if number is None or number is False:
+                continue
+            if abs(number) >= 10**MOST_DIGITS:
+                rewriter.exact = False
                 continue
             whole = isinstance(number, float) and number.is_integer() and abs(number) <= SAFE
             bounds[name] = int(number) if whole else number
