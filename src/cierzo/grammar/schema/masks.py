@@ -154,7 +154,7 @@ class Known:
                 stack.extend(inner(node))
         return parts > most
 
-    def disjoint(
+    def disjoint(  # noqa: PLR0911
         self, one: Mask, other: Mask, depth: int = 0, among: frozenset[str] = frozenset(ALL_TYPES)
     ) -> bool:
         """Say whether it is certain that no value (of the types `among`) fits both.
