@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import llguidance
 
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError
+from cierzo.grammar.forced import MOST_FORCED, most_forced
 from cierzo.grammar.pattern import Work
 from cierzo.grammar.schema.inlining import limits as parser_limits
 from cierzo.grammar.validation import Unverifiable
@@ -66,7 +68,7 @@ class GrammarCompiler:
 
     def _compile(self, constraint: Constraint) -> Compiled:
         matcher = llguidance.LLMatcher(
-            self.vocabulary.llguidance, constraint.grammar, log_level=0, limits=parser_limits()
+            self.vocabulary.llguidance, _grammar(constraint), log_level=0, limits=parser_limits()
         )
         if matcher.is_error():
             raise GrammarError(_line(matcher.get_error()))
@@ -85,6 +87,14 @@ class GrammarCompiler:
         except Unverifiable as error:
             raise GrammarError(str(error)) from error
         return Compiled(constraint, matcher, verifiers, witnesses, work)
+
+
+def _grammar(constraint: Constraint) -> str:
+    """The constraint's grammar; it forces nothing where that may be too much at once."""
+    forced = (most_forced(json.loads(check.schema)) for check in constraint.checks)
+    if max(forced, default=0) <= MOST_FORCED:
+        return constraint.grammar
+    return f'%llguidance {{"no_forcing": true}}\n{constraint.grammar}'
 
 
 def _line(error: str) -> str:
