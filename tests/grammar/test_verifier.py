@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from jsonschema import ValidationError  # type: ignore[import-untyped]
 
 from cierzo.grammar.pattern import MOST_WORK, Work
 from cierzo.grammar.validation import Unverifiable
@@ -296,3 +298,34 @@ def test_whoever_works_pauses_now_and_then() -> None:
 def test_identifiers_that_are_none_are_said(schema: Any) -> None:
     with pytest.raises(Unverifiable, match="identifier"):
         Verifier(json.dumps(schema))
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "contains"])
+def test_few_errors_are_kept_however_many_there_are(keyword: str) -> None:
+    """Python looks for circles among them, and nobody can do anything meanwhile."""
+
+    def kept(size: int) -> int:
+        never = [{"type": "string"}, {"anyOf": [{"type": "null"}] * size}] * size
+        schema = {"items": {keyword: never if keyword != "contains" else {"anyOf": never}}}
+        verifier = Verifier(json.dumps(schema), Work(1 << 40))
+        assert verifier.violation(json.dumps([[1]] * size).encode())
+        return sum(isinstance(thing, ValidationError) for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert max(kept(20), kept(20), kept(20), kept(80)) < 10_000
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("options", "faults"),
+    [(0, 1), (1, 0), (2, 1)],
+)
+def test_one_of_several(options: int, faults: int) -> None:
+    """As jsonschema has it, inside of what only asks whether a value is valid, too."""
+    one_of = {"oneOf": [{"type": "string"}, *[{"type": "integer"}] * options, {"type": "null"}]}
+    for schema, wrong in ((one_of, faults), ({"not": one_of}, 1 - faults)):
+        found = Verifier(json.dumps(schema)).violation(b"1")
+        assert (found is not None) == bool(wrong)

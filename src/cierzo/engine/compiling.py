@@ -6,6 +6,7 @@ ones wait in lanes of their own.
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect_left
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -51,7 +52,12 @@ class CompileWorker:
 
     def set_vocabulary(self, source: TokenBytes) -> None:
         """Before anything that is compiled later."""
-        self._vocabulary = self._lanes[0].submit(self._engine.set_vocabulary, source)
+
+        def work() -> None:
+            self._engine.set_vocabulary(source)
+            gc.freeze()  # what stays for good need not be looked through again and again
+
+        self._vocabulary = self._lanes[0].submit(work)
 
     def check(self, serial: int, constraint: Constraint) -> None:
         """Ends in a `CompileResult`."""

@@ -18,6 +18,10 @@ from cierzo.grammar import formats
 from cierzo.grammar.pattern import PatternError, parse
 from cierzo.grammar.values import exactly
 
+# Of why a value is valid under no alternative so many errors are told of one, to find the one that
+# got farthest.
+FAULTS_OF_ONE = 8
+
 
 def at(message: str, name: str | int) -> ValidationError:
     """Make an error about one member of the value."""
@@ -123,6 +127,42 @@ def _unique(validator: Any, unique: Any, instance: Any, _: Any) -> Iterator[Vali
             seen.add(key)
 
 
+def _alternatives(
+    validator: Any, options: Any, instance: Any, context: list[ValidationError]
+) -> Iterator[int]:
+    """Yield the places of the options that the value is valid under, and note why not the others.
+
+    Not all of it: errors know each other, so what is noted lives until Python looks for such
+    circles, and while it looks at a hundred thousand errors nobody can do anything.
+    """
+    means = validator.means
+    for index, option in enumerate(options):
+        found = validator.descend(instance, option, schema_path=index)
+        errors = list(itertools.islice(found, min(FAULTS_OF_ONE, means.faults) or 1))
+        if not errors:
+            yield index
+        elif means.faults > 0:
+            means.faults -= len(errors)
+            context += errors
+
+
+def _any_of(validator: Any, options: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    context: list[ValidationError] = []
+    if next(_alternatives(validator, options, instance, context), None) is None:
+        yield ValidationError(f"{instance!r} is valid under no alternative", context=context)
+
+
+def _one_of(validator: Any, options: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    context: list[ValidationError] = []
+    valid = list(itertools.islice(_alternatives(validator, options, instance, context), 2))
+    if not valid:
+        yield ValidationError(f"{instance!r} is valid under no alternative", context=context)
+    elif len(valid) > 1:
+        yield ValidationError(
+            f"{instance!r} is valid under two alternatives that exclude each other"
+        )
+
+
 def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:
     """Give the names of the properties that a schema evaluates, if the value is valid under it."""
     if not isinstance(schema, dict):
@@ -170,10 +210,12 @@ def _unevaluated(
 
 KEYWORDS: Mapping[str, Callable[..., Any]] = {
     "additionalProperties": _additional,
+    "anyOf": _any_of,
     "const": _const,
     "enum": _enum,
     "format": _format,
     "multipleOf": _multiple_of,
+    "oneOf": _one_of,
     "pattern": _pattern,
     "patternProperties": _pattern_properties,
     "properties": _properties,

@@ -36,6 +36,9 @@ _SPECIFICATIONS: Mapping[int, Any] = {
 # Work of a keyword that does nothing but look at a value.
 _LOOK = 20
 
+# Errors that are kept of the alternatives of one value.
+MOST_FAULTS = 1_000
+
 
 class Unverifiable(ValueError):
     """Too much work, or something that cannot be decided."""
@@ -47,8 +50,14 @@ class Means:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.numbering = Numbering(work.spend)
+        self.faults = MOST_FAULTS  # that may still be noted of alternatives
         self._patterns: dict[str, Node] = {}
         self._bounded: dict[Any, Any] = {}
+
+    def forget(self) -> None:
+        """Get ready for another value."""
+        self.numbering.forget()
+        self.faults = MOST_FAULTS
 
     def matches(self, pattern: str, text: str) -> bool:
         """Whether the pattern is found anywhere in the text."""
@@ -66,7 +75,8 @@ class Means:
                 for name, function in plain.VALIDATORS.items()
             }
             made = self._bounded[plain] = jsonschema.validators.extend(plain, counted)
-            made.means, made.plain, made.evolve = self, plain, _evolve
+            made.means, made.plain = self, plain
+            made.evolve, made.is_valid = _evolve, _is_valid
         return self._bounded[plain]
 
 
@@ -122,3 +132,13 @@ def _evolve(validator: Any, *, schema: Any, _resolver: Any = None) -> Any:
     resolver = validator._resolver if _resolver is None else _resolver
     made = validator.means.bounded(plain)
     return made(schema, registry=validator._registry, _resolver=resolver)
+
+
+def _is_valid(validator: Any, instance: Any) -> bool:
+    """Whether a value is valid; nobody will ask why not."""
+    means = validator.means
+    kept, means.faults = means.faults, 0
+    try:
+        return next(validator.iter_errors(instance), None) is None
+    finally:
+        means.faults = kept

@@ -63,7 +63,7 @@ class Verifier:
             with self._work.at_most(MOST_WORK + WORK_PER_BYTE * len(value)):
                 return self._violation(value)
         finally:
-            self._validator.means.numbering.forget()
+            self._validator.means.forget()
 
     def fault(self, value: bytes) -> str | None:
         """Say what is certainly wrong with a value that should be valid; None if nothing is.
@@ -80,7 +80,7 @@ class Verifier:
         except ValueError as error:
             return f"it is no JSON: {error}"
         finally:
-            self._validator.means.numbering.forget()
+            self._validator.means.forget()
 
     def _violation(self, value: bytes) -> Violation | None:
         try:
