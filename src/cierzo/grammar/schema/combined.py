@@ -52,7 +52,7 @@ def _light(rewriter: Rewriter, mask: Mask) -> Mask:
 def _bounded(rewriter: Rewriter, masks: list[Mask], size: int) -> list[Mask]:
     """Leave alternatives to the check where multiplying them out would be too much."""
     known = rewriter.known
-    ways, kept = 1, []
+    ways, kept = 1, set()
     for mask in sorted(masks, key=known.ways):
         more, names = ways * known.ways(mask), size + known.names(mask)
         most = rewriter.most_ways * (1 if names else 4)
@@ -60,8 +60,8 @@ def _bounded(rewriter: Rewriter, masks: list[Mask], size: int) -> list[Mask]:
             rewriter.exact = False
             continue
         ways, size = more, names
-        kept.append(mask)
-    return [mask for mask in masks if any(mask is other for other in kept)]
+        kept.add(id(mask))
+    return [mask for mask in masks if id(mask) in kept]
 
 
 def _dynamic(rewriter: Rewriter, place: Place, reference: str, key: str) -> Mask:

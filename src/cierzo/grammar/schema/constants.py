@@ -33,9 +33,7 @@ def odd_number(number: float) -> bool:
     if isinstance(number, int):
         return abs(number) > SAFE
     text = repr(number)
-    if number.is_integer():
-        return abs(number) > SAFE or text.startswith("-0")
-    return "e" in text or sum(map(str.isdigit, text)) > SAFE_DIGITS
+    return text == "-0.0" or "e" in text or sum(map(str.isdigit, text)) > SAFE_DIGITS
 
 
 def odd(value: Any) -> bool:

@@ -63,10 +63,11 @@ def check_size(schema: Any, limits: SchemaLimits) -> None:
             _check_halves("".join(value), path)
             stack.extend((child, (*path, key)) for key, child in value.items())
         elif isinstance(value, list):
-            if path and path[-1] == "enum" and len(value) > limits.enum:
-                raise SchemaTooLarge(f"has {len(value)} values; at most {limits.enum} may be", path)
-            if len(value) > limits.nodes:
-                raise SchemaTooLarge(f"has {len(value)} entries; that is too many", path)
+            most = {"enum": limits.enum, "required": limits.names}.get(
+                str(path[-1]) if path else "", limits.nodes
+            )
+            if len(value) > most:
+                raise SchemaTooLarge(f"has {len(value)} values; at most {most} may be", path)
             stack.extend((child, (*path, at)) for at, child in enumerate(value))
         elif not isinstance(value, int | float | bool | None):
             raise SchemaError(f"{type(value).__name__} is no JSON", path)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from llguidance import LLMatcher
 
-from cierzo.grammar.pattern import MatchError, PatternError, is_odd, masked, matches, quoted
+from cierzo.grammar.pattern import (
+    MatchError,
+    PatternError,
+    found,
+    is_odd,
+    masked,
+    matches,
+    parse,
+    quoted,
+)
 from cierzo.grammar.schema.arrays import _APPLICATORS
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
@@ -63,8 +72,9 @@ def _pattern(rewriter: Rewriter, place: Place, text: str, shape: _Shape) -> None
     path = (*place.path, "patternProperties", text)
     try:
         result = masked(text)
+        node = parse(text)
         for name, its_body in shape.properties.items():
-            if matches(text, name):
+            if found(node, name, rewriter.work):
                 shape.properties[name] = all_of([its_body, body])
     except (PatternError, MatchError) as error:
         raise SchemaError(f"cannot be used: {error}", path) from None

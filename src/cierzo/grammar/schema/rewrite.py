@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cierzo.grammar.pattern import Work
 from cierzo.grammar.schema import arrays, combined, negated, objects, plain
 from cierzo.grammar.schema.dialect import Path, keywords
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
@@ -40,6 +41,7 @@ class Rewriter:
         self.guessed = False
         self.exact = True
         self.pattern_cost = 0
+        self.work = Work()  # for matching all names with all patterns
         self.definitions: dict[str, Mask | None] = {}
         self.known = Known(self.definitions)
         self.paths: dict[str, Path] = {}
