@@ -7,7 +7,7 @@ import itertools
 
 from cierzo.engine.connection import Connection
 from cierzo.engine.errors import EngineError
-from cierzo.engine.messages import Compile, CompileResult
+from cierzo.engine.messages import Compile, CompileResult, Forget
 from cierzo.grammar.constraint import Constraint
 
 
@@ -26,6 +26,9 @@ class CompileCalls:
         try:
             connection.send(Compile(serial, constraint))
             return await answer
+        except asyncio.CancelledError:
+            connection.send(Forget(serial))
+            raise
         finally:
             del self._waiting[serial]
 

@@ -49,6 +49,7 @@ class CompileWorker:
         self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="compile") for _ in (*LANES, None)]
         self._vocabulary: Future[None] | None = None
         self._preparing: set[str] = set()
+        self._checking: set[int] = set()
 
     def set_vocabulary(self, source: TokenBytes) -> None:
         """Before anything that is compiled later."""
@@ -60,22 +61,32 @@ class CompileWorker:
         self._vocabulary = self._lanes[0].submit(work)
 
     def check(self, serial: int, constraint: Constraint) -> None:
-        """Ends in a `CompileResult`."""
+        """Ends in a `CompileResult`, unless it is forgotten before its turn comes."""
+        self._checking.add(serial)
 
         def work() -> None:
+            if serial not in self._checking:
+                return
+            self._checking.discard(serial)
             _, error = self._try(lambda grammars: grammars.check(constraint))
             self._done(CompileResult(serial, error))
 
         self._submit(constraint, work)
 
+    def forget(self, serial: int) -> None:
+        """Nobody waits for that check any more."""
+        self._checking.discard(serial)
+
     def prepare(self, add: Add) -> bool:
-        """Ends in a `Prepared`, after True; False if there is nothing to compile."""
+        """Ends in a `Prepared`, after True, unless it is dropped; False: nothing is to compile."""
         constraint = add.params.constraint
         if constraint is None:
             return False
         self._preparing.add(add.request_id)
 
         def work() -> None:
+            if add.request_id not in self._preparing:
+                return
             self._done(Prepared(add, *self._try(lambda grammars: grammars.take(constraint))))
 
         self._submit(constraint, work)
@@ -108,5 +119,5 @@ class CompileWorker:
             return work(grammars), None
         except GrammarError as error:
             return None, str(error)
-        except Exception as error:  # whoever waits must hear of a defect, too
+        except BaseException as error:  # whoever waits must hear of a defect, or a panic, too
             return None, f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]

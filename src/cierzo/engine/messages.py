@@ -122,6 +122,12 @@ class Compile(msgspec.Struct, frozen=True, tag=True):
     constraint: Constraint
 
 
+class Forget(msgspec.Struct, frozen=True, tag=True):
+    """Nobody waits for the answer to the `Compile` of that serial any more."""
+
+    serial: int
+
+
 class Add(msgspec.Struct, frozen=True, tag=True):
     """A new request. `prompt` is int32 token ids, little-endian.
 
@@ -150,7 +156,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Exit now; whatever still runs is dropped."""
 
 
-ToEngine: TypeAlias = Start | SetVocabulary | Compile | Add | Abort | Ping | Shutdown
+ToEngine: TypeAlias = Start | SetVocabulary | Compile | Forget | Add | Abort | Ping | Shutdown
 
 # Engine to client.
 

@@ -31,6 +31,7 @@ from cierzo.engine.messages import (
     Beat,
     Compile,
     CompileResult,
+    Forget,
     FromEngine,
     LoadFailed,
     Loading,
@@ -180,6 +181,8 @@ class _Loop:
             self._compiling.set_vocabulary(message.source)
         elif isinstance(message, Compile):
             self._compiling.check(message.serial, message.constraint)
+        elif isinstance(message, Forget):
+            self._compiling.forget(message.serial)
         elif isinstance(message, CompileResult):
             send(message)
 

@@ -1,0 +1,103 @@
+"""The thread for grammars: nobody is left waiting, and nothing is compiled that nobody wants."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+
+import pytest
+
+from cierzo.chat.tokenizer import load_tokenizer, token_bytes_of
+from cierzo.engine.compiling import CompileWorker, Prepared
+from cierzo.engine.engine import Engine
+from cierzo.engine.messages import Add, CompileResult
+from cierzo.engine.sampling_params import SamplingParams
+from cierzo.grammar.compiler import Compiled, GrammarCompiler
+from cierzo.grammar.constraint import Constraint
+from cierzo.model.checkpoint import open_checkpoint
+from tests.engine.models import make_engine
+
+Done = queue.SimpleQueue[Prepared | CompileResult]
+
+
+def digits(count: int) -> Constraint:
+    return Constraint(grammar=f"start: /[0-9]{{{count}}}/")
+
+
+def asked(request_id: str, count: int) -> Add:
+    return Add(request_id, b"", SamplingParams(constraint=digits(count)))
+
+
+@pytest.fixture
+def engine(model_path: Path) -> Engine:
+    return make_engine(model_path)
+
+
+@pytest.fixture
+def done() -> Done:
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def worker(engine: Engine, model_path: Path, done: Done) -> CompileWorker:
+    worker = CompileWorker(engine, done.put)
+    worker.set_vocabulary(token_bytes_of(load_tokenizer(open_checkpoint(model_path).tokenizer)))
+    return worker
+
+
+def test_what_nobody_waits_for_any_more_is_not_compiled(
+    worker: CompileWorker, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a client that asks and leaves, again and again, would keep others waiting."""
+    reached, opened = threading.Event(), threading.Event()
+    compiled: list[str] = []
+    real = GrammarCompiler._compile
+
+    def slow(grammars: GrammarCompiler, constraint: Constraint) -> Compiled:
+        reached.set()
+        assert opened.wait(60)
+        compiled.append(constraint.grammar)
+        return real(grammars, constraint)
+
+    monkeypatch.setattr(GrammarCompiler, "_compile", slow)
+    worker.check(0, digits(1))
+    assert reached.wait(60)
+    for serial in range(2, 6):
+        worker.check(serial, digits(serial))
+        assert worker.prepare(asked(f"r{serial}", 10 + serial))
+    for serial in (2, 3, 5):
+        worker.forget(serial)
+        assert worker.drop(f"r{serial}")
+    opened.set()
+    answers = [done.get(timeout=60) for _ in range(3)]
+    assert [type(answer) for answer in answers] == [CompileResult, CompileResult, Prepared]
+    assert compiled == [digits(count).grammar for count in (1, 4, 14)]
+    worker.forget(4)  # too late
+    assert done.empty()
+
+
+def test_whoever_waits_hears_of_a_panic(
+    worker: CompileWorker, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which in Python is no Exception."""
+
+    class Panic(BaseException):
+        pass
+
+    def panics(grammars: GrammarCompiler, constraint: Constraint) -> Compiled:
+        raise Panic("at the disco")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GrammarCompiler, "_compile", panics)
+        worker.check(7, digits(1))
+        answer = done.get(timeout=60)
+        assert isinstance(answer, CompileResult)
+        assert "Panic: at the disco" in (answer.error or "")
+        worker.prepare(asked("r", 1))
+        prepared = done.get(timeout=60)
+        assert isinstance(prepared, Prepared)
+        assert prepared.compiled is None
+        assert "Panic" in (prepared.error or "")
+    worker.check(8, digits(1))
+    assert done.get(timeout=60) == CompileResult(8, None)
