@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cierzo.chat.tokenizer import load_tokenizer, token_bytes_of
+from cierzo.engine.compile_calls import CompileCalls
 from cierzo.engine.compiling import CompileWorker, Prepared
 from cierzo.engine.engine import Engine
-from cierzo.engine.messages import Add, CompileResult
+from cierzo.engine.messages import Add, Compile, CompileResult, Forget
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.compiler import Compiled, GrammarCompiler
 from cierzo.grammar.constraint import Constraint
@@ -101,3 +104,24 @@ def test_whoever_waits_hears_of_a_panic(
         assert "Panic" in (prepared.error or "")
     worker.check(8, digits(1))
     assert done.get(timeout=60) == CompileResult(8, None)
+
+
+def test_who_leaves_says_so() -> None:
+    sent: list[Any] = []
+
+    class Connection:
+        send = staticmethod(sent.append)
+
+    async def main() -> None:
+        calls = CompileCalls()
+        connection: Any = Connection()
+        leaving = asyncio.create_task(calls.ask(connection, digits(1)))
+        staying = asyncio.create_task(calls.ask(connection, digits(2)))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        calls.receive(CompileResult(1, None))
+        assert await staying is None
+
+    asyncio.run(main())
+    assert sent == [Compile(0, digits(1)), Compile(1, digits(2)), Forget(0)]

@@ -48,7 +48,7 @@ class Answer(Response):
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await _while_connected(receive, self._work())
+        response = await while_connected(receive, self._work())
         if response is not None:
             await response(scope, receive, send)
 
@@ -81,7 +81,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with contextlib.aclosing(self._events):
-            await _while_connected(receive, self._send_all(scope, receive, send))
+            await while_connected(receive, self._send_all(scope, receive, send))
 
     async def _send_all(self, scope: Scope, receive: Receive, send: Send) -> None:
         comments = asyncio.create_task(self._comment(send))
@@ -116,7 +116,7 @@ class EventStream(Response):
                 await asyncio.sleep(pause - silence)
 
 
-async def _while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of `work`, which is cancelled once the client has gone; None then."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_wait_gone(receive))
