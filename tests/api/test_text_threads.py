@@ -8,9 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from cierzo.api.text_threads import SMALL_BYTES, SMALL_THREADS, TextThreads
+from cierzo.api.chat_request import lanes_of
+from cierzo.api.schemas.chat import ChatRequest
+from cierzo.api.schemas.decode import decode_request
+from cierzo.api.schemas.foreign import RequestDecoder
+from cierzo.api.text_threads import PLAIN, SCHEMAS, Lanes, TextThreads
+from cierzo.settings import Limits
 
-LARGE = SMALL_BYTES + 1
+SMALL, LARGE = PLAIN.bytes[0], PLAIN.bytes[0] + 1
+TINY, MIDDLING = SCHEMAS.bytes[0], SCHEMAS.bytes[0] + 1
+
+Work = tuple[int, Lanes]  # the size of a body, and where it is worked on
 
 
 @pytest.fixture
@@ -20,15 +28,15 @@ def threads() -> Iterator[TextThreads]:
     made.stop()
 
 
-def beside(threads: TextThreads, slow: list[int], size: int) -> str:
-    """What work of that size gives while as much other work as listed has no end."""
+def beside(threads: TextThreads, slow: list[Work], mine: Work) -> str:
+    """What work gives while as much other work as listed has no end."""
     release = threading.Event()
 
     async def run() -> str:
-        others = [asyncio.create_task(threads.run(release.wait, other)) for other in slow]
+        others = [asyncio.create_task(threads.run(release.wait, *other)) for other in slow]
         try:
             await asyncio.sleep(0)  # so that they are queued first
-            return await asyncio.wait_for(threads.run(lambda: "done", size), 30)
+            return await asyncio.wait_for(threads.run(lambda: "done", *mine), 30)
         finally:
             release.set()
             await asyncio.gather(*others)
@@ -36,16 +44,50 @@ def beside(threads: TextThreads, slow: list[int], size: int) -> str:
     return asyncio.run(run())
 
 
-def test_small_work_does_not_wait_for_any_number_of_large(threads: TextThreads) -> None:
-    assert beside(threads, [LARGE] * 50, SMALL_BYTES) == "done"
+@pytest.mark.parametrize(
+    ("slow", "mine"),
+    [
+        ((LARGE, PLAIN), (SMALL, PLAIN)),
+        ((LARGE, PLAIN), (TINY, SCHEMAS)),
+        ((LARGE, SCHEMAS), (SMALL, PLAIN)),
+        ((LARGE, SCHEMAS), (LARGE, PLAIN)),
+        ((LARGE, SCHEMAS), (TINY, SCHEMAS)),
+        ((LARGE, SCHEMAS), (MIDDLING, SCHEMAS)),
+        ((MIDDLING, SCHEMAS), (SMALL, PLAIN)),
+        ((MIDDLING, SCHEMAS), (TINY, SCHEMAS)),
+        ((TINY, SCHEMAS), (1, PLAIN)),
+        ((1, PLAIN), (LARGE, PLAIN)),
+    ],
+)
+def test_no_number_of_slow_ones_keeps_others_waiting(
+    threads: TextThreads, slow: Work, mine: Work
+) -> None:
+    assert beside(threads, [slow] * 50, mine) == "done"
 
 
-def test_small_work_that_is_slow_leaves_a_thread_to_others(threads: TextThreads) -> None:
-    assert beside(threads, [1] * (SMALL_THREADS - 1), 1) == "done"
+@pytest.mark.parametrize("lanes", [PLAIN, SCHEMAS])
+def test_two_slow_ones_leave_a_thread_to_a_small_one_of_their_kind(
+    threads: TextThreads, lanes: Lanes
+) -> None:
+    assert beside(threads, [(1, lanes)] * 3, (1, lanes)) == "done"
 
 
-def test_large_work_does_not_wait_for_small(threads: TextThreads) -> None:
-    assert beside(threads, [1] * 50, LARGE) == "done"
+@pytest.mark.parametrize(
+    ("fields", "lanes"),
+    [
+        ("", PLAIN),
+        (', "tools": []', PLAIN),
+        (', "response_format": null', PLAIN),
+        (', "response_format": {"type": "json_object"}', SCHEMAS),
+        (', "tools": [{"type": "function", "function": {"name": "f"}}]', SCHEMAS),
+        (', "structured_outputs": {"json": {}}', SCHEMAS),
+        (', "guided_json": {"type": "string"}', SCHEMAS),
+    ],
+)
+def test_schemas_are_worked_on_apart(fields: str, lanes: Lanes) -> None:
+    body = f'{{"messages": [{{"role": "user", "content": "a"}}]{fields}}}'
+    request = decode_request(body.encode(), RequestDecoder(ChatRequest), Limits())
+    assert lanes_of(request) is lanes
 
 
 def test_what_has_not_begun_is_dropped_at_the_end() -> None:

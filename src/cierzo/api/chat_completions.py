@@ -10,7 +10,13 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from cierzo.api import generation
-from cierzo.api.chat_request import ChatPlan, check_constraints, prepare
+from cierzo.api.chat_request import (
+    ChatPlan,
+    check_constraints,
+    lanes_of,
+    prepare,
+    read_request,
+)
 from cierzo.api.generation import Delta, ScoredToken, Tally
 from cierzo.api.openapi import documented
 from cierzo.api.plan import respond
@@ -33,7 +39,7 @@ from cierzo.api.schemas.answers import (
 from cierzo.api.schemas.chat import ChatRequest
 from cierzo.api.schemas.common import FinishReason
 from cierzo.api.service import Service
-from cierzo.api.sse import DONE, event, json_response
+from cierzo.api.sse import DONE, event, json_response, while_connected
 from cierzo.chat.answer import CallDelta
 from cierzo.chat.tokenizer import Tokenizer
 
@@ -52,8 +58,10 @@ def router(service: Service) -> APIRouter:
         path = request.url.path
         body = await request.body()
         language = service.ready()
-        plan = await service.threads.run(lambda: prepare(service, language, body, path), len(body))
-        await check_constraints(service, plan)
+        run, size = service.threads.run, len(body)
+        asked = await run(lambda: read_request(service, body, path), size)
+        plan = await run(lambda: prepare(service, language, asked, path), size, lanes_of(asked))
+        await while_connected(request.receive, check_constraints(service, plan))
         return respond(service, plan, _answer, _events, _BROKEN)
 
     docs = documented(ChatRequest, ChatCompletion, ChatChunk)

@@ -27,6 +27,7 @@ from cierzo.api.schemas.routing import check_routing
 from cierzo.api.schemas.tool_choice import read_choice
 from cierzo.api.schemas.tools import read_tools
 from cierzo.api.service import Language, Service
+from cierzo.api.text_threads import PLAIN, SCHEMAS, Lanes
 from cierzo.chat.messages import ChatError, Message, ends_open
 from cierzo.chat.tool_format import CallIds, output_constraint
 from cierzo.chat.tools import Tool, ToolChoice
@@ -83,12 +84,25 @@ class Wanted:
             raise _refused(error) from error
 
 
-def prepare(service: Service, language: Language, body: bytes, path: str) -> ChatPlan:
-    """Reads and checks a request. Slow: runs in a thread. Raises ApiError."""
+def read_request(service: Service, body: bytes, path: str) -> ChatRequest:
+    """Reads a request, and checks what can be said of it at once. Slow: runs in a thread. Raises
+    ApiError."""
     limits = service.settings.limits
     request = decode_request(body, _DECODER, limits)
     check_routing(request, service.served, path)
     check_chat_request(request, limits)
+    return request
+
+
+def lanes_of(request: ChatRequest) -> Lanes:
+    """Where it is made into a plan: apart if there are schemas in it."""
+    forms = (request.tools, request.response_format, request.structured_outputs)
+    return SCHEMAS if any(forms) else PLAIN
+
+
+def prepare(service: Service, language: Language, request: ChatRequest, path: str) -> ChatPlan:
+    """Makes and checks all else. Slow: runs in a thread. Raises ApiError."""
+    limits = service.settings.limits
     choices = common.check_choices(request.n, limits)
     sampling = sampling_of(request, service.served.entry.sampling, limits)
     wanted = _wanted(request, language, limits)

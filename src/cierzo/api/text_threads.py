@@ -1,38 +1,53 @@
 """Threads for what is slow about a request: reading it, templates, tokens, schemas.
 
-Two queues, told apart by the size of the body, so that those who send little never wait for those
-who send much. Within the interpreter threads take turns of a few milliseconds, so several that
-work at once slow each other down, but none is kept waiting.
+Lanes, told apart by the size of the body and by whether there are schemas to be made into grammars,
+which takes longer than all else: those who send little never wait for those who send much. Within
+the interpreter threads take turns of a millisecond, so several that work at once slow each other
+down, but none is kept waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
 
-SMALL_BYTES = 1 << 16  # twenty milliseconds of tokenizing at most
-# A small body can still be slow to read (its schemas); it takes as many at once to stop others.
-SMALL_THREADS = 8
-LARGE_THREADS = 2
+
+@dataclass(frozen=True)
+class Lanes:
+    """For bodies of up to each of so many bytes, so many threads; the last take all others."""
+
+    bytes: Sequence[int]
+    threads: Sequence[int]
+
+
+# 64 kB are twenty milliseconds of tokenizing at most.
+PLAIN = Lanes((1 << 16,), (8, 2))
+# What is made of a schema is bounded, but for 8 kB of it that may be half a second.
+SCHEMAS = Lanes((1 << 13, 1 << 16), (4, 2, 2))
 
 
 class TextThreads:
     """Belongs to a server; threads start as they are needed."""
 
     def __init__(self) -> None:
-        self._small = ThreadPoolExecutor(SMALL_THREADS, thread_name_prefix="text")
-        self._large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="long-text")
+        self._pools = {
+            lanes: [ThreadPoolExecutor(n, thread_name_prefix="text") for n in lanes.threads]
+            for lanes in (PLAIN, SCHEMAS)
+        }
 
-    async def run(self, work: Callable[[], T], size: int) -> T:
-        """Does work on so many bytes off the event loop."""
-        pool = self._small if size <= SMALL_BYTES else self._large
+    async def run(self, work: Callable[[], T], size: int, lanes: Lanes = PLAIN) -> T:
+        """Does work on a body of so many bytes off the event loop."""
+        pool = self._pools[lanes][bisect_left(lanes.bytes, size)]
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     def stop(self) -> None:
         """Takes no more, and drops what has not begun."""
-        for pool in (self._small, self._large):
-            pool.shutdown(wait=False, cancel_futures=True)
+        for pools in self._pools.values():
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
