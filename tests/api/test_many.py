@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from typing import Any
 
 import httpx
 import jsonschema
 import pytest
 
-from tests.api.live import HELLO, NO_END, Live
+from tests.api.live import HELLO, NO_END, Live, send_chat
 from tests.api.test_structured_output import DISTINCT, POINT, wanted
 from tests.api.tools import TOOLS, check_calls, joined, stream
 
@@ -77,6 +79,23 @@ def test_a_client_that_leaves_takes_all_its_choices_along(server: Live) -> None:
             next(lines)
         server.until("running", lambda: server.metrics()["cierzo_requests_running"] == FOUR)
     server.until_idle()
+
+
+def test_clients_that_leave_before_their_schemas_are_read(server: Live) -> None:
+    """Nothing is made for them any more, and who stays is answered."""
+    names = [f"name {number}" for number in range(300)]
+    large = {"type": "object", "properties": {name: {"enum": names} for name in names[:99]}}
+    for _ in range(MANY // 4):
+        with server.connect() as connection:
+            linger = struct.pack("ii", 1, 0)  # closed with a reset
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            send_chat(connection, {"messages": HELLO, "response_format": wanted(large)})
+    body = {"messages": HELLO, "response_format": wanted({**POINT, "title": "x" * 70_000})}
+    response = server.post(CHAT, {**body, "max_tokens": 300})
+    assert response.status_code == 200
+    jsonschema.validate(json.loads(response.json()["choices"][0]["message"]["content"]), POINT)
+    server.until_idle()
+    assert not [line for line in server.lines if "Traceback" in line]
 
 
 def test_as_many_prompts_as_a_request_may_have(server: Live) -> None:
