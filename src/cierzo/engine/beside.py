@@ -23,11 +23,12 @@ LATE_SECONDS = 0.005  # after the forward pass; nearly all masks are finished lo
 class Beside:
     """The threads, and the requests that are held."""
 
-    def __init__(self, max_batch_sequences: int) -> None:
+    def __init__(self, max_batch_sequences: int, max_active: int) -> None:
+        """The most requests that one step has, and that there are at all."""
         self.on_progress: Callable[[], None] = _nothing  # called on threads
         self._rows: npt.NDArray[np.uint32] = np.zeros((max_batch_sequences, 0), dtype=np.uint32)
         self._masks = MaskWorker(self._progressed)
-        self._checks = CheckWorker(max_batch_sequences, self._progressed)
+        self._checks = CheckWorker(max_active, self._progressed)
         self._late: dict[str, Request] = {}
         self._checking: dict[str, tuple[Request, Check]] = {}
         self._progress = threading.Event()

@@ -117,7 +117,7 @@ class Engine:
         self._sampler = Sampler(self.vocab_size)
         self._active: dict[str, Request] = {}
         self.grammars: GrammarCompiler | None = None  # once the vocabulary is known
-        self.beside = Beside(settings.max_batch_sequences)
+        self.beside = Beside(settings.max_batch_sequences, self._max_active)
         self._stalled = False  # the last step found all requests held
         # Shown each step's batch and logits before they are used: for measuring quality.
         self.observer: Callable[[Batch, Logits], None] | None = None

@@ -25,9 +25,30 @@ def longest_beside(running: Iterable[Sequence], places: int) -> float:
     """How many tokens a sequence may have in all that joins these; 0 for no place.
 
     Of the places kept for the short, each further one is for still shorter sequences: so those
-    that are nearly as long as allowed do not fill them all.
+    that are nearly as long as allowed do not fill them all. What is held keeps its place from the
+    long, but not from the short: it may be held for seconds, and so may all of them.
     """
-    lengths = [sequence.max_len for sequence in running]
+    lengths = [(sequence.max_len, sequence.held) for sequence in running]
+    longest = _longest([length for length, _ in lengths], places)
+    if longest >= SHORT_TOKENS:
+        return longest
+    beside_held = _longest([length for length, held in lengths if not held], places)
+    return max(longest, min(beside_held, SHORT_TOKENS))
+
+
+def take_part(sequences: list[Sequence], places: int) -> list[Sequence]:
+    """Who is in the next step, of those that run, in their order.
+
+    They are too many when some were held whose places the short have taken. Then the long wait,
+    until as many of the short are over.
+    """
+    if len(sequences) <= places:
+        return sequences
+    shortest = set(sorted(sequences, key=lambda sequence: sequence.max_len)[:places])
+    return [sequence for sequence in sequences if sequence in shortest]
+
+
+def _longest(lengths: list[int], places: int) -> float:
     if len(lengths) >= places:
         return 0
     kept = places // PLACES_A_SHORT_ONE

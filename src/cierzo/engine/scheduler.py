@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from cierzo.engine.block_pool import BlockPool
-from cierzo.engine.places import is_short, longest_beside
+from cierzo.engine.places import is_short, longest_beside, take_part
 from cierzo.engine.sequence import Sequence
 
 # How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
@@ -142,12 +142,11 @@ class Scheduler:
 
     def _plan_decodes(self) -> None:
         """One token of each sequence that has just one to compute."""
-        index = 0
-        while index < len(self.running):  # which gets shorter when blocks run out
-            sequence = self.running[index]
-            index += 1
-            if sequence.num_pending != 1:
-                continue
+        decoding = [sequence for sequence in self.running if sequence.num_pending == 1]
+        before = self.num_preemptions
+        for sequence in take_part(decoding, self.max_batch_sequences):
+            if self.num_preemptions > before and sequence not in self.running:
+                continue  # an older one has taken its blocks
             position = sequence.num_computed
             if position < len(sequence.blocks) * self.block_size or self._grow(
                 sequence, position + 1
@@ -171,9 +170,11 @@ class Scheduler:
         for sequence in order:
             if tokens <= 0 or rows <= 0:
                 break
+            planned = self._plan.get(sequence)
+            if planned is None and len(self._plan) >= self.max_batch_sequences:
+                continue
             if sequence not in self.running and not self._admit(sequence):
                 continue
-            planned = self._plan.get(sequence)
             had_tokens, had_rows = (planned.count, planned.num_logits) if planned else (0, 0)
             chunk = self._prompt_chunk(sequence, had_tokens + tokens, had_rows + rows)
             if chunk is not None:
