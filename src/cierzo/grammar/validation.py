@@ -16,7 +16,7 @@ from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing.exceptions import Unresolvable
 
 from cierzo.grammar.keywords import KEYWORDS
-from cierzo.grammar.pattern import MatchError, Node, PatternError, Work, found, parse
+from cierzo.grammar.pattern import MatchError, Node, PatternError, Work, found, may_differ, parse
 from cierzo.grammar.values import Numbering
 
 _CLASSES: Mapping[int, Any] = {
@@ -51,7 +51,9 @@ class Means:
         self.work = work
         self.numbering = Numbering(work.spend)
         self.faults = MOST_FAULTS  # that may still be noted of alternatives
-        self._patterns: dict[str, Node] = {}
+        self.as_python = False  # how patterns are read
+        self.doubtful = False  # whether engines disagreed about one
+        self._patterns: dict[tuple[str, bool], Node] = {}
         self._bounded: dict[Any, Any] = {}
 
     def forget(self) -> None:
@@ -61,10 +63,16 @@ class Means:
 
     def matches(self, pattern: str, text: str) -> bool:
         """Whether the pattern is found anywhere in the text."""
-        node = self._patterns.get(pattern)
+        verdict = self._found(pattern, text, as_python=self.as_python)
+        if not self.as_python and not self.doubtful and may_differ(pattern, text):
+            self.doubtful = verdict != self._found(pattern, text, as_python=True)
+        return verdict
+
+    def _found(self, pattern: str, text: str, *, as_python: bool) -> bool:
+        node = self._patterns.get((pattern, as_python))
         if node is None:
             self.work.spend(4 * len(pattern))
-            node = self._patterns[pattern] = parse(pattern)
+            node = self._patterns[pattern, as_python] = parse(pattern, as_python=as_python)
         return found(node, text, self.work)
 
     def bounded(self, plain: Any) -> Any:
@@ -101,6 +109,25 @@ def validator_for(schema: Any, draft: int, work: Work) -> Any:
     resolver = resolver_for(schema, draft)
     made = Means(work).bounded(_CLASSES[draft])
     return made(schema, registry=REGISTRY, _resolver=resolver)
+
+
+def faults(validator: Any, value: Any) -> Iterator[Any]:
+    """Give what is wrong with a value, in whatever way engines read the patterns.
+
+    A text that some of them match and others do not may be neither required nor excluded.
+    """
+    means = validator.means
+    means.doubtful = False
+    valid = True
+    for error in validator.iter_errors(value):
+        valid = False
+        yield error
+    if valid and means.doubtful:
+        means.as_python = True
+        try:
+            yield from validator.iter_errors(value)
+        finally:
+            means.as_python = False
 
 
 def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Iterator[Any]]:

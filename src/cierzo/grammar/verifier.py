@@ -17,7 +17,7 @@ from jsonschema import ValidationError  # type: ignore[import-untyped]
 from cierzo.grammar.json_text import Part, TextError, read
 from cierzo.grammar.pattern import MOST_WORK, MatchError, Work
 from cierzo.grammar.schema.dialect import draft_of
-from cierzo.grammar.validation import Unverifiable, validator_for
+from cierzo.grammar.validation import Unverifiable, faults, validator_for
 from cierzo.grammar.values import brief
 
 MOST_ERRORS = 64
@@ -73,7 +73,7 @@ class Verifier:
         try:
             with self._work.at_most(MOST_WORK + WORK_PER_BYTE * len(value)):
                 self._work.spend(2 * len(value))
-                error = next(self._validator.iter_errors(brief(json.loads(value.decode()))), None)
+                error = next(faults(self._validator, brief(json.loads(value.decode()))), None)
                 return None if error is None else error.message[:300]
         except (Unverifiable, MatchError, RecursionError):
             return None
@@ -92,7 +92,7 @@ class Verifier:
             self._work.spend(2 * len(text))
             whole = read(text)
             end = whole.end
-            errors = list(islice(self._validator.iter_errors(brief(whole.value)), MOST_ERRORS))
+            errors = list(islice(faults(self._validator, brief(whole.value)), MOST_ERRORS))
             if not errors:
                 return None
             return _in_bytes(text, *_first(errors, whole))

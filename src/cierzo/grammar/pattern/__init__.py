@@ -3,9 +3,9 @@ into ones that masks understand."""
 
 from cierzo.grammar.pattern.inverse import inverse
 from cierzo.grammar.pattern.mask import Masked, excluding, masked, quoted
-from cierzo.grammar.pattern.match import MOST_WORK, MatchError, Work, found, matches
+from cierzo.grammar.pattern.match import MOST_WORK, MatchError, Work, found, matches, may_differ
 from cierzo.grammar.pattern.nodes import ANY_CHARACTER, Node, counts
-from cierzo.grammar.pattern.parse import PatternError, parse
+from cierzo.grammar.pattern.parse import PatternError, is_clear, parse
 from cierzo.grammar.pattern.spelling import ODD, in_json, is_odd
 
 __all__ = [
@@ -22,9 +22,11 @@ __all__ = [
     "found",
     "in_json",
     "inverse",
+    "is_clear",
     "is_odd",
     "masked",
     "matches",
+    "may_differ",
     "parse",
     "quoted",
 ]

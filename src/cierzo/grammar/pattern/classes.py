@@ -49,9 +49,14 @@ def _every_character() -> str:
 @cache
 def wide(name: str) -> Ranges:
     """Give the largest set that any engine means by \\d, \\w or \\s."""
+    return merged([*python(name), *NARROW[name], *([(0xFEFF, 0xFEFF)] if name == "s" else [])])
+
+
+@cache
+def python(name: str) -> Ranges:
+    """Give what Python means by \\d, \\w or \\s."""
     found = re.finditer(f"\\{name}+", _every_character())
-    spans = [(match.start(), match.end() - 1) for match in found]
-    return merged([*spans, *NARROW[name], *([(0xFEFF, 0xFEFF)] if name == "s" else [])])
+    return tuple((match.start(), match.end() - 1) for match in found)
 
 
 @cache

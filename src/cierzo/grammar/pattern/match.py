@@ -6,6 +6,7 @@ what would take too long is an error, the same on every machine.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,6 +59,17 @@ class Work:
         finally:
             self._floor = before
             self._mark = max(self.left - SLICE, before)
+
+
+_SAME_CHARACTERS = re.compile(r"[^\r\x1c-\x1f\x80-\U0010ffff]*")
+_CLASSES = re.compile(r"\\[bBdDwWsS]|\.")
+
+
+def may_differ(pattern: str, text: str) -> bool:
+    """Whether engines may disagree about whether a pattern is found in a text."""
+    if text.endswith("\n"):
+        return "$" in pattern or _CLASSES.search(pattern) is not None
+    return _CLASSES.search(pattern) is not None and not _SAME_CHARACTERS.fullmatch(text)
 
 
 def matches(pattern: str, text: str, work: Work | None = None) -> bool:

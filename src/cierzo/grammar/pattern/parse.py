@@ -29,23 +29,37 @@ _NAMED = re.compile(r"\?P?<([A-Za-z_][A-Za-z0-9_]*)>")
 _FLAGS = re.compile(r"\?([aimsux]+)([:)])")
 
 
+_LINE_FEED = Chars(((10, 10),))
+_BEFORE_THE_END = Look(True, False, Sequence((Repeat(_LINE_FEED, 0, 1), Anchor("$"))))  # Python's $
+
+
 class PatternError(ValueError):
     """The text is no regular expression, or uses something that is not supported."""
 
 
 @lru_cache(maxsize=512)
-def parse(pattern: str) -> Node:
-    """Read a pattern; PatternError if it is none."""
-    reader = _Reader(pattern)
+def parse(pattern: str, *, as_python: bool = False) -> Node:
+    """Read a pattern; PatternError if it is none.
+
+    What matches matches in every engine. With `as_python`, what matches in Python: that is more,
+    and where something must not match, it matters.
+    """
+    reader = _Reader(pattern, as_python)
     node = reader.choice(0)
     if reader.at < len(pattern):
         raise PatternError(f"unmatched {pattern[reader.at]!r} at {reader.at}")
     return node
 
 
+def is_clear(pattern: str) -> bool:
+    """Whether every engine reads a pattern in the same way."""
+    return parse(pattern) == parse(pattern, as_python=True)
+
+
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, as_python: bool) -> None:
         self.text = text
+        self.as_python = as_python
         self.at = 0
         self.folds = False  # (?i)
         self.all = False  # (?s)
@@ -111,9 +125,10 @@ class _Reader:
         if char == "\\":
             return self.escape()
         if char == ".":
-            return Chars(((0, 0x10FFFF),) if self.all else complement(classes.NEWLINES))
+            ends = _LINE_FEED.ranges if self.as_python else classes.NEWLINES
+            return Chars(((0, 0x10FFFF),) if self.all else complement(ends))
         if char in "^$":
-            return Anchor("^" if char == "^" else "$")
+            return _BEFORE_THE_END if char == "$" and self.as_python else Anchor(char)  # type: ignore[arg-type]
         if char in "*+?":
             raise PatternError(f"nothing to repeat at {self.at - 1}")
         return self.literal(ord(char))
@@ -168,7 +183,7 @@ class _Reader:
         char = self.peek()
         if char in ("b", "B"):
             self.at += 1
-            return Anchor("b" if char == "b" else "B")
+            return self.boundary(char)
         if char in ("A", "Z", "z"):
             self.at += 1
             return Anchor("^" if char == "A" else "$")
@@ -177,6 +192,16 @@ class _Reader:
         named = self.class_escape(negative=False)
         return Chars(named) if named is not None else self.literal(self.character())
 
+    def boundary(self, char: str) -> Node:
+        if not self.as_python:
+            return Anchor("b" if char == "b" else "B")
+        word = Chars(classes.python("w"))
+        sides = ((True, False), (False, True)) if char == "b" else ((True, True), (False, False))
+        looks = [
+            (Look(False, not before, word), Look(True, not after, word)) for before, after in sides
+        ]
+        return Choice(tuple(Sequence(both) for both in looks))
+
     def class_escape(self, *, negative: bool) -> Ranges | None:
         """Read a set after a backslash. `negative`: the set will be excluded."""
         char = self.peek()
@@ -184,6 +209,8 @@ class _Reader:
             self.at += 1
             excluded = char.isupper()
             name = char.lower()
+            if self.as_python:
+                return complement(classes.python(name)) if excluded else classes.python(name)
             ranges = classes.wide(name) if excluded != negative else classes.NARROW[name]
             return complement(ranges) if excluded else ranges
         if char in ("p", "P"):

@@ -32,7 +32,7 @@ from cierzo.grammar.schema.limits import (
 from cierzo.grammar.schema.outline import outlined
 from cierzo.grammar.schema.references import References
 from cierzo.grammar.schema.rewrite import Rewriter
-from cierzo.grammar.validation import Unverifiable, resolver_for, validator_for
+from cierzo.grammar.validation import Unverifiable, faults, resolver_for, validator_for
 from cierzo.grammar.values import brief
 
 __all__ = [
@@ -106,7 +106,8 @@ class _Source:
     def rewriter(self, *, guess: bool, ways: int = MOST_WAYS) -> Rewriter:
         def valid(part: Any, value: Any) -> bool:
             try:
-                return bool(self._validator.evolve(schema=part).is_valid(value))
+                validator = self._validator.evolve(schema=part)
+                return next(faults(validator, value), None) is None
             except (Unverifiable, MatchError, RecursionError, LookupError):
                 made.exact = False
                 return True

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar import formats
-from cierzo.grammar.pattern import excluding, inverse, masked
+from cierzo.grammar.pattern import excluding, inverse, is_clear, masked
 from cierzo.grammar.schema.arrays import layout, somewhere
 from cierzo.grammar.schema.dialect import keywords
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, any_of, type_of
@@ -114,7 +114,7 @@ def _strings(rewriter: Rewriter, words: dict[str, Any]) -> list[Mask]:
         found.append({"type": "string", "minLength": int(words["maxLength"]) + 1})
     if "pattern" in words:
         other = inverse(words["pattern"])
-        rewriter.exact &= other is not None
+        rewriter.exact &= other is not None and is_clear(words["pattern"])
         found.append({"type": "string", **({} if other is None else {"pattern": other})})
     if words.get("format") in (*formats.PATTERNS, *formats.CHECKED):
         rewriter.exact = False

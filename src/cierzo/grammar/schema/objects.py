@@ -11,6 +11,7 @@ from cierzo.grammar.pattern import (
     MatchError,
     PatternError,
     found,
+    is_clear,
     is_odd,
     masked,
     matches,
@@ -53,6 +54,8 @@ def objects(
         shape.others = _unevaluated(rewriter, place, words, shape.properties)
     for text in words.get("patternProperties", {}):
         _pattern(rewriter, place, text, shape)
+    if shape.others is not False and not all(map(is_clear, words.get("patternProperties", ()))):
+        rewriter.exact = False  # a name that some engines match is among the others for some
     if "propertyNames" in words:
         _names(rewriter, place, shape)
     if shape.properties:

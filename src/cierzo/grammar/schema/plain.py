@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar import formats
-from cierzo.grammar.pattern import PatternError, counts, masked, parse
+from cierzo.grammar.pattern import PatternError, counts, is_clear, masked, parse
 from cierzo.grammar.schema.constants import SAFE
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.grammar.schema.intervals import MOST_DIGITS, interval_of
@@ -137,6 +137,7 @@ def pattern(rewriter: Rewriter, text: str, path: tuple[str | int, ...]) -> list[
         result = masked(text)
     except PatternError as error:
         raise SchemaError(f"{text[:60]!r} cannot be used: {error}", path) from None
-    if not result.exact:
+    negative = "(?!" in text or "(?<!" in text
+    if not result.exact or (negative and not is_clear(text)):
         rewriter.exact = False
     return list(result.patterns)

@@ -14,7 +14,7 @@ from cierzo.grammar.pattern import MatchError, Work, matches
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.intervals import BOUNDS, interval_of
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, identity
-from cierzo.grammar.validation import Unverifiable, validator_for
+from cierzo.grammar.validation import Unverifiable, faults, validator_for
 
 Way: TypeAlias = dict[str, Any]
 
@@ -106,7 +106,7 @@ class Ways:
 
     def _fits(self, value: Any, way: Way) -> bool:
         try:
-            return bool(self._validator.evolve(schema=way).is_valid(value))
+            return next(faults(self._validator.evolve(schema=way), value), None) is None
         except (Unverifiable, MatchError) as error:
             raise SchemaError(TOO_MANY) from error
         except (RecursionError, LookupError):
