@@ -49,7 +49,7 @@ class Constrained:
         self._matcher = compiled.matcher
         self._fresh: Any = compiled.matcher.deep_copy() if compiled.verifiers else None
         self._verifiers = compiled.verifiers
-        self._witnesses = compiled.witnesses
+        self._believed = compiled.believed
         self._work = compiled.work
         self._vocabulary = vocabulary
         self.mask: Mask = np.zeros(vocabulary.num_words, dtype=np.uint32)
@@ -199,18 +199,18 @@ class Constrained:
 
     def _values(self) -> list[tuple[str, bytes]]:
         """Values that have become complete and must be verified, each with its rule."""
-        if not self._verifiers and not self._witnesses:
+        if not self._verifiers and not self._believed:
             return []
         captures = self._matcher.get_captures()
         new, self._captures = captures[self._captures :], len(captures)
-        known = self._verifiers.keys() | self._witnesses.keys()
+        known = self._verifiers.keys() | self._believed.keys()
         return [(rule, value) for rule, value in new if rule in known]
 
     def _verify(self, values: list[tuple[str, bytes]]) -> int | None:
         """None if the values are valid; if not, how many tokens are left after some were taken
         back."""
         for rule, value in values:
-            if rule in self._witnesses:
+            if rule in self._believed:
                 self._confirm(rule, value)
                 continue
             violation = self._verifiers[rule].violation(value)
@@ -225,7 +225,9 @@ class Constrained:
 
     def _confirm(self, rule: str, value: bytes) -> None:
         """What the grammar alone should have made valid is given out, so it cannot be mended."""
-        fault = self._witnesses[rule].fault(value)
+        from cierzo.grammar.verifier import Verifier  # late: an engine is started without it
+
+        fault = Verifier(self._believed[rule], self._work).fault(value)
         if fault is not None:
             raise ConstraintError(f"the answer is not valid under the schema: {fault[:200]}")
 

@@ -29,7 +29,7 @@ class Compiled:
     constraint: Constraint
     matcher: llguidance.LLMatcher
     verifiers: dict[str, Verifier]  # by rule; of values that are held back
-    witnesses: dict[str, Verifier]  # by rule; of those that the grammar alone should make valid
+    believed: dict[str, str]  # by rule: schemas of those that the grammar alone should make valid
     work: Work  # that verifying may take, and whatever else is done again and again
 
 
@@ -80,13 +80,11 @@ class GrammarCompiler:
                 )
         work = Work(FIRST_WORK)
         try:
-            verifiers, witnesses = (
-                {c.rule: Verifier(c.schema, work) for c in constraint.checks if c.held is held}
-                for held in (True, False)
-            )
+            verifiers = {c.rule: Verifier(c.schema, work) for c in constraint.checks if c.held}
         except Unverifiable as error:
             raise GrammarError(str(error)) from error
-        return Compiled(constraint, matcher, verifiers, witnesses, work)
+        believed = {check.rule: check.schema for check in constraint.checks if not check.held}
+        return Compiled(constraint, matcher, verifiers, believed, work)
 
 
 def _grammar(constraint: Constraint) -> str:
