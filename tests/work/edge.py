@@ -1,0 +1,81 @@
+"""A server's state without a server: all that a request meets before it is given to the engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cierzo.api import chat_request, completions, tokenize
+from cierzo.api.metrics import Metrics
+from cierzo.api.served import served_model
+from cierzo.api.service import Language, Service
+from cierzo.chat.template import load_chat_template
+from cierzo.chat.tokenizer import load_tokenizer
+from cierzo.engine.client import EngineClient
+from cierzo.engine.messages import EngineInfo, EngineLaunch
+from cierzo.model.contents import TokenizerSource
+from cierzo.model.registry import ModelEntry
+from cierzo.settings import Settings
+from tests.chat.vocabularies import hf_source, tekken_source
+from tests.support.tokenizers import CHATML_TEMPLATE, bpe_tokenizer_json, tekken_json
+
+CONTEXT = 1 << 24  # tokens: no text is refused for its length
+
+
+class Edge:
+    """Reads requests as the routes do."""
+
+    def __init__(self, source: TokenizerSource) -> None:
+        settings = Settings()
+        client = EngineClient(EngineLaunch(path="", tokenizer="", settings=settings.engine))
+        words = load_tokenizer(source)
+        client._info = EngineInfo(
+            pid=0,
+            backend="cpu",
+            max_model_len=CONTEXT,
+            vocab_size=words.vocab_size,
+            eos_token_ids=words.eos_token_ids,
+            num_blocks=1,
+            block_size=32,
+            kv_cache_dtype="f16",
+            kv_cache_bytes=0,
+            weights_bytes=0,
+            max_batch_tokens=512,
+            max_batch_sequences=64,
+            memory_plan="",
+            fingerprint="",
+            load_seconds=0,
+        )
+        served = served_model(ModelEntry("tiny"), ())
+        self.service = Service(settings, client, served, Metrics(client))
+        longest = max(len(words.token_bytes(i)) for i in range(words.vocab_size))
+        self.language = Language(words, load_chat_template(source, words), longest)
+
+    def chat(self, body: bytes) -> object:
+        """A request to chat, made into a plan."""
+        path = "/v1/chat/completions"
+        request = chat_request.read_request(self.service, body, path)
+        return chat_request.prepare(self.service, self.language, request, path)
+
+    def complete(self, body: bytes) -> object:
+        """A request to go on with texts, made into a plan."""
+        return completions._prepare(self.service, self.language, body, "/v1/completions")
+
+    def tokenize(self, body: bytes) -> object:
+        """The tokens of a text."""
+        return tokenize._tokens(self.service, self.language, body, "/tokenize")
+
+    def detokenize(self, body: bytes) -> object:
+        """The text of tokens."""
+        return tokenize._text(self.service, self.language, body, "/detokenize")
+
+
+def source_of(kind: str, folder: Path) -> TokenizerSource:
+    """A model with a Jinja template, or with Mistral's own format (`mistral`)."""
+    if kind == "mistral":
+        path = folder / "tekken.json"
+        path.write_text(tekken_json())
+        return tekken_source(path)
+    path = folder / "tokenizer.json"
+    path.write_text(bpe_tokenizer_json())
+    return replace(hf_source(path), chat_template=CHATML_TEMPLATE)
