@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 MB = 1 << 20
+LARGEST = 8 * MB  # a body
 WORDS = (
     "the",
     "list",
@@ -92,17 +93,27 @@ def _cut_string() -> bytes:
 
 
 def _filled(piece: str) -> Callable[[], bytes]:
-    """32 MB of one piece, as a list in the place of the messages."""
-    return lambda: (b'{"messages": [' + piece.encode() * (32 * MB // len(piece)))[: 32 * MB - 64]
+    """As large as a body may be, of one piece, as a list in the place of the messages."""
+    return lambda: (b'{"messages": [' + piece.encode() * (LARGEST // len(piece)))[: LARGEST - 64]
 
 
 def _million_keys() -> bytes:
-    keys = ",".join(f'"{i}": 0' for i in range(1_000_000))
+    keys = ",".join(f'"{i}": 0' for i in range(600_000))
     return chat("Hello", logit_bias={})[:-2] + keys.encode() + b"}}"
 
 
 def _digits() -> bytes:
-    return chat("Hello", seed=0)[:-2] + b"9" * (32 * MB - 1_024) + b"}"
+    return chat("Hello", seed=0)[:-2] + b"9" * (LARGEST - 1_024) + b"}"
+
+
+def _same_names() -> bytes:
+    return b'{"n":1' + b',"n":1' * (LARGEST // 6 - 64) + b',"messages":[]}'
+
+
+def _arguments() -> bytes:
+    call = {"function": {"name": "f", "arguments": '[{"a":[]}' + ',{"a":[]}' * 50_000 + "]"}}
+    messages = [{"role": "assistant", "tool_calls": [call]}] * 12
+    return json.dumps({"messages": messages}).encode()
 
 
 def _many_messages() -> bytes:
@@ -152,6 +163,26 @@ def _enumeration() -> bytes:
     item = {"anyOf": [{"$ref": "#/$defs/choices"}] * 100 + [{"const": 7}], "not": {"const": 8}}
     array = {"type": "array", "minItems": 60, "maxItems": 60, "items": item}
     return held_to({"$defs": {"choices": choices}, **array})
+
+
+def _small_schemas() -> list[Client]:
+    """60 kB each, and all that can be compared with each other in them."""
+    names, numbers = [f"{'a' * 20}{i}" for i in range(500)], range(2_000)
+    return [
+        Client(held_to(schema))
+        for schema in (
+            {"oneOf": [{"type": "string", "maxLength": i} for i in numbers]},
+            {"oneOf": [{"const": i} for i in numbers]},
+            {"anyOf": [{"const": f"value {i}"} for i in numbers]},
+            {"allOf": [{"properties": {"p": {"minLength": i}}} for i in numbers[:1_000]]},
+            {"type": "object", "required": [f"p{i}" for i in numbers]},
+            {
+                "properties": dict.fromkeys(names, {}),
+                "patternProperties": {f"^(a|a)*b{i}$": {"minLength": i} for i in range(500)},
+            },
+        )
+        for _ in range(2)
+    ]
 
 
 def _unions() -> list[Client]:
@@ -211,12 +242,14 @@ ATTACKS = (
     Attack("64 answers of 4,000 tokens", _long_answers),
     Attack("256 prompts of 200 tokens in one request", _prompt_list),
     Attack("157 kB cut inside a string with escaped quotes", _same(2, _cut_string)),
-    Attack("32 MB of [],[],", _same(2, _filled("[],"))),
-    Attack("32 MB of [[[[", _same(2, _filled("["))),
-    Attack('32 MB of {"a":{"a":', _same(2, _filled('{"a":'))),
-    Attack('32 MB of "[\\"[", in strings', _same(2, _filled('"[\\"[",'))),
-    Attack("a million keys in logit_bias", _same(2, _million_keys)),
-    Attack("a number of 32 million digits", _same(2, _digits)),
+    Attack("8 MB of [],[],", _same(2, _filled("[],"))),
+    Attack("8 MB of [[[[", _same(2, _filled("["))),
+    Attack('8 MB of {"a":{"a":', _same(2, _filled('{"a":'))),
+    Attack('8 MB of "[\\"[", in strings', _same(2, _filled('"[\\"[",'))),
+    Attack("600,000 keys in logit_bias", _same(2, _million_keys)),
+    Attack("8 MB of one name again and again", _same(2, _same_names)),
+    Attack("twelve calls, 450 kB of arguments each", _same(2, _arguments)),
+    Attack("a number of 8 million digits", _same(2, _digits)),
     Attack("gzip, 1 MB that inflates to 1 GB", _gzip_bomb),
     Attack("a word of 300,000 letters", _same(4, lambda: chat("a" * 300_000))),
     Attack("300,000 spaces", _same(4, lambda: chat(" " * 300_000))),
@@ -226,6 +259,7 @@ ATTACKS = (
     Attack("stop strings that almost match", _same(8, _stop_strings)),
     Attack("patterns that backtrack", _patterns),
     Attack("60 items, each of 100 enums of 9,990 values", _same(2, _enumeration)),
+    Attack("twelve schemas of 60 kB", _small_schemas),
     Attack("references that double 40 times", _unions),
     Attack("n of 8 under a schema", _same(4, lambda: held_to({"type": "object"}, n=8))),
     Attack("16 streams that nobody reads", _slow_readers),
