@@ -18,6 +18,7 @@ from tokenizers import AddedToken
 
 from cierzo.chat.pieces import byte_level_bytes, sentencepiece_bytes
 from cierzo.chat.tokenizer import decode_tokens, without_surrogates
+from cierzo.chat.vocabulary_files import TokenizerJson, load
 from cierzo.grammar.vocabulary import EncoderKind
 from cierzo.model.contents import TokenizerSource
 from cierzo.model.errors import ModelError
@@ -168,13 +169,7 @@ class HfTokenizer:
 
 def from_file(source: TokenizerSource) -> HfTokenizer:
     """The tokenizer of a tokenizer.json. Its truncation, padding and post-processing stay out."""
-    try:
-        full = tokenizers.Tokenizer.from_file(str(source.path))
-    except Exception as error:  # the library raises nothing more precise
-        raise ModelError(
-            f"{source.path}: not a tokenizer.json that can be read ({_line(error)}); "
-            "download it again"
-        ) from error
+    full = load(source, TokenizerJson, tokenizers.Tokenizer.from_file)
     added = [Added(i, t, t.special) for i, t in full.get_added_tokens_decoder().items()]
     decoding = _decoding(full, source)
     adds_bos = source.add_bos
@@ -239,7 +234,3 @@ def _decoding(full: tokenizers.Tokenizer, source: TokenizerSource) -> Decoding:
         f"{source.path}: its decoder {'+'.join(map(str, kinds))} is not supported; Cierzo reads "
         "byte-level and sentencepiece-style vocabularies"
     )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

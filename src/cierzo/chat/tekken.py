@@ -14,9 +14,11 @@ from cierzo.chat.pieces import BYTE_OF_LETTER
 from cierzo.chat.recent_texts import RecentTexts
 from cierzo.chat.tekken_pattern import TEKKEN_PATTERN
 from cierzo.chat.tokenizer import decode_tokens, without_surrogates
+from cierzo.chat.vocabulary_files import TekkenJson, load
 from cierzo.grammar.vocabulary import EncoderKind
 from cierzo.model.contents import TokenizerSource
-from cierzo.model.errors import ModelError
+
+_TRIAL = "A b1\n'\u00e9 \U0001f600"
 
 
 class _QuickTekkenizer(Tekkenizer):
@@ -108,16 +110,15 @@ class TekkenTokenizer:
 
 def from_file(source: TokenizerSource) -> TekkenTokenizer:
     """The tokenizer of a tekken.json. Raises ModelError for a file that is none."""
-    try:
-        tekkenizer = _QuickTekkenizer.from_file(source.path)
-    # mistral-common checks the file with assert, and reads keys that may not be there.
-    except (AssertionError, LookupError, TypeError, ValueError, OSError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{source.path}: not a tekken.json that mistral-common reads "
-            f"({type(error).__name__}: {detail}); download it again"
-        ) from error
+    tekkenizer = load(source, TekkenJson, _read)
     return _tokenizer(tekkenizer, source)
+
+
+def _read(path: str) -> _QuickTekkenizer:
+    """mistral-common's reading, and a trial: it meets its control tokens and its pattern later."""
+    tekkenizer = _QuickTekkenizer.from_file(path)
+    tekkenizer.encode(_TRIAL, bos=True, eos=True)
+    return tekkenizer
 
 
 def from_gguf(

@@ -10,6 +10,7 @@ from cierzo.chat.text_calls import TextCalls
 from cierzo.chat.tokenizer import Tokenizer
 from cierzo.chat.tool_format import ToolFormat
 from cierzo.chat.tools import Tool
+from cierzo.model.errors import ModelError
 
 if TYPE_CHECKING:
     from cierzo.model.contents import TokenizerSource
@@ -99,4 +100,7 @@ def _mistral_template(source: TokenizerSource, tokenizer: Tokenizer) -> ChatTemp
         return None
     from cierzo.chat.mistral import MistralTemplate
 
-    return MistralTemplate(tokenizer)
+    try:
+        return MistralTemplate(tokenizer)
+    except ModelError as error:
+        raise ModelError(f"{source.path}: {error}") from error

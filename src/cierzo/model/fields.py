@@ -86,13 +86,19 @@ class Fields:
 
 def read_json(file: Path) -> Fields:
     """The object in a JSON file."""
+    return parse_json(read_bounded(file, _JSON_BYTES), file)
+
+
+def read_bounded(file: Path, most: int) -> bytes:
+    """The bytes of a file that has at most so many."""
     try:
-        size = file.stat().st_size
-        if size > _JSON_BYTES:
-            raise ModelError(f"{file}: {size} bytes is too large for a settings file")
-        return parse_json(file.read_bytes(), file)
+        with file.open("rb") as stream:
+            data = stream.read(most + 1)
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+    if len(data) > most:
+        raise ModelError(f"{file}: more than {most} bytes are too many for such a file")
+    return data
 
 
 def parse_json(data: bytes, file: Path) -> Fields:

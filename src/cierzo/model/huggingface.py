@@ -9,11 +9,12 @@ from pathlib import Path
 from cierzo.model.config import ModelConfig
 from cierzo.model.contents import Contents, TokenizerSource
 from cierzo.model.errors import ModelError
-from cierzo.model.fields import Fields, read_json
+from cierzo.model.fields import Fields, read_bounded, read_json
 from cierzo.model.rope_scaling import hf_rope
 from cierzo.model.safetensors import TensorEntry, check_index, indexed_files, read_entries
 
 INDEX = "model.safetensors.index.json"
+_TEMPLATE_BYTES = 4 << 20  # the longest in use have 20 kB
 _MULTIMODAL = "Mistral3ForConditionalGeneration"
 _ARCHITECTURES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
 _TEXT_TYPES = {"llama": "llama", "mistral": "mistral", "ministral3": "mistral"}
@@ -63,13 +64,13 @@ def _text_config(top: Fields) -> tuple[str, Fields]:
         if kind not in _TEXT_TYPES:
             raise ModelError(f"{top.file}: a text model of type {kind[:40]!r} is not supported")
         return _TEXT_TYPES[kind], text
-    if named not in _ARCHITECTURES:
+    if not isinstance(named, str) or named not in _ARCHITECTURES:
         known = ", ".join([*_ARCHITECTURES, _MULTIMODAL])
         raise ModelError(
             f"{top.file}: the architecture {str(named)[:60]} is not supported; use a model of one "
             f"of these: {known}"
         )
-    return _ARCHITECTURES[str(named)], top
+    return _ARCHITECTURES[named], top
 
 
 def _model_config(fields: Fields, architecture: str, *, tied: bool) -> ModelConfig:
@@ -209,9 +210,9 @@ def _chat_template(folder: Path, settings: Fields) -> str | None:
     file = folder / "chat_template.jinja"
     if file.is_file():
         try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{file}: cannot be read; fetch it again") from error
+            return read_bounded(file, _TEMPLATE_BYTES).decode()
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{file}: not UTF-8; fetch it again") from error
     separate = _optional(folder / "chat_template.json")
     template = separate.values.get("chat_template", settings.values.get("chat_template"))
     if isinstance(template, list):  # several, by name
