@@ -7,6 +7,7 @@
 #   make test TORCH_INDEX=URL                 torch, which only tests need, from another index:
 #                                             https://download.pytorch.org/whl/cpu has one without
 #                                             CUDA, gigabytes smaller than the package index's
+#   make sanitize                             the native code's tests under GCC's sanitizers
 #   make serve PYTHON=/usr/bin/python3.12     with that Python (3.11, 3.12 or 3.13)
 #   make serve MODEL=devstral-small:q4_k_m    another model
 #   make test-agents PYTHON312=/path/python3  whole agents; one of them needs Python 3.12 or newer
@@ -46,7 +47,7 @@ ARGS ?=
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: serve test test-fast test-clients test-agents lint format bench docs setup native clean
+.PHONY: serve test test-fast test-clients test-agents sanitize sanitize-address sanitize-thread lint format bench docs setup native clean
 
 serve: $(VENV)/.native
 	$(BIN)/cierzo serve $(MODEL)
@@ -68,6 +69,32 @@ test-clients: $(CLIENTS)/.clients $(CLIENTS)/.node
 # Whole agents, each in an environment of its own, that mend a repository with Cierzo's answers.
 test-agents: $(VENV)/.test $(AGENTS)/.mini-swe-agent $(AGENTS)/.mistral-vibe
 	$(BIN)/python -m pytest tests/agents $(ARGS)
+
+# What the native code does with memory, integers and threads. Python itself leaks at its end, and
+# ThreadSanitizer knows nothing of what synchronises libraries that were not compiled for it; it
+# needs addresses where it looks for them, hence setarch.
+SANITIZED := tests/native tests/backends tests/engine tests/model/test_transformer.py
+sanitize: sanitize-address sanitize-thread
+
+sanitize-address: export ASAN_OPTIONS := detect_leaks=0
+sanitize-address: export UBSAN_OPTIONS := print_stacktrace=1
+sanitize-address: $(VENV)/.test
+	$(call SANITIZE,address$(COMMA)undefined,libasan.so)
+
+sanitize-thread: export TSAN_OPTIONS := ignore_noninstrumented_modules=1
+sanitize-thread: $(VENV)/.test
+	$(call SANITIZE,thread,libtsan.so)
+
+COMMA := ,
+define SANITIZE
+PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/$@ -G Ninja --log-level=WARNING \
+  -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" -DCMAKE_CXX_COMPILER="$(CXX)" \
+  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCIERZO_SANITIZE=$(1)
+$(BIN)/cmake --build build/$@
+PYTHONPATH=tests/support/sanitized SANITIZED_NATIVE="$$(echo $(CURDIR)/build/$@/_native.*.so)" \
+  LD_PRELOAD="$$($(CXX) -print-file-name=$(2))" \
+  setarch -R $(BIN)/python -m pytest -p no:cacheprovider $(SANITIZED) $(ARGS)
+endef
 
 lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check $(CODE)
