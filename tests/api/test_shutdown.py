@@ -7,12 +7,14 @@ import shutil
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.api.live import HELLO, NO_END, Live, send_chat, start
+from tests.api.test_structured_output import wanted
 
 ENDLESS: dict[str, Any] = {"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}
 
@@ -89,6 +91,25 @@ def test_a_second_signal_ends_at_once(model: Path) -> None:
         server.signal(signal.SIGINT)
         assert server.wait(10) == 130
         assert is_gone(engine)
+
+
+def test_the_end_does_not_wait_for_values_that_are_verified(model: Path) -> None:
+    """Each of these takes seconds of checks, on threads of the engine, and finds no answer."""
+    never = {"type": "array", "items": {"allOf": [{"enum": [1, 2, 3]}] * 3_000}, "contains": False}
+    body = {"response_format": wanted({**never, "minItems": 9, "maxItems": 12}), "max_tokens": 900}
+    with start(model, server__grace_seconds=0.5) as server, ExitStack() as held:
+        connections = [held.enter_context(server.connect()) for _ in range(6)]
+        for seed, connection in enumerate(connections):
+            send_chat(connection, {"messages": HELLO, **body, "seed": seed})
+        server.until("running", lambda: server.metrics()["cierzo_requests_running"] >= 4)
+        engine = server.engine_pid()
+        server.signal(signal.SIGTERM)
+        for connection in connections:
+            answer = read_all(connection)
+            assert answer[:12] in (b"HTTP/1.1 503", b"HTTP/1.1 422"), answer
+        assert server.wait() == 0
+        assert is_gone(engine)
+    assert not [line for line in server.lines if "Traceback" in line]
 
 
 def test_the_engine_does_not_outlive_a_killed_server(model: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from cierzo.api.chat_request import lanes_of
+from cierzo.api.errors import ApiError
 from cierzo.api.schemas.chat import ChatRequest
 from cierzo.api.schemas.decode import decode_request
 from cierzo.api.schemas.foreign import RequestDecoder
@@ -90,7 +91,7 @@ def test_schemas_are_worked_on_apart(fields: str, lanes: Lanes) -> None:
     assert lanes_of(request) is lanes
 
 
-def test_what_has_not_begun_is_dropped_at_the_end() -> None:
+def test_the_end_waits_for_no_thread_and_drops_what_has_not_begun() -> None:
     threads = TextThreads()
     release = threading.Event()
     done: list[int] = []
@@ -101,10 +102,11 @@ def test_what_has_not_begun_is_dropped_at_the_end() -> None:
         late = asyncio.create_task(threads.run(lambda: done.append(1), LARGE))
         await asyncio.sleep(0)
         threads.stop()
+        after = asyncio.create_task(threads.run(lambda: done.append(2), LARGE))
+        for error in await asyncio.gather(*begun, late, after, return_exceptions=True):
+            assert isinstance(error, ApiError)
+            assert error.status == 503
         release.set()
-        await asyncio.gather(*begun)
-        await asyncio.wait([late])
-        assert late.cancelled()
 
     asyncio.run(run())
     assert done == []

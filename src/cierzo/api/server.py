@@ -133,11 +133,11 @@ class _Life:
         code = await self._until_over(service, starting)
         service.stopping = True
         await self._wind_down(client, starting)
+        service.threads.stop()
         server.should_exit = True
         server.force_exit = self._hurried.is_set()
         with contextlib.suppress(asyncio.CancelledError):
             await serving
-        service.threads.stop()
         return 130 if self._hurried.is_set() else code
 
     def _build(self, client: EngineClient) -> tuple[Service, _Server]:

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cierzo.api.errors import ApiError, unavailable
+
 T = TypeVar("T")
 
 
@@ -40,14 +42,31 @@ class TextThreads:
             lanes: [ThreadPoolExecutor(n, thread_name_prefix="text") for n in lanes.threads]
             for lanes in (PLAIN, SCHEMAS)
         }
+        self._ended = asyncio.Event()
 
     async def run(self, work: Callable[[], T], size: int, lanes: Lanes = PLAIN) -> T:
-        """Does work on a body of so many bytes off the event loop."""
+        """Does work on a body of so many bytes off the event loop. ApiError when the end comes."""
         pool = self._pools[lanes][bisect_left(lanes.bytes, size)]
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        if self._ended.is_set():
+            raise _ending()
+        found = asyncio.get_running_loop().run_in_executor(pool, work)
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait((found, ended), return_when=asyncio.FIRST_COMPLETED)
+            if self._ended.is_set():
+                raise _ending()
+            return found.result()
+        finally:
+            found.cancel()  # what has begun goes on, for nobody
+            ended.cancel()
 
     def stop(self) -> None:
-        """Takes no more, and drops what has not begun."""
+        """Takes no more, drops what has not begun, and waits for nothing."""
+        self._ended.set()
         for pools in self._pools.values():
             for pool in pools:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ending() -> ApiError:
+    return unavailable("the server is shutting down", "shutting_down")
