@@ -223,6 +223,39 @@ def test_a_hostile_one_changes_no_token_of_others(bpe: tuple[Engine, Tokenizer])
         assert run(engine, {name: request})[name].error == together[name].error
 
 
+def test_checks_that_take_longer_change_no_token(
+    bpe: tuple[Engine, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each ends after some steps, by chance, beside others with and without a schema."""
+    engine, _ = bpe
+    requests = {
+        str(seed): Request(
+            random_prompt(seed, 20),
+            checked(seed) if seed % 3 else SamplingParams(max_tokens=40, seed=seed),
+            arrives=seed % 4,
+        )
+        for seed in range(9)
+    }
+    alone = {
+        name: run(engine, {name: Request(request.prompt, request.params)})[name]
+        for name, request in requests.items()
+    }
+    chance = random.Random(2)
+    real = Constrained.settle
+    longer = threading.Event()
+    settled = 0
+
+    def settle(constrained: Constrained, pause: Any) -> Any:
+        nonlocal settled
+        settled += 1
+        longer.wait(chance.random() * 0.02)
+        return real(constrained, pause)
+
+    monkeypatch.setattr(Constrained, "settle", settle)
+    assert run(engine, requests) == alone
+    assert settled >= 6
+
+
 def test_a_defect_in_a_check_ends_one_answer_alone(
     bpe: tuple[Engine, Tokenizer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
