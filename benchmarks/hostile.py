@@ -177,7 +177,7 @@ def _small_schemas() -> list[Client]:
             {"allOf": [{"properties": {"p": {"minLength": i}}} for i in numbers[:1_000]]},
             {"type": "object", "required": [f"p{i}" for i in numbers]},
             {
-                "properties": dict.fromkeys(names, {}),
+                "properties": {name: {} for name in names},
                 "patternProperties": {f"^(a|a)*b{i}$": {"minLength": i} for i in range(500)},
             },
         )
