@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.live import HELLO, NO_END, Live, chat_request, send_chat, start
+from tests.api.live import HANGS_SECONDS, HELLO, NO_END, Live, chat_request, send_chat, start
+from tests.api.wire import read_all, read_one
 
 MB = 1 << 20
 HEAD = (
@@ -26,17 +27,6 @@ HEAD = (
 def connection(server: Live) -> Iterator[socket.socket]:
     with server.connect() as connected:
         yield connected
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """What comes until the server closes."""
-    data = b""
-    try:
-        while chunk := connection.recv(65_536):
-            data += chunk
-    except ConnectionResetError:
-        pass
-    return data
 
 
 def send_in_background(connection: socket.socket, data: bytes) -> None:
@@ -108,7 +98,7 @@ def test_a_head_that_trickles(
     """Cut after the 2 s that this server allows, however often a byte comes."""
     connection.sendall(first)
     connection.settimeout(0.1)
-    answer, end = b"", time.monotonic() + 20
+    answer, end = b"", time.monotonic() + HANGS_SECONDS
     while time.monotonic() < end:
         try:
             connection.sendall(drip)
@@ -129,14 +119,14 @@ def test_a_head_that_trickles(
 def test_a_body_that_trickles(connection: socket.socket) -> None:
     connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
     connection.settimeout(0.1)
-    answer, end = b"", time.monotonic() + 20
+    answer, end = b"", time.monotonic() + HANGS_SECONDS
     while b"\r\n\r\n" not in answer and time.monotonic() < end:
         connection.sendall(b" ")
         try:
             answer += connection.recv(65_536)
         except TimeoutError:
             continue
-    connection.settimeout(10)
+    connection.settimeout(HANGS_SECONDS)
     connection.shutdown(socket.SHUT_WR)
     assert_error(answer + read_all(connection), 408)
 
@@ -192,20 +182,23 @@ def test_an_upgrade_is_not_followed(connection: socket.socket) -> None:
         b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
         b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     )
-    assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert read_one(connection).startswith(b"HTTP/1.1 200 ")
     connection.sendall(b"\x81\x05hello" * 10)
     read_all(connection)
 
 
 def test_bodies_that_wait_are_bounded_together(model: Path) -> None:
     """Eight of the largest size may be in memory; the ninth is asked to come back."""
-    with start(model, limits__body_bytes=1024) as server, ExitStack() as open_connections:
+    with (
+        start(model, limits__body_bytes=1024, limits__request_seconds=3_600) as server,
+        ExitStack() as open_connections,
+    ):
         connections = [open_connections.enter_context(server.connect()) for _ in range(9)]
         for connection in connections:
             connection.sendall(HEAD + b"Content-Length: 1024\r\n\r\n" + b" " * 1000)
-        readable, _, _ = select.select(connections, [], [], 20)
+        readable, _, _ = select.select(connections, [], [], HANGS_SECONDS)
         assert len(readable) == 1
-        refused = readable[0].recv(65_536)
+        refused = read_one(readable[0])
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1" in refused
         for connection in connections:

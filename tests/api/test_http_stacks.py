@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.live import HELLO, Live
-from tests.api.wire import Reply, exchange, parse, read_all, short_chat, with_headers
+from tests.api.wire import Reply, exchange, parse, read_all, read_one, short_chat, with_headers
 
 CHAT = "/v1/chat/completions"
 JAVA = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAB")
@@ -58,10 +58,7 @@ def test_an_upgrade_whose_body_comes_in_pieces_and_a_request_behind_it(server: L
         for start in range(0, len(first), 40):
             connection.sendall(first[start : start + 40])
             time.sleep(0.001)
-        data = b""
-        while not data.endswith(b"}"):
-            data += connection.recv(65_536)
-        assert text_of(parse(data)) == expected(server)
+        assert text_of(parse(read_one(connection))) == expected(server)
         connection.sendall(with_headers(body=body))
         assert text_of(parse(read_all(connection))) == expected(server)
 
@@ -276,10 +273,7 @@ def test_two_requests_one_after_the_other(server: Live) -> None:
     with server.connect() as connection:
         for line in ("Connection: keep-alive", "Connection: Keep-Alive, TE"):
             connection.sendall(with_headers(line, body=short_chat()))
-            data = b""
-            while not data.endswith(b"}"):
-                data += connection.recv(65_536)
-            assert parse(data).status == 200
+            assert parse(read_one(connection)).status == 200
         body: dict[str, Any] = {"messages": HELLO, "max_tokens": 1}
         connection.sendall(with_headers("Connection: Close", body=json.dumps(body).encode()))
         assert parse(read_all(connection)).headers["connection"] == "close"

@@ -38,6 +38,24 @@ def read_all(connection: socket.socket) -> bytes:
     return data
 
 
+def read_one(connection: socket.socket) -> bytes:
+    """An answer with a length, on a connection that stays; it may come in pieces."""
+    data = b""
+    while not (head := data.partition(b"\r\n\r\n"))[1]:
+        data += _more(connection, data)
+    lines = [line for line in head[0].lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    size = int(lines[0].partition(b":")[2]) if lines else 0
+    while len(data) < len(head[0]) + 4 + size:
+        data += _more(connection, data)
+    return data
+
+
+def _more(connection: socket.socket, data: bytes) -> bytes:
+    chunk = connection.recv(65_536)
+    assert chunk, f"the connection ended after {data!r}"
+    return chunk
+
+
 def parse(data: bytes) -> Reply:
     """The answer in `data`, which holds that one and nothing else."""
     head, _, body = data.partition(b"\r\n\r\n")
