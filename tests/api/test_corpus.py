@@ -95,7 +95,7 @@ def said(answer: dict[str, Any]) -> list[Any]:
 def _answer(url: str, name: str) -> str:
     """Of a case that others are compared with, asked for once."""
     case = CASES[name]
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=240) as client:
         path = case.get("path", "/v1/chat/completions")
         response = client.post(path, json=case["body"])
     assert response.status_code == 200, response.text

@@ -139,7 +139,7 @@ def test_a_whole_answer_becomes_a_502_and_health_tells(
 def test_the_official_client_does_not_notice(fragile: Live) -> None:
     """It tries again after an error of the server's, and is answered then."""
     before = fragile.metrics()["cierzo_engine_restarts_total"]
-    with openai.OpenAI(base_url=f"{fragile.url}/v1", api_key="none", timeout=60) as client:
+    with openai.OpenAI(base_url=f"{fragile.url}/v1", api_key="none", timeout=240) as client:
         os.kill(fragile.engine_pid(), signal.SIGKILL)
         answer = client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=4)
     assert answer.choices[0].message.role == "assistant"

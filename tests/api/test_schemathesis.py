@@ -36,12 +36,12 @@ def test_no_request_finds_a_defect_or_an_undocumented_status(brief: Live, tmp_pa
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{brief.url}/openapi.json"),
             *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing"),
             *("--max-examples", "100", "--seed", "1", "--generation-database", "none"),
-            *("--continue-on-failure", "--request-timeout", "60", "--no-color"),
+            *("--continue-on-failure", "--request-timeout", "240", "--no-color"),
         ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=550,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]

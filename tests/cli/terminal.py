@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.cli.run import COMMAND
 
-SECONDS = 60.0  # of silence
+SECONDS = 240.0  # of silence
 CTRL_D = "\x04"
 
 

@@ -101,7 +101,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
         person.wait_for("The conversation is forgotten.")
         person.wait_for("> ")
         person.type(CTRL_D)
-        assert person.process.wait(30) == 0
+        assert person.process.wait(240) == 0
 
 
 def test_a_server_that_refuses_is_quoted(server: Live, tmp_path: Path) -> None:

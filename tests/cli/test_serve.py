@@ -41,7 +41,7 @@ def serving(*arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str],
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(30)
+        process.wait(240)
         process.stderr.close()
 
 
@@ -49,7 +49,7 @@ def post(url: str, body: Any, **headers: str) -> Any:
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
     )
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=240) as response:
         return json.load(response)
 
 
@@ -62,13 +62,13 @@ def test_it_says_what_it_serves_and_a_curl_line_that_works(model: Path, tmp_path
         assert re.search(r"cpu \(\w+, 1 thread\)", text)
         curl = text[text.index("  curl ") :].replace("\\\n", " ")
         done = subprocess.run(
-            curl, shell=True, capture_output=True, text=True, timeout=60, check=True
+            curl, shell=True, capture_output=True, text=True, timeout=240, check=True
         )
         answer = json.loads(done.stdout)
         assert answer["object"] == "chat.completion"
         assert answer["model"] == "tiny"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(240) == 0
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(url, timeout=5)
 

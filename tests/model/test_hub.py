@@ -215,7 +215,7 @@ def test_a_process_killed_in_a_download_leaves_what_it_has(large: Hub, machine: 
     large.stall_after[LARGE] = PIECE + 5
     start = machine.start(REPO)
     try:
-        assert large.stalled.wait(60)
+        assert large.stalled.wait(240)
         while not any(f.stat().st_size >= PIECE for f in machine.blobs(REPO).glob("*partial")):
             time.sleep(0.01)
     finally:

@@ -53,7 +53,7 @@ def test_an_instruction_set_computes_the_model(isa: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=250,
+        timeout=550,
     )
     assert done.returncode == 0, done.stderr
 
@@ -65,7 +65,7 @@ def test_an_unknown_instruction_set_is_refused_with_the_choices() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=500,
     )
     assert done.returncode != 0
     assert "CIERZO_ISA=mmx" in done.stderr

@@ -35,6 +35,6 @@ def run_shell(command: str, url: str) -> str:
         capture_output=True,
         check=True,
         text=True,
-        timeout=120,
+        timeout=500,
     )
     return done.stdout
