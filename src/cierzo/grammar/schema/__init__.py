@@ -13,7 +13,9 @@ from cierzo.grammar.pattern import MatchError, Work
 from cierzo.grammar.schema.combined import MOST_WAYS
 from cierzo.grammar.schema.compiling import (
     drop_unused,
+    is_writable,
     join_words,
+    loosen,
     problem,
     spread,
     weaken,
@@ -129,6 +131,9 @@ def _made(
             return rewriter, mask, CONTRADICTION
         drop_unused(mask)
         join_words(mask)
+        if not is_writable(mask):
+            loosen(mask)
+            rewriter.exact = False
         message = problem(mask)
         if message is None or not unsatisfiable(message) or not drop_contradictions(mask):
             break

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from cierzo.grammar.pattern import quoted
-from cierzo.grammar.schema.constants import odd
+from cierzo.grammar.pattern import is_odd, quoted
+from cierzo.grammar.schema.constants import odd, odd_number
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.inlining import CONTRADICTION, refusal, unsatisfiable
-from cierzo.grammar.schema.masks import inner, parts_of, values_of
+from cierzo.grammar.schema.intervals import BOUNDS
+from cierzo.grammar.schema.masks import inner, parts_of, type_of, values_of
 from cierzo.grammar.schema.outline import outlined
 
 MOST_TRIES = 16
@@ -30,6 +31,30 @@ def problem(mask: dict[str, Any]) -> str | None:
     if outline is None:
         return CONTRADICTION
     return refusal(outline.expression)
+
+
+def is_writable(mask: dict[str, Any]) -> bool:
+    """Whether a mask can be written as a grammar, be it one that llguidance refuses."""
+    try:
+        outlined(mask)
+    except SchemaError:
+        return False
+    return True
+
+
+def loosen(mask: dict[str, Any]) -> None:
+    """Leave out, in place, what llguidance cannot write, where it is too much to be written out."""
+    for part in _parts(mask):
+        for key in BOUNDS:
+            if key in part and odd_number(part[key]):
+                del part[key]
+        if any(map(odd, part.get("enum", ()))):
+            part["type"] = sorted(set(map(type_of, part.pop("enum"))))
+        if is_odd(part.get("pattern", "")):
+            del part["pattern"]
+        if any(map(is_odd, part.get("patternProperties", ()))):
+            del part["patternProperties"]
+            part.pop("additionalProperties", None)
 
 
 def drop_unused(mask: dict[str, Any]) -> None:

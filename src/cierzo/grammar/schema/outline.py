@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from cierzo.grammar.pattern import ANY_CHARACTER, excluding, in_json, parse
@@ -21,8 +22,14 @@ from cierzo.grammar.schema.oddness import Oddness
 from cierzo.grammar.schema.ways import Way, Ways
 
 MOST_RULES = 8_000
+MOST_AT_ONCE = 8  # patterns that a string must match: with each, llguidance does twice as much
 MOST_TEXT = 500_000  # characters of the masks in a grammar
+LARGE = 50_000  # characters of one
 _TOO_MANY = "has too many parts around its constants, bounds and patterns"
+
+
+# A mask is written several times, and the same leaves with it.
+_refusal = lru_cache(maxsize=256)(refusal)
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class _Writer:
         self._text += len(expression)
         if self._text > MOST_TEXT:
             raise SchemaError(_TOO_MANY)
-        message = refusal(expression)
+        message = (refusal if len(expression) > LARGE else _refusal)(expression)
         return None if message is not None and unsatisfiable(message) else expression
 
     def _used(self, mask: Mask) -> set[str]:
@@ -154,6 +161,8 @@ class _Writer:
             if {"minLength", "maxLength"} & part.keys():
                 size = f"{{{part.get('minLength', 0)},{part.get('maxLength', '')}}}"
                 found.append(f"{in_json(ANY_CHARACTER)}{size}")
+        self._exact &= len(found) <= MOST_AT_ONCE
+        del found[MOST_AT_ONCE:]
         body = " & ".join(f'/"(?:{text})"/' for text in found)
         if is_empty(body):
             return None

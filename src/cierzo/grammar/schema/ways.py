@@ -19,9 +19,7 @@ from cierzo.grammar.validation import Unverifiable, faults, validator_for
 Way: TypeAlias = dict[str, Any]
 
 MOST_WAYS = 128
-MOST_STEPS = (
-    1_000_000  # values that are looked at, properties that are put together: about a second
-)
+MOST_STEPS = 300_000  # values that are looked at, properties that are put together
 TOO_MANY = "has too many alternatives around its constants, bounds and patterns"
 _DEEPEST = 64  # references that only lead to others
 _NUMBERS = (*BOUNDS, "multipleOf")
