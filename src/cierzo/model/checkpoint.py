@@ -25,6 +25,11 @@ __all__ = ["Checkpoint", "TokenizerSource", "open_checkpoint"]
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # Rotary frequencies that old exporters stored; they follow from rope_theta.
 _DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rope\.freqs")
+# Files whose absence changes what is read, so that a link that leads nowhere is no absence.
+_READ = re.compile(
+    r"(config|generation_config|params|tekken|tokenizer|tokenizer_config|chat_template)\.json"
+    r"|chat_template\.jinja|(model|consolidated)\.safetensors\.index\.json|.*\.(safetensors|gguf)"
+)
 _SAMPLES = 4  # places in a tensor that the fingerprint reads
 _SAMPLE_BYTES = 64
 
@@ -94,9 +99,14 @@ def _read(path: Path) -> Contents:
     if not path.is_dir():
         raise ModelError(f"{path}: no such file or folder; check the path")
     try:
-        names = sorted(file.name for file in path.iterdir() if file.is_file())
+        files = sorted(path.iterdir())
+        names = [file.name for file in files if file.is_file()]
+        broken = [file for file in files if file.is_symlink() and not file.exists()]
     except OSError as error:
         raise ModelError(f"{path}: cannot be listed ({error.strerror})") from error
+    for file in broken:
+        if _READ.fullmatch(file.name):
+            raise ModelError(f"{file}: a link that leads nowhere; fetch the model again")
     # Where a folder holds both layouts, as Devstral's repository does, Hugging Face's is read:
     # its config.json says the context length and the end tokens, which params.json does not.
     if "config.json" in names and any(is_hf_weights(name) or name == INDEX for name in names):

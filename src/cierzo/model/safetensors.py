@@ -18,6 +18,7 @@ from cierzo.model.fields import parse_json, read_json
 from cierzo.model.mapped import MappedFile
 
 _HEADER_BYTES = 100_000_000  # the format's own limit
+_NAME_CHARS = 255  # of a file; systems allow no more
 _DTYPES = {"F32": StorageType.F32, "F16": StorageType.F16, "BF16": StorageType.BF16}
 
 
@@ -69,8 +70,9 @@ def indexed_files(index: Path) -> tuple[list[Path], Mapping[str, str]]:
         raise ModelError(f"{index}: weight_map is missing; fetch the file again")
     names: dict[str, str] = {}
     for tensor, file in weights.values.items():
-        if not isinstance(file, str) or Path(file).name != file:
-            raise ModelError(f"{index}: weight_map puts {tensor} in {file!r}, not a file beside it")
+        if not isinstance(file, str) or len(file) > _NAME_CHARS or Path(file).name != file:
+            shown = repr(file)[:100]
+            raise ModelError(f"{index}: weight_map puts {tensor} in {shown}, not a file beside it")
         names[tensor] = file
     paths = [index.parent / file for file in sorted(set(names.values()))]
     for path in paths:
