@@ -114,7 +114,7 @@ def from_file(source: TokenizerSource) -> TekkenTokenizer:
     return _tokenizer(tekkenizer, source)
 
 
-def _read(path: str) -> _QuickTekkenizer:
+def _read(path: str) -> Tekkenizer:
     """mistral-common's reading, and a trial: it meets its control tokens and its pattern later."""
     tekkenizer = _QuickTekkenizer.from_file(path)
     tekkenizer.encode(_TRIAL, bos=True, eos=True)
