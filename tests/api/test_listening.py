@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import resource
 import socket
+import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
-from cierzo.api.listening import ListenError, listen, max_connections, url_of
+from cierzo.api.listening import HttpServer, ListenError, listen, max_connections, url_of
 from cierzo.settings import ServerSettings
 
 LOOPBACK = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
@@ -97,3 +102,51 @@ def test_some_descriptors_are_left_for_other_things(
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert max_connections() == most
+
+
+class Starved(socket.socket):
+    """A listening socket in a process that has no descriptor left."""
+
+    asked = 0
+
+    def accept(self) -> Any:
+        self.asked += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_without_descriptors_it_tries_once_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries that multiply would leave no time for the connections that there are."""
+
+    async def app(scope: object, receive: object, send: object) -> None: ...
+
+    async def tries(bound: Starved) -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        server = HttpServer(uvicorn.Config(app, lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve([bound]))
+        with socket.create_connection(bound.getsockname()):
+            while not bound.asked:
+                await asyncio.sleep(0)
+            for _ in range(100):  # turns of the loop
+                await asyncio.sleep(0)
+            asked = bound.asked
+        assert queue_of(bound) == min(1024, most_queued())
+        server.should_exit = True
+        await serving
+        return asked
+
+    monkeypatch.setattr("asyncio.constants.ACCEPT_RETRY_DELAY", 3_600)
+    with Starved() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        assert asyncio.run(tries(bound)) == 1
+
+
+def queue_of(bound: socket.socket) -> int:
+    """How many connections the kernel holds for a listening socket (tcpi_sacked, see tcp(7))."""
+    info = bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    size: int = struct.unpack_from("=I", info, 28)[0]
+    return size
+
+
+def most_queued() -> int:
+    return int(Path("/proc/sys/net/core/somaxconn").read_text())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import select
+import signal
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -96,6 +98,20 @@ def test_a_server_out_of_descriptors_recovers(model: Path) -> None:
         assert server.chat(max_tokens=1).status_code == 200
         assert [line for line in server.lines if "Traceback" in line] == []
         assert len([line for line in server.lines if "out of file descriptors" in line]) <= 1
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_one_too_many_that_has_gone_before_it_is_told(model: Path, reset: bool) -> None:
+    """Half of a crowd is refused, and nobody is there any more; the log has nothing of it."""
+    with start(model, files=FILES) as server:
+        server.signal(signal.SIGSTOP)
+        with many(server, FILES) as connections:
+            for connection in connections if reset else ():
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.signal(signal.SIGCONT)
+        server.until("ready again", lambda: answers(server))
+        assert server.chat(max_tokens=1).status_code == 200
+        assert [line for line in server.lines if "Exception" in line or "Traceback" in line] == []
 
 
 def answers(server: Live) -> bool:

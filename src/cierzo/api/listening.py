@@ -1,17 +1,21 @@
-"""The sockets that the server listens on, and how many connections there may be at once."""
+"""The sockets that the server listens on, how it accepts, and how many connections there may be."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
+
+import uvicorn
 
 from cierzo.settings import ServerSettings
 
+_QUEUE = 1024  # connections that the kernel holds until they are accepted
 _SPARE_FILES = 64  # file descriptors that are not connections
 _MOST_FILES = 65_536
 # What a machine says of an address that it does not have, or whose kind it does not speak.
@@ -38,7 +42,7 @@ def listen(server: ServerSettings) -> list[socket.socket]:
     try:
         for family, address in _addresses(server):
             try:
-                bound = socket.create_server(address, family=family, backlog=1024)
+                bound = socket.create_server(address, family=family, backlog=_QUEUE)
             except OSError as error:
                 if error.errno not in _NOT_HERE:
                     raise
@@ -74,6 +78,25 @@ def max_connections() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     most = max(most, soft)
     return max(most - _SPARE_FILES, most // 2)
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn that leaves signals alone, as its handlers would end the process by the signal.
+
+    It accepts one connection in each turn of the loop. asyncio would accept as many as the kernel
+    may hold, and where no descriptor is left it tries as often all the same and has each failure
+    followed by a further try a second later: more and more of them, until nothing else is done.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.backlog = 1
+        await super().startup(sockets)
+        for bound in sockets or ():
+            bound.listen(_QUEUE)  # asyncio has told the kernel, too
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
 
 
 def tell_when_full(loop: asyncio.AbstractEventLoop, say: Say) -> None:

@@ -13,6 +13,7 @@ leaves those that shut their sending side; here they are served.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http
 import socket
 from typing import Any
@@ -242,7 +243,8 @@ class LimitedProtocol(HttpToolsProtocol):
         status = f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(status.encode() + lines + b"\r\n" + body)
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # the client may have gone by now
+            self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 

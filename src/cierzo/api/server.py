@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ import uvicorn
 
 from cierzo.api.keys import with_key_file
 from cierzo.api.listening import (
+    HttpServer,
     ListenError,
     Say,
     listen,
@@ -140,7 +140,7 @@ class _Life:
             await serving
         return 130 if self._hurried.is_set() else code
 
-    def _build(self, client: EngineClient) -> tuple[Service, _Server]:
+    def _build(self, client: EngineClient) -> tuple[Service, HttpServer]:
         """Imports the app, which takes as long as the engine takes to load, and makes it."""
         from cierzo.api.app import create_app
         from cierzo.api.metrics import Metrics
@@ -148,7 +148,7 @@ class _Life:
         from cierzo.api.service import Service
 
         service = Service(self._settings, client, self._served, Metrics(client))
-        return service, _Server(
+        return service, HttpServer(
             uvicorn.Config(
                 create_app(service),
                 http=limited(self._settings.limits, max_connections()),
@@ -229,14 +229,6 @@ class _Life:
         self._hurried.set()
         for number in _SIGNALS:  # a third one ends the process as if it had no handler
             asyncio.get_running_loop().remove_signal_handler(number)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would end the process by the signal itself."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, TokenBytes, str]:
