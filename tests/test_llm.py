@@ -166,8 +166,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_an_answer_can_be_held_to_a_grammar(llm: LLM) -> None:
-    constraint = Constraint(grammar="start: /[a-f]{3}-[0-9]{4}/")
-    params = SamplingParams(max_tokens=40, seed=1, constraint=constraint)
+    constraint = Constraint(grammar="start: /[a-f]{3}-[0-9]{4}/", stops=False)
+    params = SamplingParams(max_tokens=40, seed=1, constraint=constraint, stop=("-",))
     for answer in llm.generate(["One", "Two"], params):
         assert re.fullmatch(r"[a-f]{3}-[0-9]{4}", answer.text)
         assert answer.finish_reason == "stop"
