@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cierzo.api.body import HELD_BODIES
 from tests.api.live import HANGS_SECONDS, HELLO, NO_END, Live, chat_request, send_chat, start
 from tests.api.wire import read_all, read_one
 
@@ -188,12 +189,14 @@ def test_an_upgrade_is_not_followed(connection: socket.socket) -> None:
 
 
 def test_bodies_that_wait_are_bounded_together(model: Path) -> None:
-    """Eight of the largest size may be in memory; the ninth is asked to come back."""
+    """So many of the largest size may be in memory; one more is asked to come back."""
     with (
         start(model, limits__body_bytes=1024, limits__request_seconds=3_600) as server,
         ExitStack() as open_connections,
     ):
-        connections = [open_connections.enter_context(server.connect()) for _ in range(9)]
+        connections = [
+            open_connections.enter_context(server.connect()) for _ in range(HELD_BODIES + 1)
+        ]
         for connection in connections:
             connection.sendall(HEAD + b"Content-Length: 1024\r\n\r\n" + b" " * 1000)
         readable, _, _ = select.select(connections, [], [], HANGS_SECONDS)
