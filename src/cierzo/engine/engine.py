@@ -357,8 +357,9 @@ class Engine:
         except Exception as error:  # a defect ends this answer alone
             return self._fail(request, f"{type(error).__name__}: {error}"[:300])
         if taken is None:
+            output = request.output(None, pieces)  # first: what is verified may be cut anew
             self.beside.check(request)
-            return request.output(None, pieces)
+            return output
         return self._go_on(request, taken, pieces)
 
     def _settle(self, request: Request, check: Check) -> StepOutput | None:
