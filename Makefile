@@ -72,7 +72,8 @@ test-agents: $(VENV)/.test $(AGENTS)/.mini-swe-agent $(AGENTS)/.mistral-vibe
 
 # What the native code does with memory, integers and threads. Python itself leaks at its end, and
 # ThreadSanitizer knows nothing of what synchronises libraries that were not compiled for it; it
-# needs addresses where it looks for them, hence setarch.
+# needs addresses where it looks for them, hence setarch. The library of C++ comes first as well, or
+# exceptions are thrown past the sanitizer.
 SANITIZED := tests/native tests/backends tests/engine tests/model/test_transformer.py
 sanitize: sanitize-address sanitize-thread
 
@@ -92,7 +93,7 @@ PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/$@ -G Ninja --log-level=WARNI
   -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCIERZO_SANITIZE=$(1)
 $(BIN)/cmake --build build/$@
 PYTHONPATH=tests/support/sanitized SANITIZED_NATIVE="$$(echo $(CURDIR)/build/$@/_native.*.so)" \
-  LD_PRELOAD="$$($(CXX) -print-file-name=$(2))" \
+  LD_PRELOAD="$$($(CXX) -print-file-name=$(2)) $$($(CXX) -print-file-name=libstdc++.so.6)" \
   setarch -R $(BIN)/python -m pytest -p no:cacheprovider $(SANITIZED) $(ARGS)
 endef
 
