@@ -116,6 +116,33 @@ def test_tools_and_a_schema_together(server: Live) -> None:
             jsonschema.validate(json.loads(choice["message"]["content"]), POINT)
 
 
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"const": "\x07bell\x7f\x00\x85\u2028\U0001f600"}, None),
+        ({"enum": [9007199254740993]}, "9007199254740993"),
+        ({"const": 12345678901234567890}, "12345678901234567890"),
+        ({"const": 1.5e300}, "1.5e+300"),
+        ({"const": -5e-324}, "-5e-324"),
+        ({"const": {"\x00": [-0.0, 1e22, "\x1f"]}}, None),
+        ({"const": 19.99, "multipleOf": 0.01}, "19.99"),
+        ({"type": "number", "multipleOf": 0.01, "minimum": 1.11, "maximum": 1.11}, "1.11"),
+        ({"type": "number", "multipleOf": 0.01, "enum": [4.025, 4.02]}, "4.02"),
+        ({"type": "integer", "minimum": 2**63 - 1, "maximum": 2**63 - 1}, "9223372036854775807"),
+        ({"type": "integer", "exclusiveMinimum": 2**64, "maximum": 2**64 + 1}, str(2**64 + 1)),
+        ({"type": "string", "pattern": "^\x07$"}, '"\\u0007"'),
+        ({"type": "string", "pattern": "^\\x00\\x7f$"}, '"\\u0000\x7f"'),
+    ],
+)
+def test_the_only_value_is_found_whatever_it_is(
+    server: Live, schema: dict[str, Any], text: str | None
+) -> None:
+    choice = ask(server, response_format=wanted(schema), max_tokens=600)
+    assert choice["finish_reason"] == "stop"
+    wanted_text = text or json.dumps(schema["const"], ensure_ascii=False)
+    assert choice["message"]["content"] == wanted_text
+
+
 FIXED = {"first name": ["a, b", "STOP", {"end.": "\n"}], "n": 10}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar import formats
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_PATTERN_COST = 3_000  # of all patterns in a schema
 MOST_STEP, LONGEST_STEP = 2**31, 12  # the largest multipleOf in a mask, and its digits
+MOST_MULTIPLES = 100  # between bounds, that are written one by one
 MOST_COMPOUND = 4_000  # parts of constants that are objects or arrays
 LONGEST_COUNTED = 32
 LONGEST = 20_000  # more than that many characters are not counted by the mask
@@ -93,13 +96,33 @@ def numbers(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> N
 
 def _steps(rewriter: Rewriter, step: int | float, out: dict[str, Any]) -> None:
     """Add what a number is a multiple of, where llguidance can count in it."""
-    whole = exactly(step).denominator == 1
-    if not whole or out.get("type") != "integer":
+    exact = exactly(step)
+    if out.get("type") == "integer":
+        exact = Fraction(exact.numerator)  # of the multiples, those that are whole
+        step = exact.numerator
+    if out.get("type") in ("integer", "number") and (found := _few_multiples(exact, out)):
+        out.clear()  # llguidance looks for them with floats, and may find none
+        out["enum"] = found
+        return
+    if exact.denominator > 1 or out.get("type") != "integer":
         rewriter.exact = False  # a number with more digits than a float has is another one
     if step > MOST_STEP or len(repr(step)) > LONGEST_STEP or "e" in repr(step):
         rewriter.exact = False
     else:
-        out["multipleOf"] = int(step) if whole else step
+        out["multipleOf"] = int(step) if exact.denominator == 1 else step
+
+
+def _few_multiples(step: Fraction, mask: dict[str, Any]) -> list[int | float]:
+    """Give the multiples within a mask's bounds; none where they are many."""
+    interval = interval_of(mask)
+    if interval.low is None or interval.high is None:
+        return []
+    first = math.ceil(interval.low.value() / step)
+    last = math.floor(interval.high.value() / step)
+    if last - first > MOST_MULTIPLES:
+        return []
+    found = [step * count for count in range(first, last + 1) if interval.has(step * count)]
+    return [int(one) if one.denominator == 1 else float(one) for one in found]
 
 
 def strings(
