@@ -115,7 +115,18 @@ def faults(validator: Any, value: Any) -> Iterator[Any]:
     """Give what is wrong with a value, in whatever way engines read the patterns.
 
     A text that some of them match and others do not may be neither required nor excluded.
+    Raises RecursionError for what is nested too deep, also where the stack ends in a library in
+    Rust: its panic is no Exception.
     """
+    try:
+        yield from _faults(validator, value)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RecursionError("it is nested too deep") from error
+
+
+def _faults(validator: Any, value: Any) -> Iterator[Any]:
     means = validator.means
     means.doubtful = False
     valid = True
