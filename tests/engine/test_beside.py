@@ -42,7 +42,7 @@ class Gate:
 
         def held(verifier: Verifier, value: bytes) -> Violation | None:
             self.reached.set()
-            assert self.opened.wait(60), "whoever opens it waits for the check"
+            assert self.opened.wait(240), "whoever opens it waits for the check"
             return real(verifier, value)
 
         monkeypatch.setattr(Verifier, "violation", held)
@@ -109,7 +109,7 @@ def test_an_engine_that_only_waits_for_checks_says_so(
     while not engine.stalled:
         engine.step()
     gate.opened.set()
-    assert woken.wait(60)
+    assert woken.wait(240)
     assert not engine.stalled
 
 
@@ -147,7 +147,7 @@ def test_a_check_that_nobody_waits_for_ends_early(
     while not engine.stalled:
         engine.step()
     engine.abort("gone")
-    assert ended.wait(60)
+    assert ended.wait(240)
     monkeypatch.setattr(Constrained, "settle", real)
     answer = run(engine, {"next": Request(random_prompt(6, 15), checked())})["next"]
     assert answer.finish_reason == "stop"

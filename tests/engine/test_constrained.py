@@ -16,6 +16,8 @@ from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.errors import GrammarError
+from cierzo.grammar.pattern import Work
+from cierzo.grammar.verifier import Verifier
 from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.runner import ModelRunner
 from cierzo.settings import EngineSettings
@@ -98,6 +100,29 @@ def believed(mask: Any, schema: Any) -> SamplingParams:
     check = Check("value", json.dumps(schema), held=False)
     constraint = Constraint(grammar=json_answer(mask).grammar, checks=(check,))
     return SamplingParams(max_tokens=200, seed=5, constraint=constraint)
+
+
+def test_a_schema_is_read_once_however_many_values_follow_it(
+    bpe: tuple[Engine, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or many small calls of a tool with a large schema would be much work."""
+    engine, tokenizer = bpe
+    read = 0
+    real = Verifier.__init__
+
+    def counted(verifier: Verifier, schema: str, work: Work | None = None) -> None:
+        nonlocal read
+        read += 1
+        real(verifier, schema, work)
+
+    monkeypatch.setattr(Verifier, "__init__", counted)
+    schema = {"enum": [1, 2, 3]}
+    grammar = 'start: (value ";"){9}\n' + json_rule("value", schema)
+    constraint = Constraint(grammar=grammar, checks=(Check("value", json.dumps(schema), False),))
+    params = SamplingParams(max_tokens=50, seed=1, constraint=constraint)
+    answer = run(engine, {"r": Request([5, 6], params)})["r"]
+    assert text_of(tokenizer, answer).count(";") == 9
+    assert read == 1
 
 
 def test_no_mask_is_trusted(bpe: tuple[Engine, Tokenizer]) -> None:

@@ -20,7 +20,7 @@ from cierzo.grammar.vocabulary import WHITE_SPACE, Mask, Vocabulary
 
 if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled
-    from cierzo.grammar.verifier import Violation
+    from cierzo.grammar.verifier import Verifier, Violation
 
 # Work that may be spent on verifying an answer, and on reading it anew: so much, and more with each
 # of its tokens, those that were taken back too. Whether an answer is found depends on it alone.
@@ -50,6 +50,7 @@ class Constrained:
         self._fresh: Any = compiled.matcher.deep_copy() if compiled.verifiers else None
         self._verifiers = compiled.verifiers
         self._believed = compiled.believed
+        self._witnesses: dict[str, Verifier] = {}  # by rule, of those that have been asked
         self._work = compiled.work
         self._vocabulary = vocabulary
         self.mask: Mask = np.zeros(vocabulary.num_words, dtype=np.uint32)
@@ -227,7 +228,9 @@ class Constrained:
         """What the grammar alone should have made valid is given out, so it cannot be mended."""
         from cierzo.grammar.verifier import Verifier  # late: an engine is started without it
 
-        fault = Verifier(self._believed[rule], self._work).fault(value)
+        if rule not in self._witnesses:
+            self._witnesses[rule] = Verifier(self._believed[rule], self._work)
+        fault = self._witnesses[rule].fault(value)
         if fault is not None:
             raise ConstraintError(f"the answer is not valid under the schema: {fault[:200]}")
 

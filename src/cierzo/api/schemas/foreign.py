@@ -192,7 +192,7 @@ class RequestDecoder(Generic[T]):
                 check_size(json, name, limits.schema_bytes)
         if self._check is not None:
             self._check(sent, limits)
-        return self._typed.decode(in_our_words(body, sent, self._known))
+        return self._typed.decode(in_our_words(sent, self._known))
 
     def _split(self, body: bytes) -> Sent:
         """The JSON of each parameter. There may be a few words that nobody knows, as null: a body
@@ -220,8 +220,8 @@ def _splitter(names: Collection[str]) -> msgspec.json.Decoder[Sent]:
     return msgspec.json.Decoder(dict[Literal[tuple(names)], Raw])  # type: ignore[misc]
 
 
-def in_our_words(body: bytes, sent: Sent, known: Collection[str]) -> bytes:
-    """The body of a request that has the parameters `known`, without what changes nothing.
+def in_our_words(sent: Sent, known: Collection[str]) -> bytes:
+    """The body of a request that has each of the parameters `known` once, and nothing else.
 
     `sent` is what is in the body. Raises ApiError for what would change the answer and is not done
     here, and for what nobody knows; and msgspec's errors for what is no JSON object.
@@ -246,7 +246,7 @@ def in_our_words(body: bytes, sent: Sent, known: Collection[str]) -> bytes:
             _add(sent, name, "response_format", _format_of(name, json))
         else:
             raise _unknown(name, known)
-    return msgspec.json.encode(sent) if foreign or empty else body
+    return msgspec.json.encode(sent)
 
 
 def _is_empty(json: Raw) -> bool:
