@@ -26,7 +26,7 @@ _END = "<!-- end -->"
 
 OPTIONS = options()
 # Options of other programs that the documents show.
-OTHER_OPTIONS = {"-H", "-d", "-m"}
+OTHER_OPTIONS = {"-H", "-d", "-m", "-x", "--randomly-seed"}  # curl's, Python's, pytest's
 
 
 def settings_tables() -> str:
