@@ -6,19 +6,28 @@ import asyncio
 import json
 import socket
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import jsonschema
 import pytest
 
-from tests.api.live import HELLO, NO_END, Live, send_chat
+from tests.api.live import HELLO, NO_END, Live, send_chat, start
 from tests.api.test_structured_output import DISTINCT, POINT, wanted
 from tests.api.tools import TOOLS, check_calls, joined, stream
 
 CHAT = "/v1/chat/completions"
 FOUR = 4
 MANY = 256
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> Iterator[Live]:
+    """One that waits for clients as long as 256 of them may take on a machine that is busy."""
+    with start(model, limits__request_seconds=3_600) as server:
+        yield server
 
 
 @pytest.mark.parametrize("schema", [POINT, DISTINCT], ids=["by mask", "verified"])
