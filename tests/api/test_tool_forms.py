@@ -304,3 +304,23 @@ def test_sloppy_schemas_for_the_content_are_read_and_nonsense_is_refused(server:
         response = server.post(CHAT, {"messages": HELLO, "response_format": wanted})
         assert response.status_code == 400
         assert response.json()["error"]["param"].startswith("response_format.json_schema.schema")
+
+
+@pytest.mark.parametrize("key", ["anyOf", "oneOf", "allOf", "$ref"])
+def test_arguments_are_an_object_whatever_else_their_schema_takes(server: Live, key: str) -> None:
+    either: dict[str, Any] = {"type": ["string", "object"], "maxLength": 3, "maxProperties": 0}
+    nested = {"type": "object", "properties": {"city": CITY}, "additionalProperties": False}
+    of_key: dict[str, Any] = {
+        "anyOf": {"anyOf": [{"type": "string", "maxLength": 3}, nested]},
+        "oneOf": {"oneOf": [{"type": "string", "maxLength": 3}, nested]},
+        "allOf": {"allOf": [either]},
+        "$ref": {"$ref": "#/$defs/either", "$defs": {"either": either}},
+    }
+    for seed in range(4):
+        tool = {"type": "function", "function": {**BARE, "parameters": of_key[key]}}
+        choice, warned = ask(server, tools=[tool], seed=seed)
+        assert warned == ""
+        (call,) = choice["message"]["tool_calls"]
+        arguments = json.loads(call["function"]["arguments"])
+        assert isinstance(arguments, dict)
+        jsonschema.validate(arguments, of_key[key])

@@ -48,12 +48,13 @@ class ServedModel:
         """The name of ours that a client means, if it means one. Capitals make no difference.
 
         Clients put the name of a provider, or of several, in front (`openrouter/`,
-        `hosted_vllm/`), and what only chooses between providers behind (`:free`).
+        `hosted_vllm/`, `openai:`), and what only chooses between providers behind (`:free`).
         """
         names = {name.lower(): name for name in self.names}
         wanted = asked.strip().lower()
         base, _, variant = wanted.rpartition(":")
-        for name in (wanted, base) if variant in _VARIANTS else (wanted,):
+        spelled = (wanted, base) if variant in _VARIANTS else (wanted,)
+        for name in (*spelled, *(name.partition(":")[2] for name in spelled)):
             parts = name.split("/")[-_MOST_PARTS:]
             for start in range(len(parts)):
                 if found := names.get("/".join(parts[start:])):

@@ -85,7 +85,11 @@ def _parameters(tool: Tool, where: str) -> Mapping[str, Any]:
     """The schema of the arguments, which are always an object; nothing where there are none."""
     schema = dict(tool.parameters or {})
     kind = schema.get("type")
-    if kind is None and not any(key in schema for key in ("$ref", "allOf", "anyOf", "oneOf")):
+    if kind is None:
+        others = schema.get("allOf", [])
+        if "$ref" in schema and isinstance(others, list):
+            # Older drafts pass over what stands beside a reference.
+            schema["allOf"] = [{"$ref": schema.pop("$ref")}, *others]
         schema = {"type": "object", **schema}
     elif isinstance(kind, list) and "object" in kind:
         schema["type"] = "object"

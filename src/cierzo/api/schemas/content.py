@@ -70,7 +70,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     @property
     def kind(self) -> str:
         """Its type; text where none is said."""
-        return self.type or "text"
+        return (self.type or "text").lower()
 
 
 class _Value(msgspec.Struct, frozen=True):
@@ -161,6 +161,8 @@ def _texts_of(part: str | Part, at: str, of_tool: bool) -> tuple[str, ...]:
         raise bad_request(f"{at}.type: {kind}; it reads parts of type 'text' only", f"{at}.type")
     key = _TEXTS[part.kind]
     sent: Unread = getattr(part, key)
+    if not isinstance(sent, Raw):  # a text by another name
+        sent, key = part.content, "content" if is_given(part.content) else key
     if not isinstance(sent, Raw):
         raise bad_request(f"{at}.{key}: this field is required", f"{at}.{key}")
     if bytes(memoryview(sent)[:1]) == b"{":  # as in OpenAI's threads

@@ -25,6 +25,7 @@ _SAME = {
     "format": "response_format",  # Ollama
     "max_completion_tokens": "max_tokens",  # of chats, where texts are gone on with
     "max_new_tokens": "max_tokens",  # Hugging Face
+    "max_output_tokens": "max_tokens",  # OpenAI's Responses, Gemini
     "n_predict": "max_tokens",  # llama-server
     "num_predict": "max_tokens",  # Ollama
     "random_seed": "seed",  # Mistral
@@ -45,6 +46,7 @@ _UNUSED = frozenset(
         *("reasoning_format", "reasoning_budget", "reasoning_budget_tokens", "reasoning_split"),
         *("reasoning_budget_message", "reasoning_control", "reasoning_history"),
         *("reasoning_summary", "separate_reasoning", "stream_reasoning"),
+        *("reasoningEffort", "thinkingConfig", "max_thinking_tokens"),
         # Names of requests, sessions and people, and words for somebody's log.
         *("request_id", "rid", "id", "chat_id", "thread_id", "conversation_id", "user_id"),
         *("message_id", "parent_id", "tags", "custom_labels", "extra_key", "intent"),
@@ -53,6 +55,9 @@ _UNUSED = frozenset(
         *("custom_llm_provider", "drop_params", "allowed_openai_params", "extra_headers"),
         *("timeout", "request_timeout", "stream_timeout", "max_retries", "num_retries"),
         *("caching", "cache", "base_model", "deployment_id", "api_version"),
+        *("extra_query", "api_key", "api_base", "base_url", "model_info", "betas"),
+        *("client_metadata", "trace_id", "trace_name", "generation_name", "generation_id"),
+        *("safety_settings", "safetySettings"),  # nothing is filtered here
         # Caches, queues, memory and threads: what is computed, not what comes of it.
         *("cache_prompt", "cache_salt", "id_slot", "slot_id", "n_keep", "n_discard"),
         *("n_cache_reuse", "keep_alive", "ttl", "draft_model", "num_ctx", "num_keep"),
@@ -78,9 +83,12 @@ _ONLY: dict[str, tuple[object, ...]] = {
     "add_special_tokens": (False,),
     "allowed_token_ids": (),
     "bad_words": (),
+    "background": (False,),
     "best_of": (1,),
     "chat_template": (),
+    "context_management": (),
     "data_sources": (),
+    "decoder_input_details": (False,),
     "do_sample": (True,),
     "documents": (),
     "dry_multiplier": (0,),
@@ -99,6 +107,7 @@ _ONLY: dict[str, tuple[object, ...]] = {
     "guided_choice": (),
     "guided_grammar": (),
     "guided_regex": (),
+    "include": (),
     "include_stop_str_in_output": (False,),
     "length_penalty": (1,),
     "logits_processors": (),
@@ -117,11 +126,14 @@ _ONLY: dict[str, tuple[object, ...]] = {
     "parallel_tool_calls": (True, False),
     "penalty_alpha": (0,),
     "post_sampling_probs": (False,),
+    "previous_response_id": (),
     "prompt_logprobs": (),
     "prompt_truncate_len": (),
+    "raw": (False,),
     "repeat_last_n": (-1,),
     "repetition_detection": (),
     "response_format": ({"type": "text"},),
+    "return_full_text": (False,),
     "return_hidden_states": (False,),
     "return_token_ids": (False,),
     "return_tokens": (False,),
@@ -139,10 +151,12 @@ _ONLY: dict[str, tuple[object, ...]] = {
     "tools": (),
     "top_n_sigma": (0, -1),
     "truncate_prompt_tokens": (),
+    "truncation": ("disabled",),
     "typ_p": (1,),
     "typical_p": (1,),
     "use_beam_search": (False,),
     "vllm_xargs": (),
+    "watermark": (False,),
     "watermarking": (False,),
     "xtc_probability": (0,),
 }
@@ -150,13 +164,15 @@ _ONLY: dict[str, tuple[object, ...]] = {
 _REASONING = frozenset(("enable_thinking", "thinking", "reasoning_effort", "thinking_budget"))
 _INSIDE: dict[str, frozenset[str]] = {
     "chat_template_kwargs": _REASONING,
-    "extra_body": frozenset(),
+    "extra_body": _UNUSED | {"google"},  # whose thoughts are asked for there
     "options": _UNUSED,  # Ollama's
 }
 
 _EMPTY: tuple[object, ...] = ([], {}, "")
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _FOREIGN = {*_SAME, *_SCHEMAS, *_UNUSED, *_ONLY, *_INSIDE}
+# Lists of ours. Lua writes those that are empty as objects.
+_LISTS = ("tools", "stop", "models", "plugins", "transforms", "stop_token_ids")
 _TEXTS = frozenset(("messages", "prompt", "content", "tokens"))  # as long as a body may be
 _MOST_STRANGE, _LONGEST_STRANGE = 16, 200  # words in a request that nobody knows, their length
 _NO_NAME = re.compile(r"Invalid enum value '(.*)' - at `key` in `\$`", re.DOTALL)
@@ -226,11 +242,10 @@ def in_our_words(sent: Sent, known: Collection[str]) -> bytes:
     `sent` is what is in the body. Raises ApiError for what would change the answer and is not done
     here, and for what nobody knows; and msgspec's errors for what is no JSON object.
     """
-    foreign = [name for name in sent if name not in known]
-    empty = [name for name in known if name in sent and name != "prompt" and _is_empty(sent[name])]
-    for name in empty:  # a form that was not filled in
+    empty = [name for name in sent if name != "prompt" and _is_empty(name, sent[name])]
+    for name in empty:
         del sent[name]
-    for name in foreign:
+    for name in [name for name in sent if name not in known]:
         json = sent.pop(name)
         if name in _UNUSED or not is_given(json):
             continue
@@ -249,16 +264,22 @@ def in_our_words(sent: Sent, known: Collection[str]) -> bytes:
     return msgspec.json.encode(sent)
 
 
-def _is_empty(json: Raw) -> bool:
-    return bytes(memoryview(json)[:2]) == b'""'
+def _is_empty(name: str, json: Raw) -> bool:
+    """Whether it is of a form that was not filled in, or a list that Lua had nothing in."""
+    first = bytes(memoryview(json)[:2])
+    return first == b'""' or (first == b"{}" and name in _LISTS)
 
 
 def _check_inside(name: str, json: Raw) -> None:
     """Raises ApiError for an object with other keys than those that change nothing."""
+    if bytes(memoryview(json)[:2]) == b"[]":  # PHP's empty object
+        return
     if bytes(memoryview(json)[:1]) != b"{":
         raise bad_request(f"{name}: expected object", name)
-    for key in _OBJECT.decode(json):
-        if key not in _INSIDE[name]:
+    for key, value in _OBJECT.decode(json).items():
+        if key == "chat_template_kwargs" and name == "extra_body" and is_given(value):
+            _check_inside(key, value)
+        elif key not in _INSIDE[name] and is_given(value):
             param = f"{name}.{key[:80]}"
             raise unsupported(param, "not known here; parameters go to the top of the request")
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta
 
 from cierzo.api.errors import bad_request, unsupported
+from cierzo.grammar.schema.dialect import TYPES
 
 _PARAM = "response_format"
+_FREE = ("text", "auto")
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 # What stands beside the schema in OpenAI's form; none of it changes what is valid.
 _LABELS = {"name", "description", "strict"}
@@ -30,7 +32,7 @@ _DESCRIBED = {
 
 # A word stands for the object with that `type`; an empty list is PHP's empty object.
 ResponseFormat: TypeAlias = (
-    Literal["text", "json", "json_object"]
+    Literal["text", "json", "json_object", "auto"]
     | Annotated[dict[str, Any], Meta(extra_json_schema=_DESCRIBED)]
     | Annotated[list[Any], Meta(max_length=0)]
 )
@@ -62,18 +64,20 @@ def wanted_schema(
 def schema_of(wanted: ResponseFormat | None) -> dict[str, Any] | None:
     """The schema in a `response_format`."""
     if isinstance(wanted, str):
-        return None if wanted == "text" else _ANY_OBJECT
+        return None if wanted in _FREE else _ANY_OBJECT
     if not wanted or not isinstance(wanted, dict):
         return None
     kind = wanted.get("type")
-    if kind == "text":
+    if isinstance(kind, str):
+        kind = kind.lower()
+    if kind in _FREE or (kind is None and wanted.keys() <= {"type"}):
         return None
     if kind in ("json_object", "json"):  # llama-server and others take a schema here, too
         schema = wanted.get("schema")
         return _ANY_OBJECT if schema is None else _object(schema, f"{_PARAM}.schema")
     if kind == "json_schema":
         return _named_schema(wanted)
-    if kind == "object" and "properties" in wanted:  # the schema itself
+    if kind in TYPES:  # the schema itself
         return wanted
     known = "text, json_object, json_schema"
     raise bad_request(

@@ -44,7 +44,7 @@ Role: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": [*chat.ROLES, "
 class FunctionCall(msgspec.Struct, frozen=True, gc=False):
     """Which function to call; `arguments` is JSON text, or the object itself."""
 
-    name: str
+    name: str | None = None
     arguments: Unread = UNSET
 
 
@@ -58,13 +58,17 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     arguments: Unread = UNSET
 
 
+# An empty list, as Lua writes it.
+NoCalls: TypeAlias = Annotated[dict[str, msgspec.Raw], Meta(max_length=0)]
+
+
 class ChatMessage(msgspec.Struct, frozen=True, gc=False):
     """A turn. An assistant's, as the last message, is the beginning of the answer."""
 
     role: Role
     content: Content = UNSET
     name: Unread = UNSET
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[ToolCall] | NoCalls | None = None
     function_call: FunctionCall | None = None  # one call, in OpenAI's older form
     tool_call_id: Unread = UNSET
     refusal: Unread = UNSET
@@ -106,19 +110,21 @@ def _name(message: ChatMessage) -> str | None:
 
 def _calls(message: ChatMessage, param: str) -> tuple[chat.ToolCall, ...]:
     calls = []
-    for index, call in enumerate(message.tool_calls or ()):
+    listed = message.tool_calls if isinstance(message.tool_calls, list) else []
+    for index, call in enumerate(listed):
         at = f"{param}.tool_calls[{index}]"
         called_id = text_of(call.id, f"{at}.id") or None
-        if call.function is not None:
+        if call.function is not None and call.function.name is not None:
             arguments = arguments_of(call.function.arguments, f"{at}.function.arguments")
             calls.append(chat.ToolCall(call.function.name, arguments, called_id))
         elif call.name is not None:
             given = call.args if call.args is not UNSET else call.arguments
             calls.append(chat.ToolCall(call.name, arguments_of(given, f"{at}.args"), called_id))
         else:
-            raise bad_request(f"{at}.function: this field is required", f"{at}.function")
+            missing = f"{at}.function" if call.function is None else f"{at}.function.name"
+            raise bad_request(f"{missing}: this field is required", missing)
     older = message.function_call
-    if older is not None and not calls:
+    if older is not None and older.name and not calls:  # a form that was not filled in is none
         arguments = arguments_of(older.arguments, f"{param}.function_call.arguments")
         calls.append(chat.ToolCall(older.name, arguments))
     for index, part in enumerate(() if calls else calls_in(message.content)):

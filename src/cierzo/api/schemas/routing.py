@@ -46,9 +46,9 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     allow_fallbacks: bool | None = None
     enforce_distillable_text: bool | None = None
-    order: list[str] | None = None
-    only: list[str] | None = None
-    ignore: list[str] | None = None
+    order: str | list[str] | None = None
+    only: str | list[str] | None = None
+    ignore: str | list[str] | None = None
     quantizations: list[str] | None = None
     max_price: MaxPrice | common.Nothing | None = None
     # What holds here anyway, and preferences, which rule nobody out.
@@ -74,7 +74,7 @@ class RoutedRequest(common.SamplingRequest, frozen=True, forbid_unknown_fields=T
     models: str | list[str] | None = None  # in the order in which to try them
     provider: Provider | common.Nothing | None = None
     plugins: list[Plugin] | None = None
-    transforms: list[str] | None = None
+    transforms: str | list[str] | None = None
     # The rest names or groups requests, or says how they are to be dealt with: in any form, it
     # changes nothing in the answer.
     route: common.Ignored = UNSET
@@ -92,7 +92,7 @@ class RoutedRequest(common.SamplingRequest, frozen=True, forbid_unknown_fields=T
 
 def check_routing(request: RoutedRequest, served: ServedModel, path: str) -> None:
     """Raises ApiError for what this server's one model cannot honour."""
-    models = [request.models] if isinstance(request.models, str) else request.models
+    models = _listed(request.models)
     served.check_asked(request.model, models, path)
     if isinstance(request.provider, Provider):
         _check_provider(request.provider, served)
@@ -100,17 +100,21 @@ def check_routing(request: RoutedRequest, served: ServedModel, path: str) -> Non
         if plugin.enabled is not False and plugin.id not in _HARMLESS_PLUGINS:
             why = f"there is no plugin {plugin.id[:40]!r} here; leave it out"
             raise unsupported(f"plugins[{index}]", why)
-    for index, transform in enumerate(request.transforms or ()):
+    for index, transform in enumerate(_listed(request.transforms)):
         if transform not in _TRANSFORMS:
             why = f"{transform[:40]!r} is not done here; only {_TRANSFORMS[0]!r} is known"
             raise unsupported(f"transforms[{index}]", why)
 
 
+def _listed(names: str | list[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else names or []
+
+
 def _check_provider(provider: Provider, served: ServedModel) -> None:
     ours = PROVIDER.lower()
 
-    def listed(names: list[str] | None) -> bool:
-        return ours in [name.partition("/")[0].lower() for name in names or ()]
+    def listed(names: str | list[str] | None) -> bool:
+        return ours in [name.partition("/")[0].lower() for name in _listed(names)]
 
     if provider.only and not listed(provider.only):
         raise _ruled_out("provider.only", f"the only provider here is {PROVIDER}")

@@ -120,14 +120,15 @@ def _allowed(given: Mapping[str, Any]) -> ToolChoice:
     inner = given.get("allowed_tools")
     found = inner if isinstance(inner, dict) else given
     mode, listed = found.get("mode"), found.get("tools")
-    if not isinstance(mode, str) or mode not in ("auto", "required") or not listed:
+    meant = _MODES.get(mode.lower(), "none") if isinstance(mode, str) else "none"
+    if meant == "none" or not listed:
         raise bad_request(f"{_SET}: needs a mode, auto or required, and a list of tools", _SET)
     if not isinstance(listed, list):
         raise bad_request(f"{_SET}: tools must be a list", _SET)
     names = [_name_in(tool) for tool in listed]
     if any(name is None for name in names):
         raise bad_request(f"{_SET}: a tool in the list has no name", _SET)
-    return ToolChoice("auto" if mode == "auto" else "required", tuple(map(str, names)))
+    return ToolChoice(meant, tuple(map(str, names)))
 
 
 def _name_in(tool: Any) -> str | None:

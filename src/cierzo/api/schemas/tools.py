@@ -32,6 +32,8 @@ _HARMLESS = frozenset(
         *("type", "function", "title", "display_name", "displayName", "icons", "annotations"),
         *("outputSchema", "output_schema", "response", "execution", "metadata", "meta", "tags"),
         *("cache_control", "cacheControl", "defer_loading", "allowed_callers", "version", "id"),
+        *("return", "returns", "example", "examples", "category", "enabled", "timeout"),
+        *("server", "server_name", "serverName", "deprecated"),
         *("eager_input_streaming", "input_examples", "copilot_cache_control", "index"),
     }
 )
@@ -154,12 +156,19 @@ def _tool(
     if not isinstance(name, str):
         wrong = "this field is required" if name is None else "must be a string"
         raise bad_request(f"{place}.name: {wrong}", f"{place}.name")
-    description = function.get("description")
-    if description is not None and not isinstance(description, str):
-        raise bad_request(f"{place}.description: must be a string", f"{place}.description")
+    description = _described(function.get("description"))
     strict = function.get("strict", around.get("strict")) is True
     parameters = _parameters(function, place, strict, warnings)
     return Tool(name, description, parameters, strict)
+
+
+def _described(given: Any) -> str | None:
+    """A list of texts is their lines; what else is no text is the JSON that it is."""
+    if given is None or isinstance(given, str):
+        return given
+    if isinstance(given, list) and all(isinstance(line, str) for line in given):
+        return "\n".join(given)
+    return json.dumps(given, ensure_ascii=False)
 
 
 def _check_fields(function: Mapping[str, Any], place: str) -> None:

@@ -189,7 +189,7 @@ def _required(value: Any, node: Mapping[str, Any]) -> Any:
     """The names. Inside a property, true and false say whether the object around needs it."""
     if isinstance(value, list):
         return [name for name in value if name is not None]
-    if isinstance(value, bool):
+    if isinstance(value, bool) or value == {}:  # Lua writes an empty list as {}
         return _ABSENT
     if isinstance(value, str):
         properties = node.get("properties")
