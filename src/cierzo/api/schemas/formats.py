@@ -77,7 +77,7 @@ def schema_of(wanted: ResponseFormat | None) -> dict[str, Any] | None:
         return _ANY_OBJECT if schema is None else _object(schema, f"{_PARAM}.schema")
     if kind == "json_schema":
         return _named_schema(wanted)
-    if kind in TYPES:  # the schema itself
+    if isinstance(kind, str) and kind in TYPES:  # the schema itself
         return wanted
     known = "text, json_object, json_schema"
     raise bad_request(
