@@ -185,6 +185,11 @@ def _small_schemas() -> list[Client]:
     ]
 
 
+def _forced() -> bytes:
+    """A grammar after whose first letter 15 MB are certain."""
+    return held_to({"type": "array", "items": {"const": "xyz " * 2_500}, "minItems": 1_500})
+
+
 def _unions() -> list[Client]:
     """Definitions that double with each other: as unions, as properties, and under `not`."""
 
@@ -259,6 +264,7 @@ ATTACKS = (
     Attack("stop strings that almost match", _same(8, _stop_strings)),
     Attack("patterns that backtrack", _patterns),
     Attack("60 items, each of 100 enums of 9,990 values", _same(2, _enumeration)),
+    Attack("an array of 1,500 constants of 10 kB", _same(2, _forced)),
     Attack("twelve schemas of 60 kB", _small_schemas),
     Attack("references that double 40 times", _unions),
     Attack("n of 8 under a schema", _same(4, lambda: held_to({"type": "object"}, n=8))),
