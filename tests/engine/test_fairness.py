@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cierzo.engine.places import SHORT_TOKENS
@@ -291,6 +291,16 @@ GROUPS = st.lists(
 )
 
 
+# A short one that has taken a held one's place and finds no block; and one in the last place while
+# an older one, which has the blocks, waits for it.
+@example(
+    groups=[(1, 1, 1, 0), (1, 1, 1, 0), (1, 18, 1, 0), (1, 9, 1, 0)],
+    spare=2, places=1, budget=1, holds={19}, aborts=set(),
+)  # fmt: skip
+@example(
+    groups=[(13, 1, 2, 0), (3, 11, 1, 0)],
+    spare=2, places=1, budget=1, holds={1}, aborts=set(),
+)  # fmt: skip
 @settings(max_examples=300, deadline=None)
 @given(
     groups=GROUPS,

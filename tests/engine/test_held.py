@@ -88,3 +88,18 @@ def test_who_is_short_goes_on_when_all_come_back() -> None:
     assert sorted(ended) == [f"short {number}" for number in range(4)]
     assert sum(one.num_generated for one in held) - sum(before) >= 8 * (PLACES - 4)
     assert len(drain(scheduler)) == len(held)
+
+
+def test_who_finds_no_block_leaves_its_place_to_the_next() -> None:
+    """The short one is offered it first, but may take no block from the older, long one."""
+    scheduler = make(blocks=7, tokens=16, sequences=1)
+    long = sequence("long", 1, answer=18)
+    scheduler.add(long)
+    while long.num_tokens < 18:
+        step(scheduler)
+    long.held = True
+    scheduler.add(sequence("short", 1, answer=9))
+    step(scheduler)
+    long.held = False
+    assert len(scheduler.running) == 2
+    assert drain(scheduler) == ["long", "short"]

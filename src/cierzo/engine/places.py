@@ -36,16 +36,15 @@ def longest_beside(running: Iterable[Sequence], places: int) -> float:
     return max(longest, min(beside_held, SHORT_TOKENS))
 
 
-def take_part(sequences: list[Sequence], places: int) -> list[Sequence]:
-    """Who is in the next step, of those that run, in their order.
+def in_turn(sequences: list[Sequence], places: int) -> list[Sequence]:
+    """Those that run, in the order in which they are offered a place of the next step.
 
     They are too many when some were held whose places the short have taken. Then the long wait,
     until as many of the short are over.
     """
     if len(sequences) <= places:
         return sequences
-    shortest = set(sorted(sequences, key=lambda sequence: sequence.max_len)[:places])
-    return [sequence for sequence in sequences if sequence in shortest]
+    return sorted(sequences, key=lambda sequence: sequence.max_len)
 
 
 def _longest(lengths: list[int], places: int) -> float:

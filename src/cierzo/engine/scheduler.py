@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from cierzo.engine.block_pool import BlockPool
-from cierzo.engine.places import is_short, longest_beside, take_part
+from cierzo.engine.places import in_turn, is_short, longest_beside
 from cierzo.engine.sequence import Sequence
 
 # How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
@@ -144,7 +144,9 @@ class Scheduler:
         """One token of each sequence that has just one to compute."""
         decoding = [sequence for sequence in self.running if sequence.num_pending == 1]
         before = self.num_preemptions
-        for sequence in take_part(decoding, self.max_batch_sequences):
+        for sequence in in_turn(decoding, self.max_batch_sequences):
+            if len(self._plan) == self.max_batch_sequences:
+                break
             if self.num_preemptions > before and sequence not in self.running:
                 continue  # an older one has taken its blocks
             position = sequence.num_computed
@@ -242,7 +244,7 @@ class Scheduler:
         """Gives a sequence blocks for so many positions, taking them from younger ones if it must.
 
         False when it is the youngest itself and there are too few: it has what there was, and
-        goes on once an older one has finished.
+        goes on once an older one has finished. If none runs, an older one waits for its place.
         """
         missing = self._blocks_for(num_positions) - len(sequence.blocks)
         for _ in range(missing):
@@ -251,6 +253,8 @@ class Scheduler:
                     continue
                 youngest = self.running[-1]
                 if youngest is sequence:
+                    if len(self.running) == 1:
+                        self._preempt(sequence)
                     return False
                 self._preempt(youngest)
             sequence.blocks.append(self.pool.take())
