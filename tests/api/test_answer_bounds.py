@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cierzo.api.errors import TOO_FEW_FOR_AGENTS
 from tests.api.live import HELLO, NO_END, Live, start
 
 CONTEXT = 128
@@ -74,7 +75,7 @@ def test_where_too_little_is_left_agents_are_told_to_compact(brief: Live, path: 
     assert error["message"] == (
         f"This model's maximum context length is {CONTEXT} tokens. However, you requested "
         f"{prompt + CONTEXT} tokens ({prompt} in the messages, {CONTEXT} in the completion). "
-        "Please reduce the length of the messages or completion."
+        f"Please reduce the length of the messages or completion. {TOO_FEW_FOR_AGENTS}"
     )
     assert ask(brief, messages, path).json()["usage"]["total_tokens"] == CONTEXT
 

@@ -38,3 +38,16 @@ def test_a_likely_text_scores_above_an_unlikely_one(smollm2: Live) -> None:
         return sum(table["token_logprobs"][1:])
 
     assert score("The sky is blue.") > score("The sky is bread.")
+
+
+def test_an_agent_is_told_that_the_context_is_too_small_for_it(smollm2: Live) -> None:
+    """When the server starts, and again where a first turn does not fit."""
+    assert any(
+        line.startswith("the context is 8,192 tokens. Most coding agents need more: serve devstral")
+        for line in smollm2.lines
+    )
+    prompt = [{"role": "system", "content": "You are a coding agent. " * 2_000}]
+    error = smollm2.post("/v1/chat/completions", {"messages": prompt}).json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert error["message"].startswith("This model's maximum context length is 8192 tokens. ")
+    assert "serve devstral-small, whose context is 131,072 tokens" in error["message"]

@@ -11,6 +11,11 @@ from cierzo.api.to_json import to_json
 from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
 
 RETRY_SOON = 2  # seconds; for an engine that is on its way
+AGENTS_CONTEXT = 32_768  # tokens; a coding agent's first turn has up to 20,000
+TOO_FEW_FOR_AGENTS = (
+    "Most coding agents need more: serve devstral-small, whose context is 131,072 tokens, or raise "
+    "--max-model-len where the model has more."
+)
 _OPENROUTER = "/api/"  # paths of OpenRouter's, whose clients take `code` for the status
 # OpenRouter's word for the kind of error, by status, where `code` says nothing closer.
 _ERROR_TYPES = {
@@ -131,11 +136,10 @@ def context_length_exceeded(limit: int, prompt: int, answer: int, param: str) ->
         )
     else:
         message += f"your {param} resulted in {prompt} tokens. "
-    return bad_request(
-        f"{message}Please reduce the length of the {param} or completion.",
-        param,
-        "context_length_exceeded",
-    )
+    message += f"Please reduce the length of the {param} or completion."
+    if limit < AGENTS_CONTEXT:
+        message += f" {TOO_FEW_FOR_AGENTS}"
+    return bad_request(message, param, "context_length_exceeded")
 
 
 def as_api_error(error: Exception, *, ending: bool = False) -> ApiError | None:

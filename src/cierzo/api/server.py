@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from cierzo.api.errors import AGENTS_CONTEXT, TOO_FEW_FOR_AGENTS
 from cierzo.api.keys import with_key_file
 from cierzo.api.listening import (
     HttpServer,
@@ -206,6 +207,8 @@ class _Life:
             return str(error)
         info = service.client.info
         self._say(f"{info.backend}; {info.memory_plan}")
+        if info.max_model_len < AGENTS_CONTEXT:
+            self._say(f"the context is {info.max_model_len:,} tokens. {TOO_FEW_FOR_AGENTS}")
         return None
 
     async def _wind_down(self, client: EngineClient, starting: asyncio.Task[None]) -> None:
