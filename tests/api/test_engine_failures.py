@@ -113,7 +113,7 @@ def test_many_answers_under_constraints_end_clearly_and_once(
             if choice.get("finish_reason")
         ]
         assert len(ended) == len(set(ended)), "an answer ends once"
-    assert failed >= 8  # of those whose texts are long
+    assert failed  # of those under way; what the engine had not seen goes to its successor
     assert fragile.chat(max_tokens=4).status_code == 200
     fragile.until("ready", fragile.is_ready)
     fragile.until_idle()
