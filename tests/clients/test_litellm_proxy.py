@@ -107,7 +107,11 @@ def test_anthropic_s_messages_arrive_as_chat(server: Live) -> None:
                 {
                     "name": "get_weather",
                     "description": "Says what the weather is like.",
-                    "input_schema": WEATHER_TOOL["function"]["parameters"],
+                    # Closed, or the little model may write other fields until its bound.
+                    "input_schema": {
+                        **WEATHER_TOOL["function"]["parameters"],
+                        "additionalProperties": False,
+                    },
                 }
             ],
             tool_choice={"type": "any", "disable_parallel_tool_use": True},

@@ -78,6 +78,7 @@ def test_an_engine_that_is_replaced_knows_the_vocabulary(
         async with started(long_model) as client:
             client.set_vocabulary(token_bytes_of(tokenizer))
             before = await complete(client, [5, 6], held_to(DIGITS))
+            os.kill(client.info.pid, signal.SIGSTOP)  # or it might answer first
             asking = asyncio.create_task(client.check_constraint(SLOW))
             await asyncio.sleep(0)
             os.kill(client.info.pid, signal.SIGKILL)

@@ -167,3 +167,23 @@ def test_a_start_that_is_cut_off_leaves_no_process(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(asyncio.SelectorEventLoop, "create_unix_connection", cut_off)
     asyncio.run(main())
+
+
+def test_it_can_be_stopped_in_whatever_moment_the_engine_dies(long_model: Path) -> None:
+    """A cancellation is not lost where the end of the process comes at the same time."""
+
+    async def main(turns: int) -> None:
+        async with started(long_model) as client:
+            connection = client._connection
+            assert connection is not None
+            os.kill(client.info.pid, signal.SIGKILL)
+            await connection.closed.wait()
+            ended = asyncio.create_task(connection._process.wait())
+            await ended
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await client.stop(0)
+            assert client.status.state == "stopped"
+
+    for turns in range(6):
+        asyncio.run(main(turns))

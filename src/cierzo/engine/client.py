@@ -206,7 +206,8 @@ class EngineClient:
             self._idle.set()
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), grace)
+                async with asyncio.timeout(grace):
+                    await self._idle.wait()
         finally:
             self._fail_all(EngineError("the server is stopping"))
             if self._supervisor is not None:

@@ -98,8 +98,11 @@ class Connection(asyncio.Protocol):
         """Sees to it that the process is gone, at once unless `kindly`; says how it ended."""
         try:
             if kindly or self.closed.is_set():
+                # Not `wait_for`: until Python 3.12 it forgets that it was cancelled when what it
+                # waits for comes in the same moment, and whoever stops us would wait for ever.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._process.wait(), _EXIT_SECONDS)
+                    async with asyncio.timeout(_EXIT_SECONDS):
+                        await self._process.wait()
         finally:
             if self._process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):

@@ -48,7 +48,8 @@ class Watchdog:
             if self.pong != heard:
                 heard, busy = self.pong, 0.0
             try:
-                await asyncio.wait_for(connection.closed.wait(), interval)
+                async with asyncio.timeout(interval):
+                    await connection.closed.wait()
             except TimeoutError:
                 silent += interval
                 busy += interval
