@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.api.live import HELLO, NO_END, Live, send_chat, start
+from tests.api.live import HELLO, NO_END, ROOT, Live, send_chat, start
 from tests.api.test_structured_output import wanted
 
 ENDLESS: dict[str, Any] = {"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}
@@ -184,3 +187,16 @@ def test_what_is_wrong_is_said_before_the_address(model: Path) -> None:
         assert server.url == ""
         assert len(server.lines) == 1
         assert words in server.lines[0]
+
+
+def test_it_ends_although_nobody_reads_what_it_says(model: Path) -> None:
+    """As behind `2>&1 | head`."""
+    flags = {"server.port": 0, "engine.threads": 1, "engine.kv_cache_memory_mb": 64}
+    command = [sys.executable, "-m", "tests.api.serve", str(model), json.dumps(flags)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "is ready" not in process.stderr.readline():
+            assert process.poll() is None
+        process.stderr.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(240) == 0

@@ -52,7 +52,8 @@ _FLUSH_SECONDS = 2  # for last answers to reach their clients, once the engine i
 
 def say_on_stderr(line: str) -> None:
     """How the server speaks to people unless told otherwise."""
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # `| head` has read enough; nobody else is to suffer
+        print(line, file=sys.stderr, flush=True)
 
 
 def run_server(
@@ -226,8 +227,8 @@ class _Life:
     def _on_signal(self) -> None:
         self._signals += 1
         if self._signals == 1:
-            self._say("ending once running requests are done; once more to end at once")
             self._signalled.set()
+            self._say("ending once running requests are done; once more to end at once")
             return
         self._hurried.set()
         for number in _SIGNALS:  # a third one ends the process as if it had no handler
