@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cierzo import LLM, SamplingParams
-from cierzo.chat.answer import Answer, CallDelta, Step
+from cierzo.chat.answers.reader import Answer, CallDelta, Step
+from cierzo.chat.calls.tool_format import output_constraint
 from cierzo.chat.messages import Message, ToolCall
-from cierzo.chat.tool_format import output_constraint
 from cierzo.chat.tools import Tool, ToolChoice
 
 QUESTIONS = (

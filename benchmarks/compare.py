@@ -169,7 +169,7 @@ def main() -> None:
 
 
 def _default_model() -> Path:
-    from cierzo.model.registry import resolve
+    from cierzo.model.fetch.registry import resolve
 
     return resolve("smollm2-135m").path
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cierzo import LLM, SamplingParams
-from cierzo.chat.tokenizer import token_bytes_of
+from cierzo.chat.tokenizers.tokenizer import token_bytes_of
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.schema.inlining import inlined
 

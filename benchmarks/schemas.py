@@ -27,7 +27,7 @@ import numpy as np
 from llguidance import LLMatcher
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
-from cierzo.engine.constrained import Constrained, ConstraintError
+from cierzo.engine.constraints.constrained import Constrained, ConstraintError
 from cierzo.grammar.compiler import GrammarCompiler, GrammarError
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.schema import Enforced, SchemaError, enforce

@@ -62,7 +62,7 @@ def _no_processes_left() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def default_model() -> Path:
     """The default model's file; `make test` has fetched it."""
-    from cierzo.model.registry import resolve
+    from cierzo.model.fetch.registry import resolve
 
     return resolve("smollm2-135m").path
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cierzo.cli.options import default_text
-from cierzo.model.registry import find_entry, registry
+from cierzo.model.fetch.registry import find_entry, registry
 from cierzo.settings import OTHER_VARIABLES, PREFIX, declared
 from tests.cli.describe import options
 

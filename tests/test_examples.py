@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cierzo.api.schemas.chat import ChatRequest
+from cierzo.api.openai.wire.chat import ChatRequest
 from tests.api.live import HELLO, ROOT, Live, start
 from tests.support.examples import DOCUMENTED, blocks, run_python, run_shell
 

@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
-from cierzo.chat.detokenizer import Detokenizer
+from cierzo.chat.answers.detokenizer import Detokenizer
 from cierzo.chat.messages import Message
-from cierzo.chat.template import load_chat_template
-from cierzo.chat.tokenizer import load_tokenizer, token_bytes_of
+from cierzo.chat.templates.template import load_chat_template
+from cierzo.chat.tokenizers.tokenizer import load_tokenizer, token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.errors import EngineError
-from cierzo.engine.loading import LoadError, load
+from cierzo.engine.loading.load import LoadError, load
 from cierzo.engine.messages import (
     EngineInfo,
     EngineLaunch,
@@ -35,9 +35,9 @@ from cierzo.engine.messages import (
     TokenLogprobs,
 )
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.model.checkpoint import open_checkpoint
-from cierzo.model.progress import Progress, silent
-from cierzo.model.registry import resolve
+from cierzo.model.fetch.progress import Progress, silent
+from cierzo.model.fetch.registry import resolve
+from cierzo.model.readers.checkpoint import open_checkpoint
 from cierzo.settings import EngineSettings, Settings, Value, load_settings
 
 Prompt: TypeAlias = str | Sequence[int]

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cierzo.chat.messages import Message, ToolCall
-from cierzo.chat.template import ChatTemplate
-from cierzo.chat.tokenizer import Tokenizer
+from cierzo.chat.templates.template import ChatTemplate
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import Tool
 from tests.support.train import Lesson
 

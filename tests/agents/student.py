@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from cierzo.backends.tensor import StorageType
-from cierzo.chat.template import load_chat_template
-from cierzo.chat.tokenizer import load_tokenizer
-from cierzo.model.contents import TokenizerSource
+from cierzo.chat.templates.template import load_chat_template
+from cierzo.chat.tokenizers.tokenizer import load_tokenizer
+from cierzo.model.readers.contents import TokenizerSource
 from tests.agents.lessons import Lessons, Turn
 from tests.support.checkpoints import write_mistral
 from tests.support.tiny_model import TinyModel, Weights, random_weights, tekken_model

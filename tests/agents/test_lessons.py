@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from cierzo.chat.template import load_chat_template
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
-from cierzo.model.contents import TokenizerSource
+from cierzo.chat.templates.template import load_chat_template
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.model.readers.contents import TokenizerSource
 from tests.agents.lessons import Lessons, Turn
 from tests.support.reference import reference_logits
 from tests.support.tiny_model import random_weights, tekken_model

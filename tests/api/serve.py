@@ -6,8 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from cierzo.api.server import run_server
-from cierzo.model.registry import ModelEntry
+from cierzo.api.lifecycle import run_server
+from cierzo.model.fetch.registry import ModelEntry
 from cierzo.settings import load_settings
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cierzo.api.schemas.chat import ChatRequest
-from cierzo.api.schemas.completions import CompletionRequest
+from cierzo.api.openai.wire.chat import ChatRequest
+from cierzo.api.openai.wire.completions import CompletionRequest
 from tests.api.live import HELLO, Live
 
 scalars = (

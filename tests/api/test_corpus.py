@@ -28,8 +28,8 @@ import httpx
 import jsonschema
 import pytest
 
-from cierzo.api.schemas.chat import ChatRequest
-from cierzo.api.schemas.foreign import _ONLY, _UNUSED
+from cierzo.api.openai.wire.chat import ChatRequest
+from cierzo.api.openai.wire.foreign import _ONLY, _UNUSED
 from tests.api.live import Live
 from tests.api.test_chat import events
 from tests.api.tools import joined

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cierzo.model.registry import resolve
+from cierzo.model.fetch.registry import resolve
 from tests.api.live import Live, start
 
 

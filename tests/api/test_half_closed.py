@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cierzo.api import peer
+from cierzo.api.http import peer
 from tests.api.live import HELLO, NO_END, Live, chat_request
 from tests.api.test_clients import cancelled, running
 from tests.api.wire import exchange, half_closed, parse, read_all, short_chat, with_headers

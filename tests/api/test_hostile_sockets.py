@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.api.body import HELD_BODIES
+from cierzo.api.http.body import HELD_BODIES
 from tests.api.live import HANGS_SECONDS, HELLO, NO_END, Live, chat_request, send_chat, start
 from tests.api.wire import read_all, read_one
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from cierzo.api.errors import bad_request, stream_error
-from cierzo.api.sse import event, json_response
-from cierzo.api.to_json import to_json
+from cierzo.api.http.sse import event, json_response
+from cierzo.api.http.to_json import to_json
 from tests.api.live import Live
 
 LINE_ENDS = [chr(code) for code in range(0x110000) if len(f"a{chr(code)}b".splitlines()) == 2]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from cierzo.api.listening import HttpServer, ListenError, listen, max_connections, url_of
+from cierzo.api.http.listening import HttpServer, ListenError, listen, max_connections, url_of
 from cierzo.settings import ServerSettings
 
 LOOPBACK = (socket.AF_INET, socket.SOCK_STREAM, 6, "")

@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from cierzo.api.protocol import limited
+from cierzo.api.http.http_protocol import limited
 from cierzo.settings import Limits
 
 

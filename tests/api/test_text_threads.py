@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from cierzo.api.chat_request import lanes_of
 from cierzo.api.errors import ApiError
-from cierzo.api.schemas.chat import ChatRequest
-from cierzo.api.schemas.decode import decode_request
-from cierzo.api.schemas.foreign import RequestDecoder
+from cierzo.api.openai.chat_request import lanes_of
+from cierzo.api.openai.wire.chat import ChatRequest
+from cierzo.api.openai.wire.decode import decode_request
+from cierzo.api.openai.wire.foreign import RequestDecoder
 from cierzo.api.text_threads import PLAIN, SCHEMAS, Lanes, TextThreads
 from cierzo.settings import Limits
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
-from cierzo.model.checkpoint import open_checkpoint
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.api.live import HELLO, Live, start
 from tests.api.tools import TOOLS
 from tests.support.checkpoints import write_mistral
@@ -188,7 +188,7 @@ def test_reading_spellings_takes_work_in_proportion_to_the_text(
     mistral: tuple[Live, Tokenizer],
 ) -> None:
     """Each run of text that a bracket begins is looked at once, however long it is."""
-    from cierzo.chat import control_text
+    from cierzo.chat.tokenizers import control_text
 
     class Counted(dict[str, int]):
         looked = 0

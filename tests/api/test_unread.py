@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from cierzo.api.errors import ApiError
-from cierzo.api.schemas.unread import Unread, check_depth, is_given, value_of
+from cierzo.api.openai.wire.unread import Unread, check_depth, is_given, value_of
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from cierzo.chat.answer import Answer, Step
+from cierzo.chat.answers.reader import Answer, Step
+from cierzo.chat.calls.tool_format import CallDelta, ToolFormat
 from cierzo.chat.messages import Message, ToolCall
-from cierzo.chat.tokenizer import Tokenizer
-from cierzo.chat.tool_format import CallDelta, ToolFormat
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import Tool
 
 # What a client may have made of an answer before it sends it back.

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from cierzo.chat.tokenizer import Tokenizer, token_bytes_of
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
 from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.vocabulary import Vocabulary

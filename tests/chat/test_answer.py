@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cierzo.chat.answer import Answer, Step, call_id
+from cierzo.chat.answers.reader import Answer, Step, call_id
+from cierzo.chat.calls.mistral_calls import mistral_format
+from cierzo.chat.calls.text_calls import TextCalls, text_format
+from cierzo.chat.calls.tool_format import ToolFormat
 from cierzo.chat.messages import ToolCall
-from cierzo.chat.mistral_calls import mistral_format
-from cierzo.chat.text_calls import TextCalls, text_format
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
-from cierzo.chat.tool_format import ToolFormat
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from tests.chat.answers import answer_to, calls_of, text_of
 from tests.chat.test_mistral_template import tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cierzo.chat.canonical import canonical, canonical_arguments, in_call_order
 from cierzo.chat.messages import ChatError, Message, ToolCall
+from cierzo.chat.templates.canonical import canonical, canonical_arguments, in_call_order
 
 json_values = st.recursive(
     st.none()

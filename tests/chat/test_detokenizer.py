@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cierzo.chat.detokenizer import Detokenizer, Piece
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.answers.detokenizer import Detokenizer, Piece
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from tests.chat import texts
 from tests.chat.vocabularies import (
     LLAMA2,

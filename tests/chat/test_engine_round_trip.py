@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 from cierzo import LLM, SamplingParams
-from cierzo.chat.answer import call_id
+from cierzo.chat.answers.reader import call_id
+from cierzo.chat.calls.tool_format import output_constraint
 from cierzo.chat.messages import Message
-from cierzo.chat.tool_format import output_constraint
 from cierzo.chat.tools import ToolChoice
 from cierzo.grammar.vocabulary import WHITE_SPACE
 from tests.chat.answers import TOOLS, answer_to, calls_of, text_of, turn_of

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from cierzo.chat.template import (
+from cierzo.chat.templates.template import (
     ChatError,
     ChatTemplate,
     Message,
@@ -19,7 +19,7 @@ from cierzo.chat.template import (
     ToolCall,
     load_chat_template,
 )
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from cierzo.model.errors import ModelError
 from tests.chat import vocabularies
 from tests.chat.texts import any_text

@@ -18,8 +18,8 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from cierzo.chat.mistral import MistralTemplate
-from cierzo.chat.template import (
+from cierzo.chat.templates.mistral import MistralTemplate
+from cierzo.chat.templates.template import (
     ChatError,
     ChatTemplate,
     Message,
@@ -27,7 +27,7 @@ from cierzo.chat.template import (
     ToolCall,
     load_chat_template,
 )
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from cierzo.model.errors import ModelError
 from tests.chat import vocabularies
 from tests.chat.texts import any_text

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cierzo.chat.template import ChatTemplate, Message, ToolCall, load_chat_template
-from cierzo.chat.tokenizer import load_tokenizer
+from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall, load_chat_template
+from cierzo.chat.tokenizers.tokenizer import load_tokenizer
 from cierzo.chat.tools import Tool
 from tests.chat.answers import ARGUMENTS, CONTENTS
 from tests.chat.test_jinja_template import CHATML, STRICT

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from cierzo.chat.answer import call_id
-from cierzo.chat.template import ChatTemplate, Message, ToolCall, load_chat_template
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
-from cierzo.chat.tool_format import output_constraint
+from cierzo.chat.answers.reader import call_id
+from cierzo.chat.calls.tool_format import output_constraint
+from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall, load_chat_template
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from cierzo.chat.tools import ToolChoice
 from cierzo.grammar.constraint import Constraint
 from tests.chat import vocabularies

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from transformers import PreTrainedTokenizerFast
 
-from cierzo.chat.template import ChatTemplate, Message, load_chat_template
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
-from cierzo.model.checkpoint import TokenizerSource, open_checkpoint
-from cierzo.model.registry import resolve
+from cierzo.chat.templates.template import ChatTemplate, Message, load_chat_template
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.model.fetch.registry import resolve
+from cierzo.model.readers.checkpoint import TokenizerSource, open_checkpoint
 from tests.chat import texts, vocabularies
 
 CONTROL_TOKENS = 17  # <|endoftext|> to <empty_output>, the first ids

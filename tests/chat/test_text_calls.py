@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from cierzo.chat.calls.text_calls import TextCalls, with_tools_in_text
 from cierzo.chat.messages import Message, ToolCall
-from cierzo.chat.template import ChatTemplate, load_chat_template
-from cierzo.chat.text_calls import TextCalls, with_tools_in_text
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.templates.template import ChatTemplate, load_chat_template
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from cierzo.chat.tools import Tool
-from cierzo.model.checkpoint import open_checkpoint
-from cierzo.model.registry import resolve
+from cierzo.model.fetch.registry import resolve
+from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.chat.test_jinja_template import CHATML, STRICT
 from tests.chat.test_jinja_template import TOOLS as TAGGED
 from tests.chat.vocabularies import gguf_source

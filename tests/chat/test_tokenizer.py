@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from transformers import PreTrainedTokenizerFast
 
-from cierzo.chat.pieces import BYTE_OF_LETTER
-from cierzo.chat.tekken import TekkenTokenizer
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.tokenizers.byte_letters import BYTE_OF_LETTER
+from cierzo.chat.tokenizers.tekken import TekkenTokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from cierzo.model.errors import ModelError
 from tests.chat import texts, vocabularies
 from tests.chat.texts import any_text
@@ -351,9 +351,9 @@ def test_other_models_do_not_wait_for_mistral_common(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from cierzo.chat.template import load_chat_template\n"
-        "from cierzo.chat.tokenizer import load_tokenizer\n"
-        "from cierzo.model.checkpoint import open_checkpoint\n"
+        "from cierzo.chat.templates.template import load_chat_template\n"
+        "from cierzo.chat.tokenizers.tokenizer import load_tokenizer\n"
+        "from cierzo.model.readers.checkpoint import open_checkpoint\n"
         "source = open_checkpoint(Path(sys.argv[1])).tokenizer\n"
         "load_chat_template(source, load_tokenizer(source))\n"
         "sys.exit(bool({'mistral_common', 'tiktoken', 'torch'} & set(sys.modules)))\n"

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cierzo.chat.answer import call_id
+from cierzo.chat.answers.reader import call_id
+from cierzo.chat.calls.mistral_calls import mistral_format
+from cierzo.chat.calls.text_calls import TextCalls, text_format
+from cierzo.chat.calls.tool_format import ToolFormat, output_constraint
 from cierzo.chat.messages import ChatError
-from cierzo.chat.mistral_calls import mistral_format
-from cierzo.chat.text_calls import TextCalls, text_format
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer
-from cierzo.chat.tool_format import ToolFormat, output_constraint
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from cierzo.chat.tools import Tool, ToolChoice
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError

@@ -14,8 +14,8 @@ import mistral_common
 import tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from cierzo.chat.pieces import LETTER_OF_BYTE
-from cierzo.model.contents import TokenizerSource
+from cierzo.chat.tokenizers.byte_letters import LETTER_OF_BYTE
+from cierzo.model.readers.contents import TokenizerSource
 
 DATA = Path(mistral_common.__file__).parent / "data"
 TEKKEN_FILE = DATA / "tekken_240911.json"  # Pixtral 12B's, 131,072 tokens

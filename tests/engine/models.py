@@ -13,7 +13,7 @@ from cierzo.backends.tensor import StorageType
 from cierzo.engine.engine import Engine
 from cierzo.engine.messages import StepOutput, TokenLogprobs
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.model.checkpoint import open_checkpoint
+from cierzo.model.readers.checkpoint import open_checkpoint
 from cierzo.model.runner import ModelRunner
 from cierzo.settings import EngineSettings
 from tests.support.checkpoints import TinyModel, write_gguf

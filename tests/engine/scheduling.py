@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cierzo.engine.block_pool import BlockPool
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduler import Chunk, Scheduler
-from cierzo.engine.sequence import Sequence
+from cierzo.engine.scheduling.block_pool import BlockPool
+from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
+from cierzo.engine.scheduling.sequence import Sequence
 
 BLOCK = 4
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from cierzo import LLM, SamplingParams
-from cierzo.chat.tool_format import output_constraint
+from cierzo.chat.calls.tool_format import output_constraint
 from cierzo.chat.tools import Tool, ToolChoice
-from cierzo.engine.checks import Check, CheckWorker
-from cierzo.engine.constrained import Constrained
+from cierzo.engine.constraints.checks import Check, CheckWorker
+from cierzo.engine.constraints.constrained import Constrained
 from tests.support.checkpoints import tekken_model, write_mistral
 
 WORDS = {"enum": ["red", "green", None]}

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from cierzo.chat.tokenizer import Tokenizer
-from cierzo.engine.checks import _Turns
-from cierzo.engine.constrained import Constrained
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.engine.constraints.checks import _Turns
+from cierzo.engine.constraints.constrained import Constrained
+from cierzo.engine.constraints.masks import MaskWorker
 from cierzo.engine.engine import Engine
-from cierzo.engine.masks import MaskWorker
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.verifier import Verifier, Violation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cierzo.engine.block_pool import NO_PARENT, BlockPool, block_name
+from cierzo.engine.scheduling.block_pool import NO_PARENT, BlockPool, block_name
 
 
 def tokens(*ids: int) -> np.ndarray:

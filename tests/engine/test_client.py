@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from cierzo.engine.client import EngineClient
 from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
 from cierzo.engine.messages import EngineLaunch
+from cierzo.engine.process.client import EngineClient
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.settings import EngineSettings
 from tests.engine.models import Answer, Request, make_engine, random_prompt, run
@@ -356,7 +356,7 @@ def test_a_second_stop_does_not_wait(long_model: Path) -> None:
 # A server in small: prints its engine's pid, then works until told to stop.
 PARENT = """
 import asyncio, signal, sys
-from cierzo.engine.client import EngineClient
+from cierzo.engine.process.client import EngineClient
 from tests.engine.test_client import launch, complete, until
 from cierzo.engine.sampling_params import SamplingParams
 from pathlib import Path

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
-from cierzo.engine.client import EngineClient
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
 from cierzo.engine.errors import EngineError
+from cierzo.engine.process.client import EngineClient
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Constraint
-from cierzo.model.checkpoint import open_checkpoint
+from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.engine.models import Answer, random_prompt
 from tests.engine.test_client import begun, complete, started, until
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from cierzo.chat.tokenizer import load_tokenizer, token_bytes_of
-from cierzo.engine.compile_calls import CompileCalls
-from cierzo.engine.compiling import CompileWorker, Prepared
+from cierzo.chat.tokenizers.tokenizer import load_tokenizer, token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.messages import Add, Compile, CompileResult, Forget
+from cierzo.engine.process.compile_worker import CompileWorker, Prepared
+from cierzo.engine.process.pending_checks import CompileCalls
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.compiler import Compiled, GrammarCompiler
 from cierzo.grammar.constraint import Constraint
-from cierzo.model.checkpoint import open_checkpoint
+from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.engine.models import make_engine
 
 Done = queue.SimpleQueue[Prepared | CompileResult]

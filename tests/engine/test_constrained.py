@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from cierzo.backends.cpu import CpuBackend
-from cierzo.chat.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.pattern import Work
 from cierzo.grammar.verifier import Verifier
-from cierzo.model.checkpoint import open_checkpoint
+from cierzo.model.readers.checkpoint import open_checkpoint
 from cierzo.model.runner import ModelRunner
 from cierzo.settings import EngineSettings
 from tests.engine.models import Answer, Request, make_engine, random_prompt, run

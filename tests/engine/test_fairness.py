@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cierzo.engine.places import SHORT_TOKENS
-from cierzo.engine.scheduler import Scheduler
-from cierzo.engine.sequence import Sequence
+from cierzo.engine.scheduling.places import SHORT_TOKENS
+from cierzo.engine.scheduling.scheduler import Scheduler
+from cierzo.engine.scheduling.sequence import Sequence
 from tests.engine.scheduling import BLOCK, carry_out, drain, make, sequence, step
 
 BUDGET = 16

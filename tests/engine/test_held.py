@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from cierzo.engine.places import SHORT_TOKENS
-from cierzo.engine.scheduler import Scheduler
-from cierzo.engine.sequence import Sequence
+from cierzo.engine.scheduling.places import SHORT_TOKENS
+from cierzo.engine.scheduling.scheduler import Scheduler
+from cierzo.engine.scheduling.sequence import Sequence
 from tests.engine.scheduling import carry_out, drain, make, sequence, step
 
 PLACES = 16

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.engine.memory import (
+from cierzo.engine.loading.memory import (
     GIB,
     PROCESS_BYTES,
     MemoryNeeds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cierzo.engine.pacing import Pacer
+from cierzo.engine.scheduling.step_budget import Pacer
 
 
 def budget(seconds_per_token: float, *, others_decode: bool, limit: int = 512) -> int:

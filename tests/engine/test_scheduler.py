@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cierzo.engine import places as places_module
-from cierzo.engine.batch_builder import BatchBuilder
-from cierzo.engine.scheduler import Chunk
+from cierzo.engine.scheduling import places as places_module
+from cierzo.engine.scheduling.batch_builder import BatchBuilder
+from cierzo.engine.scheduling.scheduler import Chunk
 from tests.engine.scheduling import BLOCK, carry_out, drain, make, sequence
 
 

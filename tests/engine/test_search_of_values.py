@@ -9,7 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from cierzo.engine.constrained import Constrained, ConstraintError
+from cierzo.engine.constraints.constrained import Constrained, ConstraintError
 from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.schema import enforce

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.engine import client as client_module
-from cierzo.engine.client import EngineClient
-from cierzo.engine.connection import Connection
 from cierzo.engine.errors import EngineError
+from cierzo.engine.process import client as client_module
+from cierzo.engine.process.client import EngineClient
+from cierzo.engine.process.connection import Connection
+from cierzo.engine.process.watchdog import BUSY_FACTOR
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.watchdog import BUSY_FACTOR
 from tests.engine.models import random_prompt
 from tests.engine.test_client import LONG, complete, exists, launch, started, until
 
@@ -23,7 +23,7 @@ LONG_ENOUGH = SamplingParams(max_tokens=3, temperature=0.0, ignore_eos=True)
 # An engine whose every step takes longer than all patience with a silent process.
 BUSY = """
 import time
-from cierzo.engine import process
+from cierzo.engine.process import main as process
 from cierzo.engine.engine import Engine
 
 real = Engine.step

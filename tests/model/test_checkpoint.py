@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cierzo.backends.tensor import StorageType
-from cierzo.model.checkpoint import Checkpoint, open_checkpoint
 from cierzo.model.errors import ModelError
+from cierzo.model.readers.checkpoint import Checkpoint, open_checkpoint
 from tests.support.checkpoints import (
     TinyModel,
     Weights,

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cierzo.backends.tensor import StorageType
-from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.errors import ModelError
-from cierzo.model.gguf import StringList, read_gguf
+from cierzo.model.readers.checkpoint import open_checkpoint
+from cierzo.model.readers.gguf import StringList, read_gguf
 from tests.support.checkpoints import TinyModel, llama3_factors, random_weights, write_gguf
 from tests.support.tokenizers import CHATML_TEMPLATE, bpe_vocabulary
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.errors import ModelError
-from cierzo.model.hub import select_gguf, select_weights
+from cierzo.model.fetch.hub import select_gguf, select_weights
+from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.support.checkpoints import tekken_model, write_gguf, write_hf, write_mistral
 from tests.support.hub_server import Hub, serve_hub
 
@@ -29,7 +29,7 @@ DEVSTRAL = "mistralai/Devstral-Small-2507"
 _CODE = """
 import json, sys
 from cierzo.model.errors import ModelError
-from cierzo.model.registry import resolve
+from cierzo.model.fetch.registry import resolve
 told = []
 try:
     model = resolve(sys.argv[1], lambda *t: told.append(t), refresh=len(sys.argv) > 2)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.errors import ModelError
+from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.support.checkpoints import TinyModel, tekken_model, write_hf
 from tests.support.tokenizers import CHATML_TEMPLATE
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.chat.tokenizer import load_tokenizer
-from cierzo.model.checkpoint import open_checkpoint
+from cierzo.chat.tokenizers.tokenizer import load_tokenizer
 from cierzo.model.errors import ModelError
-from cierzo.model.registry import resolve
+from cierzo.model.fetch.registry import resolve
+from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.support.checkpoints import write_gguf, write_hf, write_mistral
 
 LAYOUTS: dict[str, Callable[[Path], Path]] = {

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cierzo.backends.tensor import StorageType
-from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.errors import ModelError
+from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.support.checkpoints import tekken_model, write_hf, write_mistral, write_safetensors
 from tests.support.tokenizers import TEKKEN_BYTE_TOKENS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cierzo.model.errors import ModelError
-from cierzo.model.registry import find_entry, registry, resolve
+from cierzo.model.fetch.registry import find_entry, registry, resolve
 from cierzo.settings import Settings
 from tests.support.checkpoints import write_gguf, write_hf
 

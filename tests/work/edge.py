@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cierzo.api import chat_request, completions, tokenize
 from cierzo.api.metrics import Metrics
-from cierzo.api.served import served_model
-from cierzo.api.service import Language, Service
-from cierzo.chat.template import load_chat_template
-from cierzo.chat.tokenizer import load_tokenizer
-from cierzo.engine.client import EngineClient
+from cierzo.api.openai import chat_request, completions
+from cierzo.api.openai import tokens as tokenize
+from cierzo.api.served_model import served_model
+from cierzo.api.state import Language, Service
+from cierzo.chat.templates.template import load_chat_template
+from cierzo.chat.tokenizers.tokenizer import load_tokenizer
 from cierzo.engine.messages import EngineInfo, EngineLaunch
-from cierzo.model.contents import TokenizerSource
-from cierzo.model.registry import ModelEntry
+from cierzo.engine.process.client import EngineClient
+from cierzo.model.fetch.registry import ModelEntry
+from cierzo.model.readers.contents import TokenizerSource
 from cierzo.settings import Settings
 from tests.chat.vocabularies import hf_source, tekken_source
 from tests.support.tokenizers import CHATML_TEMPLATE, bpe_tokenizer_json, tekken_json

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cierzo.api.chat_request import _DECODER as CHAT_DECODER
-from cierzo.api.completions import _DECODER as COMPLETION_DECODER
 from cierzo.api.errors import ApiError
-from cierzo.api.schemas.decode import decode_request
+from cierzo.api.openai.chat_request import _DECODER as CHAT_DECODER
+from cierzo.api.openai.completions import _DECODER as COMPLETION_DECODER
+from cierzo.api.openai.wire.decode import decode_request
 from cierzo.settings import Limits
 from tests.work.counting import Handed, lines_of
 from tests.work.edge import Edge

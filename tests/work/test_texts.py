@@ -8,11 +8,11 @@ from typing import cast
 
 import pytest
 
-from cierzo.chat import jinja
-from cierzo.chat.answer import Answer
-from cierzo.chat.detokenizer import Detokenizer
+from cierzo.chat.answers.detokenizer import Detokenizer
+from cierzo.chat.answers.reader import Answer
+from cierzo.chat.answers.stop_strings import StopStrings
 from cierzo.chat.messages import Message
-from cierzo.chat.stop_strings import StopStrings
+from cierzo.chat.templates import jinja
 from tests.work.counting import Handed, lines_of
 from tests.work.edge import Edge
 

@@ -11,12 +11,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from cierzo.api import chat_completions, completions, health, models, openapi, tokenize
+from cierzo.api import health, openapi
 from cierzo.api.errors import ApiError
-from cierzo.api.limits import Edge
-from cierzo.api.paths import Paths, Route
-from cierzo.api.service import Service
-from cierzo.api.sse import error_response
+from cierzo.api.http.edge import Edge
+from cierzo.api.http.paths import Paths, Route
+from cierzo.api.http.sse import error_response
+from cierzo.api.openai import chat as chat_completions
+from cierzo.api.openai import completions, models
+from cierzo.api.openai import tokens as tokenize
+from cierzo.api.state import Service
 
 
 def create_app(service: Service) -> ASGIApp:

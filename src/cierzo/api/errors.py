@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cierzo.api.to_json import to_json
+from cierzo.api.http.to_json import to_json
 from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
 
 RETRY_SOON = 2  # seconds; for an engine that is on its way

@@ -13,10 +13,10 @@ from typing import Literal
 from cierzo.api.errors import as_api_error
 from cierzo.api.jobs import Job
 from cierzo.api.metrics import Outcome
-from cierzo.api.schemas.common import CostDetails, PromptTokensDetails, Usage
-from cierzo.api.service import Service
-from cierzo.chat.answer import Answer, CallDelta
-from cierzo.chat.detokenizer import TokenText
+from cierzo.api.openai.wire.common import CostDetails, PromptTokensDetails, Usage
+from cierzo.api.state import Service
+from cierzo.chat.answers.detokenizer import TokenText
+from cierzo.chat.answers.reader import Answer, CallDelta
 from cierzo.engine.errors import EngineError, PromptTooLong, QueueFull
 from cierzo.engine.messages import StepOutput, TokenLogprobs
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
+from cierzo.api.http.sse import json_response
+from cierzo.api.openai.wire.models import Health
 from cierzo.api.openapi import documented
-from cierzo.api.schemas.models import Health
-from cierzo.api.service import Service
-from cierzo.api.sse import json_response
+from cierzo.api.state import Service
 
 _WELCOME = (
     "Cierzo is running. Its API is under /v1, described at /openapi.json; see also /health.\n"

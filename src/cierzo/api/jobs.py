@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import msgspec
 
 from cierzo.api.errors import bad_request, context_length_exceeded
-from cierzo.api.service import Language, Service
-from cierzo.chat.answer import call_id
-from cierzo.chat.tool_format import CallIds, ToolFormat
+from cierzo.api.state import Language, Service
+from cierzo.chat.answers.reader import call_id
+from cierzo.chat.calls.tool_format import CallIds, ToolFormat
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.grammar.constraint import Constraint
 

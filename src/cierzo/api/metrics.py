@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from cierzo.engine.client import EngineClient
+    from cierzo.engine.process.client import EngineClient
 
 Outcome: TypeAlias = Literal["stop", "length", "tool_calls", "cancelled", "refused", "error"]
 

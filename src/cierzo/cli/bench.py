@@ -51,7 +51,7 @@ def latency(
     holds the model. One run to warm up is not counted. load_s is from the file to ready.
     """
     from cierzo.llm import open_engine
-    from cierzo.model.registry import resolve
+    from cierzo.model.fetch.registry import resolve
 
     with download_progress() as progress:
         found = resolve(settings.model, progress)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cierzo.model.registry import ModelEntry
+    from cierzo.model.fetch.registry import ModelEntry
 
 
 def models(
@@ -34,7 +34,7 @@ def models(
 
 def _rows() -> Iterator[dict[str, Any]]:
     """The registry's models with their variants, then other repositories in the hub's cache."""
-    from cierzo.model.registry import registry
+    from cierzo.model.fetch.registry import registry
 
     repositories = _hub_cache()
     for entry in registry():

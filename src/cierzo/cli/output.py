@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from cierzo.model.progress import Progress
+    from cierzo.model.fetch.progress import Progress
 
 
 def error(line: str) -> None:

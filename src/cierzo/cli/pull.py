@@ -17,7 +17,7 @@ def pull(
     ] = False,
 ) -> None:
     """Fetch a model into the cache and print where it is."""
-    from cierzo.model.registry import resolve
+    from cierzo.model.fetch.registry import resolve
 
     with download_progress() as progress:
         found = resolve(model, progress, refresh=refresh)

@@ -25,14 +25,14 @@ def serve(
     Without MODEL: the one that CIERZO_MODEL or cierzo.toml names, or the small default.
     """
     from cierzo.api.keys import check_exposure
-    from cierzo.model.registry import resolve
+    from cierzo.model.fetch.registry import resolve
 
     check_exposure(settings.server, insecure)
     with download_progress() as progress:
         found = resolve(settings.model, progress)
 
     note(f"serving {found.name} from {found.path}")
-    from cierzo.api.server import run_server
+    from cierzo.api.lifecycle import run_server
 
     code = run_server(settings, found.path, found.entry, tokenizer=found.tokenizer, say=note)
     raise typer.Exit(code)

@@ -12,19 +12,19 @@ import numpy.typing as npt
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
-from cierzo.engine.batch_builder import BatchBuilder
-from cierzo.engine.beside import Beside
-from cierzo.engine.block_pool import BlockPool
-from cierzo.engine.checks import Check
-from cierzo.engine.constrained import Constrained, ConstraintError
+from cierzo.engine.constraints.beside import Beside
+from cierzo.engine.constraints.checks import Check
+from cierzo.engine.constraints.constrained import Constrained, ConstraintError
 from cierzo.engine.errors import PromptTooLong, QueueFull
 from cierzo.engine.messages import EngineStats, FinishReason, StepOutput, TokenLogprobs
-from cierzo.engine.pacing import Pacer
 from cierzo.engine.request import Request, Taken
 from cierzo.engine.sampler import NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
-from cierzo.engine.scheduler import Chunk, Scheduler
-from cierzo.engine.sequence import Sequence
+from cierzo.engine.scheduling.batch_builder import BatchBuilder
+from cierzo.engine.scheduling.block_pool import BlockPool
+from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
+from cierzo.engine.scheduling.sequence import Sequence
+from cierzo.engine.scheduling.step_budget import Pacer
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 from cierzo.settings import EngineSettings
 

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass
 
-from cierzo.engine.constrained import Change, Constrained
+from cierzo.engine.constraints.constrained import Change, Constrained
 from cierzo.engine.messages import FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.sampler import SamplerState
-from cierzo.engine.sequence import Sequence
+from cierzo.engine.scheduling.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)

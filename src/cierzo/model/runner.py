@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import AttentionShape, Backend, CacheShape, Logits
-from cierzo.model.checkpoint import Checkpoint
 from cierzo.model.errors import ModelError
+from cierzo.model.readers.checkpoint import Checkpoint
 from cierzo.model.rope import rotary_frequencies
 from cierzo.model.transformer import forward, load_weights
 

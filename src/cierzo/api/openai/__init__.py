@@ -1,0 +1,1 @@
+"""OpenAI's dialect and OpenRouter's variant of it: routes, messages on the wire, answers."""

@@ -1,0 +1,148 @@
+"""`POST /tokenize`, `POST /detokenize`, `GET /tokenizer_info`: the model's tokens, as it has them.
+
+Evaluations and agents count with them. The tokens of messages are those that a chat request with
+the same messages and tools would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request
+from msgspec import UNSET
+from starlette.responses import Response
+
+from cierzo.api import jobs
+from cierzo.api.errors import bad_request
+from cierzo.api.http.sse import json_response
+from cierzo.api.openai.chat_request import prompt_of
+from cierzo.api.openai.wire.chat import ChatRequest
+from cierzo.api.openai.wire.common import check_length
+from cierzo.api.openai.wire.decode import decode_request
+from cierzo.api.openai.wire.foreign import RequestDecoder
+from cierzo.api.openai.wire.tokens import (
+    DetokenizeRequest,
+    TokenizeRequest,
+    TokenizerInfo,
+    TokenPiece,
+    Tokens,
+    TokensText,
+    check_tokenize_request,
+)
+from cierzo.api.openapi import documented
+from cierzo.api.state import Language, Service
+from cierzo.chat.tokenizers.control_text import encode_spelled
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
+
+_TOKENIZE = RequestDecoder(TokenizeRequest)
+_DETOKENIZE = RequestDecoder(DetokenizeRequest)
+
+
+def router(service: Service) -> APIRouter:
+    """The routes, where vLLM has them."""
+    routes = APIRouter(tags=["tokens"])
+
+    async def tokenize(request: Request) -> Response:
+        """The tokens of a text, or of the prompt that messages become."""
+        path = request.url.path
+        body = await request.body()
+        language = service.ready()
+        found = await service.threads.run(lambda: _tokens(service, language, body, path), len(body))
+        return json_response(found)
+
+    async def detokenize(request: Request) -> Response:
+        """The text of tokens."""
+        path = request.url.path
+        body = await request.body()
+        language = service.ready()
+        found = await service.threads.run(lambda: _text(service, language, body, path), len(body))
+        return json_response(found)
+
+    async def tokenizer_info() -> Response:
+        """What kind of tokenizer it is, and which tokens begin and end texts."""
+        return json_response(_info(service, service.ready()))
+
+    for path, route, asked, told in (
+        ("/tokenize", tokenize, TokenizeRequest, Tokens),
+        ("/detokenize", detokenize, DetokenizeRequest, TokensText),
+    ):
+        routes.add_api_route(path, route, methods=["POST"], **documented(asked, told))
+    info = documented(None, TokenizerInfo)
+    routes.add_api_route("/tokenizer_info", tokenizer_info, methods=["GET"], **info)
+    return routes
+
+
+def _tokens(service: Service, language: Language, body: bytes, path: str) -> Tokens:
+    """Runs in a thread. Raises ApiError."""
+    request = decode_request(body, _TOKENIZE, service.settings.limits)
+    service.served.check_asked(request.model, None, path)
+    check_tokenize_request(request)
+    ids = _ids(request, service, language)
+    words = language.tokenizer
+    return Tokens(
+        count=len(ids),
+        max_model_len=service.client.info.max_model_len,
+        tokens=_pieces(words, ids) if request.with_pieces else list(ids),
+        token_strs=[_name(words, i) for i in ids] if request.return_token_strs else None,
+    )
+
+
+def _ids(request: TokenizeRequest, service: Service, language: Language) -> list[int]:
+    if request.messages is not None:
+        chat = ChatRequest(
+            messages=request.messages,
+            tools=request.tools,
+            add_generation_prompt=request.add_generation_prompt,
+            continue_final_message=request.continue_final_message,
+        )
+        return prompt_of(service, language, chat)
+    text, words = request.text() or "", language.tokenizer
+    jobs.check_text_size(len(text), language, service, "prompt")
+    ids = words.encode(text) if request.parse_special is False else encode_spelled(words, text)
+    begin = words.bos_token_id if words.adds_bos and request.begins() else None
+    return ids if begin is None else [begin, *ids]
+
+
+def _name(words: Tokenizer, token_id: int) -> str:
+    return words.token_bytes(token_id).decode("utf-8", "replace")
+
+
+def _pieces(words: Tokenizer, ids: Sequence[int]) -> list[int | TokenPiece]:
+    found: list[int | TokenPiece] = []
+    for token_id in ids:
+        data = words.token_bytes(token_id)
+        try:
+            found.append(TokenPiece(token_id, data.decode("utf-8")))
+        except UnicodeDecodeError:
+            found.append(TokenPiece(token_id, list(data)))
+    return found
+
+
+def _text(service: Service, language: Language, body: bytes, path: str) -> TokensText:
+    """Runs in a thread. Raises ApiError."""
+    limits = service.settings.limits
+    request = decode_request(body, _DETOKENIZE, limits)
+    service.served.check_asked(request.model, None, path)
+    check_length("tokens", request.tokens, limits.detokenize)
+    size = language.tokenizer.vocab_size
+    if request.tokens and max(request.tokens) >= size:
+        raise bad_request(f"tokens: token ids must be from 0 to {size - 1}", "tokens")
+    text = language.tokenizer.decode(request.tokens, skip_special=False)
+    return TokensText(text, text)
+
+
+def _info(service: Service, language: Language) -> TokenizerInfo:
+    words = language.tokenizer
+    begin, end = words.bos_token_id, next(iter(words.eos_token_ids), None)
+    return TokenizerInfo(
+        tokenizer_class=type(words).__name__,
+        vocab_size=words.vocab_size,
+        model_max_length=service.client.info.max_model_len,
+        add_bos_token=words.adds_bos,
+        bos_token=None if begin is None else _name(words, begin),
+        eos_token=None if end is None else _name(words, end),
+        pad_token=None,
+        bos_token_id=begin,
+        eos_token_id=end,
+        chat_template=language.chat_template or UNSET,
+    )

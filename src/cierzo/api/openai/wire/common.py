@@ -1,0 +1,196 @@
+"""Fields that both kinds of completions share: sampling, streaming, usage, and their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from cierzo.api.errors import bad_request, unsupported
+from cierzo.api.openai.wire.unread import Unread
+from cierzo.settings import Limits
+
+T = TypeVar("T")
+
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+RepetitionPenalty = Annotated[float, Meta(gt=0, le=2)]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+CountOrAll = Annotated[int, Meta(ge=-1)]  # -1: no bound
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Biases: TypeAlias = dict[TokenId, Bias] | list[tuple[TokenId, Bias]]  # llama-server's pairs, too
+Nothing = Annotated[list[Any], Meta(max_length=0)]  # an empty object, as PHP writes it
+Ignored: TypeAlias = Unread  # any form of what cannot change the answer
+
+_SHORT = 64  # bytes of a value that may ask for nothing
+_SEEDS = 2**64  # how many there are: others stand for the one that they leave
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "error"]
+
+
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a stream ends."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Ignored = UNSET  # padding against eavesdroppers; none is added
+    continuous_usage_stats: Ignored = UNSET  # vLLM's; usage comes once, at the end
+
+
+class UsageOptions(msgspec.Struct, frozen=True):
+    """OpenRouter's older way to ask for usage, which its paths always have."""
+
+    include: bool | None = None
+
+
+class SamplingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How tokens are chosen and sent. null is the same as leaving a field out."""
+
+    temperature: Temperature | None = None
+    top_p: Probability | None = None  # 0: the likeliest token
+    top_k: CountOrAll | None = None  # 0, -1: all
+    min_p: Probability | None = None
+    top_a: Probability | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    logit_bias: Biases | None = None
+    seed: int | None = None
+    stop: str | list[str | None] | None = None
+    min_tokens: CountOrZero | None = None
+    stop_token_ids: list[TokenId] | None = None
+    ignore_eos: bool | None = None
+    n: Count | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | Nothing | None = None
+    usage: UsageOptions | Nothing | bool | None = None
+
+
+class PromptTokensDetails(msgspec.Struct, frozen=True):
+    """Where the prompt's tokens came from."""
+
+    cached_tokens: int = 0
+
+
+class CompletionTokensDetails(msgspec.Struct, frozen=True):
+    """What the answer's tokens were. Nothing is drafted from a prediction yet."""
+
+    reasoning_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
+
+
+class CostDetails(msgspec.Struct, frozen=True):
+    """Where the cost comes from, in US dollars."""
+
+    upstream_inference_prompt_cost: float
+    upstream_inference_completions_cost: float
+    upstream_inference_cost: float | None = None  # of somebody else's key; there is none
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request took. A prompt shared by several choices counts once."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost: float  # US dollars, by the prices in /models
+    cost_details: CostDetails
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
+    is_byok: bool = False
+
+
+class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What every answer and every event of a stream begins with."""
+
+    id: str
+    created: int  # Unix time
+    model: str
+    provider: str
+    system_fingerprint: str  # names build, weights and device
+    service_tier: str | UnsetType = UNSET  # the only one there is, where a request names one
+
+
+def stop_strings(stop: str | list[str | None] | None, limits: Limits) -> tuple[str, ...]:
+    """The stop strings, checked, each once. Empty ones and null stop nothing."""
+    given = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    for index, string in enumerate(given):
+        if string is not None and len(string) > limits.stop_string_chars:
+            param = "stop" if isinstance(stop, str) else f"stop[{index}]"
+            most = limits.stop_string_chars
+            raise bad_request(f"{param}: must have at most {most} characters", param)
+    strings = tuple(dict.fromkeys(string for string in given if string))
+    check_length("stop", strings, limits.stop_strings)
+    return strings
+
+
+def sampling_wishes(request: SamplingRequest) -> dict[str, Any]:
+    """What a request says of sampling, in the words of `SamplingParams`."""
+    names = ("temperature", "top_p", "top_k", "min_p", "top_a", "frequency_penalty")
+    wishes: dict[str, Any] = {}
+    for name in (*names, "presence_penalty", "repetition_penalty", "min_tokens", "ignore_eos"):
+        value = getattr(request, name)
+        if value is not None:
+            wishes[name] = value
+    if request.logit_bias:
+        wishes["logit_bias"] = dict(request.logit_bias)
+    if request.stop_token_ids:
+        wishes["stop_token_ids"] = tuple(request.stop_token_ids)
+    if request.seed is not None:
+        seed = request.seed
+        wishes["seed"] = seed if -(2**63) <= seed < _SEEDS else seed % _SEEDS
+    if request.top_k is not None:  # a vocabulary has fewer tokens than fit into 31 bits
+        wishes["top_k"] = min(max(request.top_k, 0), 2**31 - 1)
+    if request.top_p == 0:
+        wishes |= {"top_p": 1.0, "top_k": 1}
+    return wishes
+
+
+def check_length(param: str, values: Sequence[Any] | dict[Any, Any] | None, most: int) -> None:
+    """Raises ApiError for a list or object with more than `most` entries."""
+    if values is not None and len(values) > most:
+        raise bad_request(f"{param}: {len(values)} entries are more than the {most} allowed", param)
+
+
+def check_sampling(request: SamplingRequest, limits: Limits) -> None:
+    """Raises ApiError for more tokens in a list than are allowed."""
+    check_length("logit_bias", request.logit_bias, limits.logit_bias_entries)
+    check_length("stop_token_ids", request.stop_token_ids, limits.logit_bias_entries)
+
+
+def check_choices(n: int | None, limits: Limits) -> int:
+    """How many choices to make."""
+    if n is not None and n > limits.choices:
+        raise bad_request(f"n: {n} choices are more than the {limits.choices} allowed", "n")
+    return n or 1
+
+
+def refuse_unless(param: str, value: object, why: str, *harmless: object) -> None:
+    """Raises ApiError, saying why, unless a value asks for nothing that is not done here.
+
+    null and false are always harmless. JSON that is unread is read if it is short enough to be
+    one of those.
+    """
+    if isinstance(value, Raw) and memoryview(value).nbytes <= _SHORT:
+        value = msgspec.json.decode(value)
+    if value is UNSET or value is None or value is False or value in harmless:
+        return
+    raise unsupported(param, why)
+
+
+def given(value: T | None, default: T) -> T:
+    """null means the default."""
+    return default if value is None else value
+
+
+def usage_in_stream(request: SamplingRequest, path: str) -> bool:
+    """Whether a stream ends with its usage: always for OpenRouter, when asked for OpenAI."""
+    options, older = request.stream_options, request.usage
+    asked = isinstance(options, StreamOptions) and bool(options.include_usage)
+    asked_before = older is True or (isinstance(older, UsageOptions) and bool(older.include))
+    return asked or asked_before or path.startswith("/api/")

@@ -1,0 +1,72 @@
+"""What every route needs: the engine's client, the model's words and names, the settings."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import time
+from dataclasses import dataclass, field
+
+from cierzo.api.errors import unavailable
+from cierzo.api.metrics import Metrics
+from cierzo.api.served_model import ServedModel
+from cierzo.api.text_threads import TextThreads
+from cierzo.chat.templates.template import ChatTemplate
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.engine.errors import EngineError
+from cierzo.engine.process.client import EngineClient
+from cierzo.settings import Settings
+
+_LETTERS = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Language:
+    """How the model reads and writes."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    max_token_bytes: int  # of the longest token: bounds the text that can fit the context
+    chat_template: str | None = None  # the checkpoint's own, in Jinja
+
+
+@dataclass
+class Service:
+    """The state behind the app, one for each server."""
+
+    settings: Settings
+    client: EngineClient
+    served: ServedModel
+    metrics: Metrics
+    language: Language | None = None  # None while it is being loaded
+    stopping: bool = False
+    created: int = field(default_factory=lambda: int(time.time()))
+    threads: TextThreads = field(default_factory=TextThreads)
+
+    def ready(self) -> Language:
+        """Raises ApiError 503 unless a request can be taken now, or in a moment."""
+        status = self.client.status
+        if self.stopping or status.state == "stopped":
+            raise unavailable("the server is shutting down", "shutting_down")
+        if status.state == "dead":
+            raise unavailable(f"the engine is dead: {status.detail}", "engine_dead", None)
+        if self.language is None or status.state == "loading":
+            raise unavailable("the model is still being loaded; see /health", "loading")
+        return self.language
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the build, the weights and the device: what the same seed gives the same on."""
+        from cierzo import __version__
+
+        try:
+            info = self.client.info
+        except EngineError:
+            return f"cierzo-{__version__}"
+        device = info.backend.partition(",")[0].replace(" ", "").replace("(", "-").strip(")")
+        return f"cierzo-{__version__}-{info.fingerprint}-{device}"
+
+
+def new_id(now: int) -> str:
+    """An id for an answer, in OpenRouter's form."""
+    return f"gen-{now}-" + "".join(secrets.choice(_LETTERS) for _ in range(20))

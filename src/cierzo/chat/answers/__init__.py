@@ -1,0 +1,1 @@
+"""The tokens of an answer to content and calls, as they come."""

@@ -1,0 +1,166 @@
+"""The tokens of one answer as they come: content, and calls of tools."""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from cierzo.chat.answers.detokenizer import Detokenizer, Piece, TokenText
+from cierzo.chat.calls.tool_format import CallDelta, CallIds, Event, ToolFormat
+from cierzo.chat.templates.canonical import SPACE
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["Answer", "CallDelta", "Step", "call_id"]
+
+_LETTERS = string.ascii_letters + string.digits
+_ID_LENGTH = 9  # Mistral's
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What some tokens added to the answer.
+
+    `token_texts` has the tokens of calls too; `calls` is in the order in which it came.
+    """
+
+    text: str = ""
+    stopped: bool = False
+    stop_string: str | None = None
+    token_texts: tuple[TokenText, ...] = ()
+    calls: tuple[CallDelta, ...] = ()
+
+
+class Answer:
+    """Reads one answer. However its tokens are grouped, the steps together are the same.
+
+    Without `format` everything is content. With one, what follows the format's token or mark is
+    calls; stop strings and `mid_text` are for the content alone, and white space between content
+    and calls is no part of either.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        format: ToolFormat | None = None,
+        *,
+        stop: Sequence[str] = (),
+        mid_text: bool = False,
+        call_ids: CallIds | None = None,
+    ) -> None:
+        """`call_ids` gives the id of each call. Raises ValueError for an empty stop string."""
+        mark = format.mark if format else ""
+        self._text = Detokenizer(tokenizer, stop, mid_text=mid_text, mark=mark)
+        self._format = format
+        self._parser = format.parser(call_ids or _same_ids) if format else None
+        self._space = ""  # at the end of the content, which calls may follow
+        self._ended = False
+
+    def push(self, token_ids: Iterable[int]) -> Step:
+        """The next tokens. After a stop string, or after `finish`, there is nothing more."""
+        if self._ended:
+            return Step()
+        if self._format is None or self._parser is None:
+            return self._end_if_stopped(_plain(self._text.push(token_ids)))
+        made = _Made()
+        for token_id in token_ids:
+            own = token_id in self._format.tokens
+            if own and not self._text.past_mark and token_id == self._format.trigger:
+                self._take(self._text.pass_mark(), made)
+                made.tokens += self._text.push((token_id,)).token_texts
+            elif own and self._text.past_mark:
+                made.tokens += self._text.push((token_id,)).token_texts
+                self._note(self._parser.token(token_id), made)
+            else:
+                self._take(self._text.push((token_id,)), made)
+            if made.stopped:
+                break
+        return self._end_if_stopped(made.step())
+
+    def finish(self) -> Step:
+        """The end of the answer: what was held back is shown as what it is."""
+        if self._ended:
+            return Step()
+        self._ended = True
+        made = _Made()
+        self._take(self._text.finish(), made)
+        if self._parser is not None and self._text.past_mark and not made.stopped:
+            self._note(self._parser.end(), made)
+        elif not made.stopped:
+            made.text.append(self._space)
+        return made.step()
+
+    def _take(self, piece: Piece, made: _Made) -> None:
+        """Adds a piece of content, and what came after it."""
+        if self._parser is None:
+            made.text.append(piece.text)
+        elif piece.text:
+            self._content(piece.text, made)
+        made.tokens += piece.token_texts
+        if piece.stopped:
+            made.text.append(self._space)
+            made.stopped, made.stop_string = True, piece.stop_string
+        elif piece.after and self._parser is not None:
+            self._note(self._parser.text(piece.after), made)
+
+    def _content(self, text: str, made: _Made) -> None:
+        text = self._space + text
+        kept = text.rstrip(SPACE)
+        self._space = text[len(kept) :]
+        made.text.append(kept)
+
+    def _note(self, events: Iterable[Event], made: _Made) -> None:
+        for event in events:
+            if isinstance(event, str):
+                made.text.append(event)
+            else:
+                made.add(event)
+
+    def _end_if_stopped(self, step: Step) -> Step:
+        self._ended = step.stopped
+        return step
+
+
+@dataclass
+class _Made:
+    """A step while it is put together."""
+
+    text: list[str] = field(default_factory=list)
+    tokens: list[TokenText] = field(default_factory=list)
+    calls: list[CallDelta] = field(default_factory=list)
+    stopped: bool = False
+    stop_string: str | None = None
+
+    def add(self, delta: CallDelta) -> None:
+        """Joins fragments of one call."""
+        last = self.calls[-1] if self.calls else None
+        if last and last.index == delta.index and delta.name is None:
+            self.calls[-1] = CallDelta(
+                last.index, last.id, last.name, last.arguments + delta.arguments
+            )
+        else:
+            self.calls.append(delta)
+
+    def step(self) -> Step:
+        return Step(
+            "".join(self.text),
+            self.stopped,
+            self.stop_string,
+            tuple(self.tokens),
+            tuple(self.calls),
+        )
+
+
+def _plain(piece: Piece) -> Step:
+    return Step(piece.text, piece.stopped, piece.stop_string, piece.token_texts)
+
+
+def _same_ids(index: int) -> str:
+    return call_id(0, index)
+
+
+def call_id(seed: int, position: int) -> str:
+    """Nine letters or digits that follow from the request's seed and the call's position."""
+    digest = hashlib.blake2b(f"call:{seed}:{position}".encode(), digest_size=_ID_LENGTH).digest()
+    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest)

@@ -1,0 +1,1 @@
+"""A conversation to a prompt: Mistral's own encoding, or a checkpoint's Jinja template."""

@@ -1,0 +1,95 @@
+"""The one spelling of what an assistant said before, whatever a client made of it.
+
+Agents send each answer back in their next request: with its JSON written anew, without the space
+around its content, with another form of nothing. Here all of them become the same again, which is
+what the model wrote under its grammar, so that its tokens are found in the cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cierzo.chat.messages import ChatError, Message, ToolCall, pair_tool_results
+from cierzo.chat.tokenizers.tokenizer import without_surrogates
+
+_MOST_DIGITS = 4000  # of a whole number; Python's own limit is a little higher
+SPACE = " \t\n\r\v\f"  # what `Constraint.trims` is about; other white space is text
+
+
+def canonical(messages: Sequence[Message]) -> list[Message]:
+    """The messages with calls and the content beside them as the model wrote them.
+
+    Raises ChatError for arguments that are nested too deeply.
+    """
+    return [
+        _with_calls(index, message) if message.tool_calls else message
+        for index, message in enumerate(messages)
+    ]
+
+
+def canonical_arguments(text: str) -> str:
+    """JSON as `json.dumps` writes it, in the order of its keys; no text is no arguments.
+
+    Text that is no JSON stays as it is. Raises RecursionError.
+    """
+    if not text.strip():
+        return "{}"
+    try:
+        value = json.loads(text, parse_int=_integer)
+        return without_surrogates(json.dumps(value, ensure_ascii=False))
+    except ValueError:
+        return without_surrogates(text)
+
+
+def _integer(digits: str) -> int | float:
+    """A whole number; as a float where it has more digits than Python reads."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def in_call_order(messages: Sequence[Message]) -> list[Message]:
+    """The messages with results in a row in the order of their calls; others go behind them."""
+    paired = pair_tool_results(messages)
+    places: dict[str | None, int] = {}
+    keys: list[tuple[int, int, int]] = []
+    run = 0
+    for index, message in enumerate(paired):
+        if message.role == "assistant":
+            if index == 0 or paired[index - 1].role != "assistant":
+                places = {}
+            places |= {call.id: len(places) + i for i, call in enumerate(message.tool_calls)}
+        if message.role != "tool":
+            run = index + 1
+            keys.append((index, 0, 0))
+        else:
+            keys.append((run, places.get(message.tool_call_id, len(paired)), index))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return [messages[index] for index in order]
+
+
+def _with_calls(index: int, message: Message) -> Message:
+    calls: list[ToolCall] = []
+    for place, call in enumerate(message.tool_calls):
+        try:
+            calls.append(replace(call, arguments=canonical_arguments(call.arguments)))
+        except RecursionError:
+            raise ChatError(
+                f"messages[{index}].tool_calls[{place}].function.arguments is nested too deeply"
+            ) from None
+    return replace(message, content=_trimmed(message.parts()), tool_calls=tuple(calls))
+
+
+def _trimmed(parts: Sequence[str]) -> str | tuple[str, ...] | None:
+    """The parts without white space around them all; None if that is everything."""
+    kept = list(parts)
+    while kept and not (first := kept[0].lstrip(SPACE)):
+        del kept[0]
+    if not kept:
+        return None
+    kept[0] = first
+    while not (last := kept[-1].rstrip(SPACE)):
+        del kept[-1]
+    kept[-1] = last
+    kept = [part for part in kept if part]
+    return kept[0] if len(kept) == 1 else tuple(kept)

@@ -1,0 +1,1 @@
+"""Text to tokens and back: Tekken, Hugging Face's tokenizers, vocabularies inside GGUF files."""

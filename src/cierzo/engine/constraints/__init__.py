@@ -1,0 +1,1 @@
+"""What a constraint does to a sequence: masks, forced tokens, values that are verified."""

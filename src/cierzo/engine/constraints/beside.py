@@ -1,0 +1,117 @@
+"""What is worked out beside the steps for requests under a constraint: masks, and checks of values.
+
+A step waits for neither longer than it must. A request whose mask is late, or whose value is being
+verified, is held: the others go on, and it is in the next step after that. Which step a token comes
+in changes no token.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cierzo.engine.constraints.checks import Check, CheckWorker
+from cierzo.engine.constraints.masks import MaskWorker
+from cierzo.engine.request import Request
+
+LATE_SECONDS = 0.005  # after the forward pass; nearly all masks are finished long before
+
+
+class Beside:
+    """The threads, and the requests that are held."""
+
+    def __init__(self, max_batch_sequences: int, max_active: int) -> None:
+        """The most requests that one step has, and that there are at all."""
+        self.on_progress: Callable[[], None] = _nothing  # called on threads
+        self._rows: npt.NDArray[np.uint32] = np.zeros((max_batch_sequences, 0), dtype=np.uint32)
+        self._masks = MaskWorker(self._progressed)
+        self._checks = CheckWorker(max_active, self._progressed)
+        self._late: dict[str, Request] = {}
+        self._checking: dict[str, tuple[Request, Check]] = {}
+        self._progress = threading.Event()
+
+    @property
+    def holds(self) -> bool:
+        """Whether any request is held."""
+        return bool(self._late or self._checking)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was finished since `news`."""
+        return self._progress.is_set()
+
+    def wait(self) -> None:
+        """Until there are news."""
+        self._progress.wait()
+
+    def begin_masks(self, requests: Sequence[Request]) -> None:
+        """Starts filling the masks for the next tokens of requests that want one."""
+        wanted = [request.constrained for request in requests if request.constrained is not None]
+        missing = [constrained for constrained in wanted if not constrained.mask_ready]
+        if missing:
+            self._masks.begin(missing)
+
+    def rows(
+        self, requests: Sequence[Request]
+    ) -> tuple[npt.NDArray[np.uint32], dict[str, int], set[str]]:
+        """The masks [S, words], the row of each request, and the requests whose mask is late."""
+        wanted = {
+            request.sequence.request_id: request.constrained
+            for request in requests
+            if request.constrained is not None
+        }
+        late = set(self._masks.wait(list(wanted.values()), LATE_SECONDS))
+        slots: dict[str, int] = {}
+        for request_id, constrained in wanted.items():
+            if constrained in late:
+                continue
+            if not slots and self._rows.shape[1] != len(constrained.mask):
+                self._rows = np.zeros((len(self._rows), len(constrained.mask)), dtype=np.uint32)
+            self._rows[len(slots)] = constrained.mask
+            slots[request_id] = len(slots)
+        return self._rows, slots, wanted.keys() - slots.keys()
+
+    def hold_late(self, request: Request) -> None:
+        """Holds a request until its mask is finished."""
+        request.sequence.held = True
+        self._late[request.sequence.request_id] = request
+
+    def check(self, request: Request) -> None:
+        """Holds a request until its values are verified."""
+        assert request.constrained is not None
+        request.sequence.held = True
+        check = self._checks.begin(request.constrained)
+        self._checking[request.sequence.request_id] = request, check
+
+    def news(self) -> list[tuple[Request, Check]]:
+        """Lets requests go on whose masks are finished, and gives those that were verified."""
+        self._progress.clear()
+        for request_id, request in list(self._late.items()):
+            if request.constrained is not None and request.constrained.mask_ready:
+                request.sequence.held = False
+                del self._late[request_id]
+        verified = [(r, check) for r, check in self._checking.values() if check.finished]
+        for request, _ in verified:
+            request.sequence.held = False
+            del self._checking[request.sequence.request_id]
+        return verified
+
+    def drop(self, request: Request) -> None:
+        """Nobody wants anything for this request any more."""
+        self._late.pop(request.sequence.request_id, None)
+        held = self._checking.pop(request.sequence.request_id, None)
+        if held is not None:
+            held[1].abandon()
+        if request.constrained is not None:
+            request.constrained.abandoned = True
+
+    def _progressed(self) -> None:
+        self._progress.set()
+        self.on_progress()
+
+
+def _nothing() -> None:
+    pass

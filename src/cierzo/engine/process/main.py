@@ -1,0 +1,217 @@
+"""The engine process: loads a model, then runs steps and answers the client until told to end.
+
+Started by `connection.py` as `python -m cierzo.engine.process.main FD`, where FD is its end of a
+socket pair. A thread reads the socket into a queue, and answers pings for the process; everything
+else happens in the loop, which answers them too, between two steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+import numpy as np
+
+from cierzo.engine.engine import Engine
+from cierzo.engine.errors import EngineError, PromptTooLong
+from cierzo.engine.loading.load import LoadError, load
+from cierzo.engine.messages import (
+    Abort,
+    Add,
+    Beat,
+    Compile,
+    CompileResult,
+    Forget,
+    FromEngine,
+    LoadFailed,
+    Loading,
+    Outputs,
+    Ping,
+    Pong,
+    Ready,
+    SetVocabulary,
+    Shutdown,
+    Start,
+    StepOutput,
+    ToEngine,
+    encode_frame,
+    reads_to_engine,
+)
+from cierzo.engine.process.compile_worker import CompileWorker, Prepared
+
+if TYPE_CHECKING:
+    from cierzo.grammar.compiler import Compiled
+
+
+class _Woken:
+    """Something that a stalled engine waits for has happened."""
+
+
+# Messages from the client, and what threads have done.
+Inbox: TypeAlias = "queue.SimpleQueue[ToEngine | Prepared | CompileResult | _Woken]"
+
+Send: TypeAlias = "Callable[[FromEngine], None]"
+
+_READ_BYTES = 1 << 18
+# A thread that computes in Python keeps the others from it so long at most. The loop takes the
+# interpreter up several times a step.
+_SWITCH_SECONDS = 0.001
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> NoReturn:
+    """Entry point. Exits by itself when the other end of the socket closes."""
+    faulthandler.enable()
+    _outlive_nothing()
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    inbox: Inbox = queue.SimpleQueue()
+    lock = threading.Lock()
+
+    def send(message: FromEngine) -> None:
+        frame = encode_frame(message)
+        with lock:
+            connection.sendall(frame)
+
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    threading.Thread(target=_read, args=(connection, inbox, send), daemon=True).start()
+    try:
+        _serve(inbox, send)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # the client is gone
+
+
+def _outlive_nothing() -> None:
+    """Dies with the parent, and only then: signals meant for the server are the parent's to act on.
+
+    A terminal sends Ctrl-C, and systemd SIGTERM, to every process of a service; the engine must
+    go on, so that the parent can let running requests finish.
+    """
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _read(connection: socket.socket, inbox: Inbox, send: Send) -> None:
+    """Moves messages from the socket to the queue; ends the process with the connection."""
+    reader = reads_to_engine()
+    while True:
+        try:
+            data = connection.recv(_READ_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            os._exit(0)
+        for message in reader.feed(data):
+            if isinstance(message, Shutdown):
+                os._exit(0)
+            if isinstance(message, Ping):
+                with contextlib.suppress(OSError):  # which is seen when reading
+                    send(Beat(message.serial))
+            inbox.put(message)
+
+
+def _serve(inbox: Inbox, send: Send) -> NoReturn:
+    start = inbox.get()
+    if not isinstance(start, Start):
+        raise TypeError(f"the first message must be Start, not {type(start).__name__}")
+    try:
+        engine, info = load(start.launch, lambda detail: send(Loading(detail)))
+    except LoadError as error:
+        send(LoadFailed(str(error)))
+        os._exit(1)
+    send(Ready(info))
+    loop = _Loop(engine, inbox)
+    while True:
+        refused, changed = loop.read(send)
+        outputs = [] if engine.stalled else engine.step()
+        if outputs or refused or changed:
+            send(Outputs((*refused, *outputs), engine.stats()))
+
+
+class _Loop:
+    """What happens between two steps: the messages that have come."""
+
+    def __init__(self, engine: Engine, inbox: Inbox) -> None:
+        self._engine = engine
+        self._inbox = inbox
+        self._compiling = CompileWorker(engine, inbox.put)
+        woken = _Woken()
+        engine.beside.on_progress = lambda: inbox.put(woken)
+
+    def read(self, send: Send) -> tuple[list[StepOutput], bool]:
+        """Takes messages in, and waits for them while there is nothing to compute.
+
+        Gives the requests that were refused, and whether any was dropped: what the client shall
+        hear of at once.
+        """
+        engine = self._engine
+        refused: list[StepOutput] = []
+        changed = False
+        while not refused and (not engine.has_work() or engine.stalled or not self._inbox.empty()):
+            message = self._inbox.get()
+            if isinstance(message, Add):
+                if not self._compiling.prepare(message):
+                    refused += self._add(message)
+            elif isinstance(message, Prepared):
+                refused += self._add_prepared(message)
+            elif isinstance(message, Abort):
+                dropped = self._compiling.drop(message.request_id)
+                changed = engine.abort(message.request_id) or dropped or changed
+                if changed and not engine.has_work():
+                    break
+            elif not isinstance(message, _Woken):
+                self._serve(message, send)
+        return refused, changed
+
+    def _serve(self, message: ToEngine | CompileResult, send: Send) -> None:
+        """What concerns no request."""
+        if isinstance(message, Ping):
+            send(Pong(message.serial, self._engine.stats()))
+        elif isinstance(message, SetVocabulary):
+            self._compiling.set_vocabulary(message.source)
+        elif isinstance(message, Compile):
+            self._compiling.check(message.serial, message.constraint)
+        elif isinstance(message, Forget):
+            self._compiling.forget(message.serial)
+        elif isinstance(message, CompileResult):
+            send(message)
+
+    def _add_prepared(self, message: Prepared) -> list[StepOutput]:
+        if not self._compiling.drop(message.add.request_id):
+            return []  # aborted meanwhile
+        if message.error is not None:
+            return [_refusal(message.add, message.error, no_answer=True)]
+        return self._add(message.add, message.compiled)
+
+    def _add(self, message: Add, compiled: Compiled | None = None) -> list[StepOutput]:
+        """What there is to say if the engine refuses the request."""
+        prompt = np.frombuffer(message.prompt, "<i4")
+        try:
+            self._engine.add(
+                message.request_id,
+                prompt,
+                message.params,
+                shares=message.shares,
+                compiled=compiled,
+            )
+        except (EngineError, PromptTooLong, ValueError) as error:
+            return [_refusal(message, str(error))]
+        return []
+
+
+def _refusal(message: Add, error: str, *, no_answer: bool = False) -> StepOutput:
+    return StepOutput(message.request_id, finish_reason="error", error=error, no_answer=no_answer)
+
+
+if __name__ == "__main__":
+    main()

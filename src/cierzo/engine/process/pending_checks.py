@@ -1,0 +1,45 @@
+"""The client's questions about constraints that the engine has not answered yet."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from cierzo.engine.errors import EngineError
+from cierzo.engine.messages import Compile, CompileResult, Forget
+from cierzo.engine.process.connection import Connection
+from cierzo.grammar.constraint import Constraint
+
+
+class CompileCalls:
+    """Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, asyncio.Future[str | None]] = {}
+        self._serials = itertools.count()
+
+    async def ask(self, connection: Connection, constraint: Constraint) -> str | None:
+        """The engine's answer. Raises EngineError if the engine is lost meanwhile."""
+        serial = next(self._serials)
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._waiting[serial] = answer
+        try:
+            connection.send(Compile(serial, constraint))
+            return await answer
+        except asyncio.CancelledError:
+            connection.send(Forget(serial))
+            raise
+        finally:
+            del self._waiting[serial]
+
+    def receive(self, message: CompileResult) -> None:
+        """An answer has come."""
+        answer = self._waiting.get(message.serial)
+        if answer is not None and not answer.done():
+            answer.set_result(message.error)
+
+    def fail(self, reason: str) -> None:
+        """No answer will come."""
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(EngineError(reason))

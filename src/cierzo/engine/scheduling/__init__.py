@@ -1,0 +1,1 @@
+"""Which tokens a step computes: sequences, their blocks of the KV cache, and the step's budget."""

@@ -1,0 +1,304 @@
+"""Which tokens the next step computes: half for who came first, half for who is soonest done.
+
+Each step takes one token of every decoding sequence, then fills what is left of its budget with
+chunks of prompts. Half of that goes to those with the least left to do, the other half, and what
+the first half leaves, to those who came first. So a small prompt does not wait for the whole of a
+large one, nor a large one for a stream of small ones: each is read after at most twice the tokens
+that it would take if all went by age, and twice those that it would take if all went by size. Of
+equals, the one that came first is read first.
+
+When blocks run out, the youngest sequence gives all of its own back and is computed again later; so
+the oldest can always go on, and in time each is the oldest.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass
+from operator import attrgetter
+
+from cierzo.engine.scheduling.block_pool import BlockPool
+from cierzo.engine.scheduling.places import in_turn, is_short, longest_beside
+from cierzo.engine.scheduling.sequence import Sequence
+
+# How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
+# may have a few tokens only is the sooner done.
+ANSWER_TOKENS = 64
+
+_by_age = attrgetter("arrival")
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Consecutive tokens of one sequence, and for which of them logits are wanted.
+
+    The wanted rows are the last ones, from position `logits_from` to the chunk's end: none in the
+    middle of a prompt, one to sample the next token, several for log-probabilities of a prompt
+    (and, in time, to verify draft tokens).
+    """
+
+    sequence: Sequence
+    start: int
+    count: int
+    logits_from: int
+
+    @property
+    def end(self) -> int:
+        """The position after the last."""
+        return self.start + self.count
+
+    @property
+    def num_logits(self) -> int:
+        """Rows of logits wanted."""
+        return self.start + self.count - self.logits_from
+
+
+class Scheduler:
+    """Holds every unfinished sequence, running or waiting, each of the two in order of arrival."""
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        *,
+        block_size: int,
+        max_batch_tokens: int,
+        max_batch_sequences: int,
+        max_logits_rows: int,
+    ) -> None:
+        """Bounds on a step: tokens, sequences, and rows of logits (at least one a sequence)."""
+        if not 0 < max_batch_sequences <= min(max_batch_tokens, max_logits_rows):
+            raise ValueError(
+                f"max_batch_sequences ({max_batch_sequences}) must be from 1 to max_batch_tokens "
+                f"({max_batch_tokens}): each running request takes a token of a step"
+            )
+        self.pool = pool
+        self.block_size = block_size
+        self.max_batch_tokens = max_batch_tokens
+        self.max_batch_sequences = max_batch_sequences
+        self.max_logits_rows = max_logits_rows
+        self.running: list[Sequence] = []
+        self.waiting: list[Sequence] = []
+        self.num_preemptions = 0
+        self._num_added = 0
+        self._plan: dict[Sequence, Chunk] = {}  # the step that is being put together
+        self._odd_to_shortest = False
+
+    def add(self, sequence: Sequence) -> None:
+        """Puts a sequence at the end of the queue.
+
+        Raises ValueError if it would not fit even alone.
+        """
+        if self._blocks_for(sequence.max_len) > self.pool.num_blocks:
+            raise ValueError(
+                f"{sequence.max_len} tokens need {self._blocks_for(sequence.max_len)} cache "
+                f"blocks, but there are {self.pool.num_blocks}"
+            )
+        sequence.arrival = self._num_added
+        self._num_added += 1
+        self.waiting.append(sequence)
+
+    def share_prompt(self, sequence: Sequence) -> None:
+        """Gives the blocks of a prompt that has been computed to those who wait for it."""
+        for follower in self.waiting:
+            if follower.leader is sequence:
+                self.follow(follower)
+
+    def follow(self, sequence: Sequence) -> None:
+        """Starts a sequence with its leader's blocks, up to the last one that is full.
+
+        The prompt's last token is computed again in any case, for the logits after it.
+        """
+        leader, sequence.leader = sequence.leader, None
+        if leader is None or sequence.blocks or sequence.wants_prompt_logprobs:
+            return
+        full = min((sequence.num_prompt - 1) // self.block_size, len(leader.blocks))
+        sequence.blocks = leader.blocks[:full]
+        for block in sequence.blocks:
+            self.pool.share(block)
+        sequence.num_computed = sequence.num_cached = full * self.block_size
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forgets a sequence, finished or not, and frees its blocks."""
+        for follower in self.waiting:
+            if follower.leader is sequence:
+                follower.leader = None
+        if sequence in self.running:
+            self.running.remove(sequence)
+        else:
+            self.waiting.remove(sequence)
+        self._free(sequence)
+
+    def schedule(self, prompt_budget: int) -> list[Chunk]:
+        """The chunks of the next step; empty only when there is no sequence that is not held.
+
+        `prompt_budget` (at least 1) bounds the tokens of prompts, to keep the step short.
+        Decoding sequences come first in the result.
+        """
+        self._plan = {}
+        self._plan_decodes()
+        if self.waiting or len(self._plan) < len(self.running):
+            self._plan_prompts(prompt_budget)
+        return list(self._plan.values())
+
+    def _plan_decodes(self) -> None:
+        """One token of each sequence that has just one to compute."""
+        decoding = [sequence for sequence in self.running if sequence.num_pending == 1]
+        before = self.num_preemptions
+        for sequence in in_turn(decoding, self.max_batch_sequences):
+            if len(self._plan) == self.max_batch_sequences:
+                break
+            if self.num_preemptions > before and sequence not in self.running:
+                continue  # an older one has taken its blocks
+            position = sequence.num_computed
+            if position < len(sequence.blocks) * self.block_size or self._grow(
+                sequence, position + 1
+            ):
+                self._plan[sequence] = Chunk(sequence, position, 1, position)
+
+    def _plan_prompts(self, prompt_budget: int) -> None:
+        """Shares what is left of the step between the shortest and the oldest."""
+        tokens = min(prompt_budget, self.max_batch_tokens - len(self._plan))
+        rows = self.max_logits_rows - len(self._plan)
+        reading = (s for s in self.running if s.num_pending > 1)
+        oldest = sorted([*reading, *self._ready()], key=_by_age)
+        # The odd one to each in turn, lest a budget of 1 be always the same one's.
+        odd = self._odd_to_shortest = not self._odd_to_shortest
+        half = (tokens + odd) // 2, (rows + odd) // 2
+        left = self._fill(sorted(oldest, key=_left_to_do), *half)
+        self._fill(oldest, tokens - half[0] + left[0], rows - half[1] + left[1])
+
+    def _fill(self, order: list[Sequence], tokens: int, rows: int) -> tuple[int, int]:
+        """Plans so many more tokens and rows, in this order. How many of them are left."""
+        for sequence in order:
+            if tokens <= 0 or rows <= 0:
+                break
+            planned = self._plan.get(sequence)
+            if planned is None and len(self._plan) >= self.max_batch_sequences:
+                continue
+            if sequence not in self.running and not self._admit(sequence):
+                continue
+            had_tokens, had_rows = (planned.count, planned.num_logits) if planned else (0, 0)
+            chunk = self._prompt_chunk(sequence, had_tokens + tokens, had_rows + rows)
+            if chunk is not None:
+                self._plan[sequence] = chunk
+                tokens -= chunk.count - had_tokens
+                rows -= chunk.num_logits - had_rows
+        return tokens, rows
+
+    def _prompt_chunk(self, sequence: Sequence, tokens: int, rows: int) -> Chunk | None:
+        """As much of what is pending as tokens, rows and blocks allow; None if no block does."""
+        start = sequence.num_computed
+        end = min(sequence.num_tokens, start + tokens)
+        logits_from = end - 1 if end == sequence.num_tokens else end
+        if sequence.wants_prompt_logprobs:
+            logits_from = min(max(start, sequence.num_prompt_logprobs), end)
+            end = min(end, logits_from + rows)
+        if not self._grow(sequence, end):
+            # Room for a part is better than none.
+            end = min(end, len(sequence.blocks) * self.block_size)
+            if end <= start:
+                return None
+            logits_from = min(logits_from, end)
+        return Chunk(sequence, start, end - start, logits_from)
+
+    def _ready(self) -> list[Sequence]:
+        """Who waits for nothing but room, and may find a place."""
+        longest = longest_beside(self.running, self.max_batch_sequences)
+        return [s for s in self.waiting if _may_run(s) and s.max_len <= longest]
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Lets a waiting sequence run, if there is a place and room for all of it."""
+        first = next(filter(_may_run, self.waiting))
+        if not self._has_room(sequence, first) or not self._has_place(sequence, first):
+            return False
+        self.waiting.remove(sequence)
+        insort(self.running, sequence, key=_by_age)
+        return True
+
+    def _has_place(self, sequence: Sequence, first: Sequence) -> bool:
+        """Whether it may join. Who would pass the first of the queue must leave it its place."""
+        longest = longest_beside(self.running, self.max_batch_sequences)
+        if sequence is first or first.max_len > longest:
+            return sequence.max_len <= longest
+        left = longest_beside([*self.running, sequence], self.max_batch_sequences)
+        return sequence.max_len <= longest and first.max_len <= left
+
+    def _has_room(self, sequence: Sequence, first: Sequence) -> bool:
+        """Whether there are blocks for it, after those that are promised to running prompts.
+
+        The first of the queue can have what the younger hold, so nobody who passed it keeps it
+        waiting. Who would pass must leave it what it needs, unless it is short. And one block
+        stays to spare for each running sequence, lest a long one be thrown out again at once.
+        """
+        needed = self._missing(sequence)
+        if sequence is first:
+            older = [s for s in self.running if s.arrival < sequence.arrival]
+            free = self.pool.num_free + sum(len(s.blocks) for s in self.running[len(older) :])
+            return not older or needed + sum(map(self._missing, older)) + len(older) <= free
+        if not is_short(sequence):
+            needed += self._missing(first) + len(self.running)
+        free = self.pool.num_free
+        return needed <= free and needed + sum(map(self._missing, self.running)) <= free
+
+    def _grow(self, sequence: Sequence, num_positions: int) -> bool:
+        """Gives a sequence blocks for so many positions, taking them from younger ones if it must.
+
+        False when it is the youngest itself and there are too few: it has what there was, and
+        goes on once an older one has finished. If none runs, an older one waits for its place.
+        """
+        missing = self._blocks_for(num_positions) - len(sequence.blocks)
+        for _ in range(missing):
+            while self.pool.num_free == 0:
+                if self._take_from_waiting(sequence):
+                    continue
+                youngest = self.running[-1]
+                if youngest is sequence:
+                    if len(self.running) == 1:
+                        self._preempt(sequence)
+                    return False
+                self._preempt(youngest)
+            sequence.blocks.append(self.pool.take())
+        return True
+
+    def _take_from_waiting(self, taker: Sequence) -> bool:
+        """Frees the blocks of the youngest that holds some without running; False for none."""
+        for sequence in reversed(self.waiting):
+            if sequence.blocks and sequence.arrival > taker.arrival:
+                self._free(sequence)
+                sequence.num_computed = sequence.num_cached = 0
+                return True
+        return False
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """Puts the youngest running sequence back into the queue, without its blocks."""
+        self.running.pop()
+        self._plan.pop(sequence, None)
+        self._free(sequence)
+        sequence.num_computed = 0
+        insort(self.waiting, sequence, key=_by_age)
+        self.num_preemptions += 1
+
+    def _free(self, sequence: Sequence) -> None:
+        self.pool.release(sequence.blocks)
+        sequence.blocks = []
+
+    def _missing(self, sequence: Sequence) -> int:
+        """Blocks that its tokens of now still need."""
+        return self._blocks_for(sequence.num_tokens) - len(sequence.blocks)
+
+    def _blocks_for(self, num_positions: int) -> int:
+        return -(-num_positions // self.block_size)
+
+
+def _may_run(sequence: Sequence) -> bool:
+    """Who follows another waits until that one's prompt is read."""
+    return sequence.leader is None and not sequence.held
+
+
+def _left_to_do(sequence: Sequence) -> tuple[int, int]:
+    """What the shortest have least of; of equals the first come has. An answer under way, of
+    which a grammar forced some tokens, is as good as done."""
+    pending = sequence.num_pending
+    if pending > sequence.num_generated:
+        pending += min(sequence.max_len - sequence.num_tokens, ANSWER_TOKENS)
+    return pending, sequence.arrival

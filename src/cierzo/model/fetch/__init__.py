@@ -1,0 +1,1 @@
+"""From what a user types for a model to files on disk: registry, hub, packages."""

@@ -1,0 +1,1 @@
+"""A model's files opened: GGUF, Hugging Face's and Mistral's folders, read as one Checkpoint."""
