@@ -11,6 +11,14 @@ from cierzo.grammar.constraint import Constraint
 MAX_LOGPROBS = 20  # alternatives for each token
 
 
+class InvalidParam(ValueError):
+    """A parameter that the engine cannot honour; its text is one line that begins with `name`."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}{problem}")
+        self.name = name
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Parameters of one generation, with the defaults of the OpenAI API.
 
@@ -45,11 +53,12 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 def validate(params: SamplingParams, vocab_size: int) -> None:
-    """Raises ValueError, one line naming the parameter, for what the engine cannot honour."""
+    """Raises InvalidParam for what the engine cannot honour."""
     try:
         msgspec.convert(msgspec.structs.asdict(params), SamplingParams)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
+        name = str(error).rpartition("`$.")[2].partition("`")[0].partition("[")[0]
+        raise InvalidParam(name, f": {error}") from None
     _whole("max_tokens", params.max_tokens, 0, 2**31 - 1)
     _whole("min_tokens", params.min_tokens, 0, 2**31 - 1)
     _whole("top_k", params.top_k, 0, 2**31 - 1)
@@ -61,9 +70,8 @@ def validate(params: SamplingParams, vocab_size: int) -> None:
     _real("frequency_penalty", params.frequency_penalty, -100.0, 100.0)
     _real("repetition_penalty", params.repetition_penalty, 0.0, 100.0, above=True)
     if params.min_tokens > params.max_tokens:
-        raise ValueError(
-            f"min_tokens is {params.min_tokens}, more than max_tokens, {params.max_tokens}"
-        )
+        problem = f" is {params.min_tokens}, more than max_tokens, {params.max_tokens}"
+        raise InvalidParam("min_tokens", problem)
     if params.seed is not None:
         _whole("seed", params.seed, -(2**63), 2**64 - 1)
     for name, wanted in (
@@ -73,22 +81,24 @@ def validate(params: SamplingParams, vocab_size: int) -> None:
         if wanted is not None:
             _whole(name, wanted, 0, MAX_LOGPROBS)
     for token, bias in params.logit_bias.items():
-        _whole("logit_bias: token id", token, 0, vocab_size - 1)
-        _real(f"logit_bias of token {token}", bias, -100.0, 100.0)
+        _whole("logit_bias", token, 0, vocab_size - 1, ": token id")
+        _real("logit_bias", bias, -100.0, 100.0, of=f" of token {token}")
     for name, tokens in (
         ("stop_token_ids", params.stop_token_ids),
         ("forbidden", params.forbidden),
     ):
         for token in tokens:
-            _whole(f"{name}: token id", token, 0, vocab_size - 1)
+            _whole(name, token, 0, vocab_size - 1, ": token id")
 
 
-def _whole(name: str, value: int, low: int, high: int) -> None:
+def _whole(name: str, value: int, low: int, high: int, of: str = "") -> None:
     if not low <= value <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, not {value}")
+        raise InvalidParam(name, f"{of} must be from {low} to {high}, not {value}")
 
 
-def _real(name: str, value: float, low: float, high: float, *, above: bool = False) -> None:
+def _real(
+    name: str, value: float, low: float, high: float, *, above: bool = False, of: str = ""
+) -> None:
     if not math.isfinite(value) or not low <= value <= high or (above and value == low):
         bound = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
-        raise ValueError(f"{name} must be {bound}, not {value}")
+        raise InvalidParam(name, f"{of} must be {bound}, not {value}")

@@ -1,0 +1,53 @@
+"""What is asked for, in nobody's protocol: a prompt, how to sample, and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from cierzo.chat.messages import Message, ends_open
+from cierzo.chat.tools import Tool, ToolChoice
+from cierzo.engine.sampling_params import SamplingParams
+
+TokenIds: TypeAlias = Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Messages to answer, and what the answer may be: calls of tools, or a value of a schema."""
+
+    messages: Sequence[Message]
+    tools: Sequence[Tool] = ()
+    choice: ToolChoice | None = None  # None: the model chooses, if there are tools
+    parallel: bool = True  # whether it may call several tools at once
+    schema: object | None = None  # the JSON schema that the content must be valid under
+    continue_last: bool = True  # a last message of the assistant's is the beginning of the answer
+
+    @property
+    def begins_answer(self) -> bool:
+        """Whether the last message is the beginning of the answer."""
+        return ends_open(self.messages, self.continue_last)
+
+    @property
+    def beginning(self) -> str:
+        """The beginning of the answer; empty where the answer is all of a message."""
+        return "".join(self.messages[-1].parts()) if self.begins_answer else ""
+
+    @property
+    def tool_choice(self) -> ToolChoice:
+        """Whether it must call something, and what it may call."""
+        return self.choice or ToolChoice("auto" if self.tools else "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One prompt and how to answer it. `prepare` says whether it can be done."""
+
+    prompt: Conversation | str | TokenIds
+    sampling: SamplingParams = field(default_factory=SamplingParams)  # its max_tokens is not read
+    max_tokens: int | None = None  # None: what the context leaves
+    min_room: int = 1  # tokens of answer that must fit, where max_tokens asks for more than fits
+    choices: int = 1
+    stop: tuple[str, ...] = ()  # strings that end the answer; they are not part of it
+    add_bos: bool = True  # a text begins with the BOS token if the model was trained so

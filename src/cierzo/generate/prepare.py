@@ -1,0 +1,129 @@
+"""From an ask to jobs: the one place that checks what is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from cierzo.chat.calls.tool_format import CallIds, output_constraint
+from cierzo.chat.messages import ChatError
+from cierzo.engine.sampling_params import InvalidParam, validate
+from cierzo.generate.ask import Ask, Conversation
+from cierzo.generate.job import Job, seed_of_choice
+from cierzo.generate.model import Model
+from cierzo.generate.prompt import prompt_tokens
+from cierzo.generate.refused import Reason, Refused, TooLong
+from cierzo.grammar.constraint import Constraint
+
+# What would end an answer elsewhere than its form does, and the value that asks for nothing.
+_BESIDE_A_FORM = (("min_tokens", 0), ("ignore_eos", False), ("stop_token_ids", ()))
+
+
+def prepare(
+    ask: Ask, model: Model, request_id: str, warn: Callable[[str], None]
+) -> tuple[Job, ...]:
+    """A job for each choice; the ids of their requests begin with `request_id`.
+
+    Slow for a large prompt or schema: run it in a thread, not on an event loop. `warn` is told, in
+    one line each, what of the ask is not held to. Raises Refused, naming the part.
+    """
+    # First: what is wrong with a schema is told before all else.
+    constraint = _constraints(ask.prompt, model, warn)
+    prompt = prompt_tokens(ask.prompt, model, add_bos=ask.add_bos)
+    first = _job(ask, model, prompt, request_id)
+    drawn = first.seed
+    jobs = [first]
+    for index in range(1, ask.choices):
+        job = dataclasses.replace(
+            first,
+            request_id=f"{request_id}-{index}",
+            seed=seed_of_choice(drawn, index),
+            shares=first.request_id,
+        )
+        jobs.append(job)
+    return tuple(_with_params(job, constraint(job.call_id)) for job in jobs)
+
+
+def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
+    """The first choice, without what its answer must look like."""
+    params = ask.sampling
+    forbidden: tuple[int, ...] = ()
+    format, mid_text = None, True
+    if isinstance(ask.prompt, Conversation):
+        mode = ask.prompt.tool_choice.mode
+        known = model.language.template.tool_format
+        forbidden = known.forbidden(mode)
+        format = known if mode != "none" else None
+        mid_text = ask.prompt.begins_answer
+    longest = _longest_answer(len(prompt), ask, model)
+    params = msgspec.structs.replace(params, max_tokens=longest, forbidden=forbidden)
+    try:
+        validate(params, model.vocab_size)
+    except InvalidParam as error:
+        raise Refused(Reason.INVALID, str(error), (error.name,)) from error
+    seed = secrets.randbits(63) if params.seed is None else params.seed
+    return Job(prompt, params, f"{request_id}-0", seed, ask.stop, mid_text, format)
+
+
+def _with_params(job: Job, constraint: Constraint | None) -> Job:
+    """The job with its own seed and constraint in what the engine is told."""
+    if constraint is not None:
+        for name, nothing in _BESIDE_A_FORM:
+            if getattr(job.params, name) != nothing:
+                text = "it cannot be kept together with tools or a response_format; leave it out"
+                raise Refused(Reason.UNSUPPORTED, text, (name,))
+    params = msgspec.structs.replace(job.params, seed=job.seed, constraint=constraint)
+    # A stop string never cuts a value.
+    stop = job.stop if constraint is None or constraint.stops else ()
+    return dataclasses.replace(job, params=params, stop=stop)
+
+
+def _constraints(
+    prompt: object, model: Model, warn: Callable[[str], None]
+) -> Callable[[CallIds], Constraint | None]:
+    """What answers must look like: one constraint for all, unless the model writes ids of calls."""
+    if not isinstance(prompt, Conversation):
+        return lambda ids: None
+    conversation = prompt
+    format = model.language.template.tool_format
+
+    def build(call_ids: CallIds | None) -> Constraint | None:
+        try:
+            return output_constraint(
+                format,
+                tools=conversation.tools,
+                choice=conversation.tool_choice,
+                parallel=conversation.parallel,
+                schema=conversation.schema,
+                open_text=conversation.beginning,
+                call_ids=call_ids,
+                limits=model.schema_limits,
+                warn=warn,
+            )
+        except ChatError as error:
+            raise Refused(Reason.INVALID, str(error), error.part) from error
+
+    if format.writes_ids:
+        return build
+    shared = build(None)
+    return lambda ids: shared
+
+
+def _longest_answer(prompt: int, ask: Ask, model: Model) -> int:
+    """How many tokens the answer may have: `max_tokens`, or what the context leaves.
+
+    Agents ask for as many tokens as a model may write at all, whatever they send. So a bound that
+    does not fit is cut to what is left, where that is enough for an answer (`min_room`, or a
+    quarter of the context). Where it is not, an agent has to shorten its history: TooLong.
+    """
+    left = model.max_model_len - prompt
+    enough = max(1, min(ask.min_room, model.max_model_len // 4))
+    longest = ask.max_tokens
+    if longest is None and left >= 1:
+        return left
+    if longest is not None and (longest <= left or left >= enough):
+        return min(longest, left)
+    raise TooLong(model.max_model_len, prompt, longest or 0)

@@ -1,0 +1,76 @@
+"""What an answer took: counted while it comes, complete when it ends, however it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from cierzo.engine.messages import StepOutput
+from cierzo.generate.job import Job
+
+Outcome: TypeAlias = Literal["stop", "length", "tool_calls", "cancelled", "refused", "error"]
+
+
+@dataclass
+class Receipt:
+    """Tokens of all choices together. A prompt that choices share counts once, and only once the
+    engine has taken it in; a refused one costs nothing."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, found in the cache instead of computed
+    completion_tokens: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)  # of each choice, as they ended
+    first_token_seconds: float | None = None  # from its beginning
+
+
+class Observer(Protocol):
+    """Is told of all that is generated, as it happens. Cheap: it runs between tokens."""
+
+    def first_token(self, seconds: float) -> None:
+        """A choice got its first token, so long after it was given to the engine."""
+
+    def next_tokens(self, count: int, seconds: float) -> None:
+        """A choice got more tokens, so long after the last ones."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A choice has ended."""
+
+
+class ChoiceMeter:
+    """Counts one choice."""
+
+    def __init__(self, job: Job, receipt: Receipt, observer: Observer | None) -> None:
+        self._counts_prompt = not job.shares
+        self._receipt = receipt
+        self._observer = observer
+        self._last = time.monotonic()
+        self._begun = False  # it has had an output
+        self._spoken = False  # it has had a token
+        self.outcome: Outcome = "cancelled"  # unless something better is known when it closes
+
+    def count(self, output: StepOutput) -> None:
+        """The engine has given this now."""
+        receipt, tokens = self._receipt, len(output.token_ids)
+        if not self._begun and self._counts_prompt:
+            receipt.prompt_tokens += output.num_prompt_tokens
+            receipt.cached_tokens += output.num_cached_tokens
+        self._begun = True
+        if not tokens:
+            return
+        receipt.completion_tokens += tokens
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        if not self._spoken and receipt.first_token_seconds is None:
+            receipt.first_token_seconds = seconds
+        if self._observer is not None and self._spoken:
+            self._observer.next_tokens(tokens, seconds)
+        elif self._observer is not None:
+            self._observer.first_token(seconds)
+        self._spoken = True
+
+    def close(self) -> None:
+        """The choice has ended."""
+        self._receipt.outcomes.append(self.outcome)
+        if self._observer is not None:
+            self._observer.ended(self.outcome)

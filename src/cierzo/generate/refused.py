@@ -1,0 +1,67 @@
+"""Why there is no answer: one error for the whole way, with a reason that programs can match."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeAlias
+
+from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
+
+# Which part of an ask: ("tools", 2, "parameters", "properties", "a"). Protocols spell it their way.
+Part: TypeAlias = tuple[str | int, ...]
+
+
+class Reason(Enum):
+    """What kind of refusal it is."""
+
+    INVALID = "invalid"  # the ask contradicts itself, or says what cannot be
+    UNSUPPORTED = "unsupported"  # it is understood, and cannot be done
+    TOO_LONG = "too_long"  # see `TooLong`
+    BUSY = "busy"  # the queue is full; see `retry_after`
+    NO_ANSWER = "no_answer"  # no answer has the form that is asked for; another try ends the same
+    FAILED = "failed"  # the engine died, hung, stops, or failed this request
+
+
+class Refused(Exception):
+    """An ask that gets no answer, or none to its end. The text is one line for who asked."""
+
+    def __init__(
+        self, reason: Reason, text: str, part: Part = (), *, retry_after: int | None = None
+    ) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.part = part
+        self.retry_after = retry_after  # seconds until another try may succeed
+
+
+class TooLong(Refused):
+    """Prompt and answer do not fit into the context. Sizes are in tokens."""
+
+    def __init__(self, max_model_len: int, prompt_tokens: int, answer_tokens: int = 0) -> None:
+        """`answer_tokens` is 0 where the prompt alone is too long."""
+        asked = f"the prompt has {prompt_tokens} tokens"
+        if answer_tokens:
+            asked += f" and the answer may have {answer_tokens}"
+        super().__init__(
+            Reason.TOO_LONG,
+            f"{asked}, but the context is {max_model_len} tokens, prompt and answer together; "
+            "shorten it, or start with a larger --max-model-len",
+        )
+        self.max_model_len = max_model_len
+        self.prompt_tokens = prompt_tokens
+        self.answer_tokens = answer_tokens
+
+
+def refusal_of(error: Exception) -> Refused | None:
+    """The refusal that an error of the engine's is; None for a defect."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, PromptTooLong):
+        return TooLong(error.max_model_len, error.num_tokens)
+    if isinstance(error, QueueFull):
+        return Refused(Reason.BUSY, str(error), retry_after=error.retry_after)
+    if isinstance(error, NoAnswer):
+        return Refused(Reason.NO_ANSWER, str(error))
+    if isinstance(error, EngineError):
+        return Refused(Reason.FAILED, str(error))
+    return None
