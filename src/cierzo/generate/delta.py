@@ -1,4 +1,4 @@
-"""From the engine's outputs to deltas: what each step added to an answer, in the order of events."""
+"""From the engine's outputs to deltas: what each step added to an answer, in order."""
 
 from __future__ import annotations
 
