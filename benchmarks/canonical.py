@@ -10,13 +10,12 @@ that are sure of themselves; 1 is the worst that is usual.
 import argparse
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cierzo import LLM, SamplingParams
-from cierzo.chat.answers.reader import Answer, CallDelta, Step
-from cierzo.chat.calls.tool_format import output_constraint
-from cierzo.chat.messages import Message, ToolCall
+from cierzo.chat.messages import Message
 from cierzo.chat.tools import Tool, ToolChoice
+from cierzo.generate.ask import Conversation
 
 QUESTIONS = (
     "Why is the sky blue?",
@@ -80,40 +79,25 @@ class Loss:
         )
 
 
-def read(llm: LLM, ids: Sequence[int]) -> Message:
-    """The answer as a client sends it back."""
-    answer = Answer(llm.tokenizer, llm.template.tool_format)
-    steps: tuple[Step, ...] = (answer.push(ids), answer.finish())
-    deltas: list[CallDelta] = [delta for step in steps for delta in step.calls]
-    names = {d.index: (d.name, d.id) for d in deltas if d.name is not None}
-    calls = tuple(
-        ToolCall(str(name), "".join(d.arguments for d in deltas if d.index == index), call_id)
-        for index, (name, call_id) in names.items()
-    )
-    return Message("assistant", "".join(step.text for step in steps), tool_calls=calls)
-
-
 def measure(llm: LLM, temperature: float, answers: int, tokens: int, *, calls: bool) -> Loss:
     """Answers questions, or calls tools, and sends each answer back."""
-    asked = TASKS if calls else QUESTIONS
-    tools = TOOLS if calls else ()
-    constraint = None
-    if calls:
-        constraint = output_constraint(
-            llm.template.tool_format, tools=TOOLS, choice=ToolChoice("required"), parallel=False
-        )
+    tasks = TASKS if calls else QUESTIONS
     loss = Loss()
     for number in range(answers):
-        messages = [Message("user", asked[number % len(asked)])]
-        prompt = llm.template.render(messages, tools=tools)
-        params = SamplingParams(
-            max_tokens=tokens, temperature=temperature, seed=number, constraint=constraint
+        asked = Conversation(
+            messages=[Message("user", tasks[number % len(tasks)])],
+            tools=TOOLS if calls else (),
+            choice=ToolChoice("required") if calls else None,
+            parallel=False,
         )
-        ids = [i for i in llm.generate([prompt], params)[0].token_ids]
+        params = SamplingParams(max_tokens=tokens, temperature=temperature, seed=number)
+        (answer,) = llm.generate([asked], params)
+        ids = list(answer.token_ids)
         if ids and ids[-1] in llm.tokenizer.eos_token_ids:
             ids.pop()
-        turns = [*messages, read(llm, ids)]
-        loss.add(prompt, ids, llm.template.render(turns, tools=tools))
+        sent_back = Message("assistant", answer.text, tool_calls=answer.tool_calls)
+        next_turn = replace(asked, messages=[*asked.messages, sent_back], continue_last=False)
+        loss.add(list(answer.prompt_token_ids), ids, llm.render(next_turn))
     return loss
 
 

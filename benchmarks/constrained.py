@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cierzo import LLM, SamplingParams
+from cierzo.chat.messages import Message
 from cierzo.chat.tokenizers.tokenizer import token_bytes_of
+from cierzo.generate.ask import Conversation
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.schema.inlining import inlined
 
@@ -47,7 +49,9 @@ def run(llm: LLM, count: int, steps: int, constraint: Constraint | None) -> Spee
     """Steps of `count` sequences, after the prompts and some more."""
     engine = llm.engine
     for index in range(count):
-        prompt = llm.render([{"role": "user", "content": f"List {index + 3} edits of a file."}])
+        prompt = llm.render(
+            Conversation(messages=[Message("user", f"List {index + 3} edits of a file.")])
+        )
         params = SamplingParams(
             max_tokens=4_000, temperature=0.7, seed=index, ignore_eos=True, constraint=constraint
         )

@@ -13,8 +13,9 @@ import pytest
 
 from cierzo import LLM, SamplingParams
 from cierzo.backends.tensor import StorageType
-from cierzo.chat.messages import ChatError, Message
-from cierzo.engine.errors import EngineError, PromptTooLong
+from cierzo.chat.messages import Message
+from cierzo.engine.errors import EngineError
+from cierzo.generate.refused import Refused, TooLong
 from cierzo.grammar.constraint import Constraint
 from cierzo.model.errors import ModelError
 from cierzo.settings import SettingsError
@@ -80,7 +81,9 @@ def test_a_stop_string_ends_the_text_before_it(llm: LLM) -> None:
     (whole,) = llm.generate([[5, 6, 7]], GREEDY)
     middle = whole.text[3:5]
     (cut,) = llm.generate(
-        [[5, 6, 7]], SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True, stop=(middle,))
+        [[5, 6, 7]],
+        GREEDY,
+        stop=(middle,),
     )
     assert cut.text == whole.text[: whole.text.index(middle)]
     assert cut.finish_reason == "stop"
@@ -107,16 +110,16 @@ def test_a_stream_that_is_closed_frees_its_blocks(llm: LLM) -> None:
 def test_chat_takes_dictionaries_and_messages(llm: LLM) -> None:
     as_dictionary = llm.chat([{"role": "user", "content": "Hello"}], GREEDY)
     assert as_dictionary == llm.chat([Message("user", "Hello")], GREEDY)
-    with pytest.raises(ChatError, match="must not be empty"):
+    with pytest.raises(Refused, match="messages"):
         llm.chat([])
 
 
 def test_what_is_wrong_is_said_in_one_line(llm: LLM, tmp_path: Path) -> None:
-    with pytest.raises(PromptTooLong, match="context"):
+    with pytest.raises(TooLong, match="context"):
         llm.generate([[5] * 5_000], GREEDY)
-    with pytest.raises(ValueError, match="temperature"):
+    with pytest.raises(Refused, match="temperature"):
         llm.generate([[5]], SamplingParams(temperature=float("nan")))
-    with pytest.raises(ValueError, match="token ids must be from 0 to"):
+    with pytest.raises(Refused, match="token ids must be from 0 to"):
         llm.logits([10**6])
     with pytest.raises(ModelError, match="no such file"):
         LLM(str(tmp_path / "none"))
@@ -167,7 +170,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_an_answer_can_be_held_to_a_grammar(llm: LLM) -> None:
     constraint = Constraint(grammar="start: /[a-f]{3}-[0-9]{4}/", stops=False)
-    params = SamplingParams(max_tokens=40, seed=1, constraint=constraint, stop=("-",))
-    for answer in llm.generate(["One", "Two"], params):
+    params = SamplingParams(max_tokens=40, seed=1, constraint=constraint)
+    for answer in llm.generate(["One", "Two"], params, stop=("-",)):
         assert re.fullmatch(r"[a-f]{3}-[0-9]{4}", answer.text)
         assert answer.finish_reason == "stop"

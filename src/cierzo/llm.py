@@ -9,6 +9,7 @@ with LLM("smollm2-135m", threads=2) as llm:
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,51 +19,43 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cierzo.api.errors import ApiError
+from cierzo.api.openai.conversation import conversation_in
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
-from cierzo.chat.answers.detokenizer import Detokenizer
-from cierzo.chat.messages import Message
-from cierzo.chat.templates.template import load_chat_template
-from cierzo.chat.tokenizers.tokenizer import load_tokenizer, token_bytes_of
+from cierzo.chat.answers.reader import whole_calls
+from cierzo.chat.messages import Message, Part, ToolCall
 from cierzo.engine.engine import Engine
 from cierzo.engine.errors import EngineError
 from cierzo.engine.loading.load import LoadError, load
-from cierzo.engine.messages import (
-    EngineInfo,
-    EngineLaunch,
-    FinishReason,
-    StepOutput,
-    TokenLogprobs,
-)
+from cierzo.engine.messages import EngineInfo, EngineLaunch, TokenLogprobs
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.generate.answers_now import answers_now
+from cierzo.generate.ask import Ask, Conversation
+from cierzo.generate.delta import Delta, FinishReason
+from cierzo.generate.job import Job
+from cierzo.generate.model import Model, read_language
+from cierzo.generate.prepare import prepare
+from cierzo.generate.prompt import prompt_tokens
+from cierzo.generate.refused import Reason, Refused
 from cierzo.model.fetch.progress import Progress, silent
 from cierzo.model.fetch.registry import resolve
 from cierzo.model.readers.checkpoint import open_checkpoint
 from cierzo.settings import EngineSettings, Settings, Value, load_settings
 
-Prompt: TypeAlias = str | Sequence[int]
+Prompt: TypeAlias = str | Sequence[int] | Conversation
 Chat: TypeAlias = Sequence[Message | Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What one step added to an answer."""
-
-    text: str
-    token_ids: tuple[int, ...] = ()
-    logprobs: tuple[TokenLogprobs, ...] = ()
-    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
-    finish_reason: FinishReason | None = None  # set on the last piece
-
-
-@dataclass(frozen=True)
 class Answer:
-    """A finished generation. `text` ends before a stop string; `token_ids` hold every token."""
+    """A finished answer. `text` ends before a stop string; `token_ids` hold every token."""
 
     prompt_token_ids: tuple[int, ...]
     text: str
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
+    tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprobs, ...] = ()  # of token_ids, if asked for
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()  # of prompt tokens 1, 2, ..., if asked for
 
@@ -100,14 +93,16 @@ class LLM:
         return self
 
     def _open(self, settings: Settings, progress: Progress) -> None:
-        found = resolve(settings.model, progress)
-        source = open_checkpoint(found.path, found.tokenizer).tokenizer
-        self.name = found.name
-        self.sampling = dict(found.entry.sampling)  # what the model's makers advise
-        self.tokenizer = load_tokenizer(source)
-        self.template = load_chat_template(source, self.tokenizer)
-        engine, self.info = open_engine(found.path, settings.engine, found.tokenizer)
+        resolved = resolve(settings.model, progress)
+        source = open_checkpoint(resolved.path, resolved.tokenizer).tokenizer
+        language = read_language(source)
+        self.name = resolved.name
+        self.tokenizer, self.template = language.tokenizer, language.template
+        self._sampling = dict(resolved.entry.sampling)
+        engine, self.info = open_engine(resolved.path, settings.engine, resolved.tokenizer)
         self._engine: Engine | None = engine
+        self._model = Model(language, self.info.max_model_len, self.info.vocab_size)
+        self._limits = settings.limits
         self._at_once = settings.engine.max_batch_sequences
         self._ids = itertools.count()
 
@@ -138,44 +133,87 @@ class LLM:
         return self.tokenizer.encode(text, add_bos=self.tokenizer.adds_bos)
 
     def generate(
-        self, prompts: str | Sequence[Prompt], params: SamplingParams | None = None
+        self,
+        prompts: str | Sequence[Prompt],
+        params: SamplingParams | None = None,
+        *,
+        stop: Sequence[str] = (),
     ) -> list[Answer]:
-        """One answer for each prompt (a text, or token ids), computed side by side, in order.
+        """One answer for each prompt (a text, token ids, or a conversation), computed side by side.
 
-        Raises PromptTooLong, ValueError for parameters out of bounds, EngineError.
+        Raises Refused, with one line, for what cannot be done.
         """
-        wanted = [prompts] if isinstance(prompts, str) else prompts
-        ids = [self.encode(p) if isinstance(p, str) else list(p) for p in wanted]
+        several: Sequence[Prompt] = [prompts] if isinstance(prompts, str) else prompts
         params = params or SamplingParams()
-        answers: list[_Growing] = [_Growing(tuple(prompt)) for prompt in ids]
-        for index, piece in self._run(ids, params):
-            answers[index].add(piece)
-        return [answer.done() for answer in answers]
+        jobs = [self._job(prompt, params, stop) for prompt in several]
+        answers = [_Growing(tuple(job.prompt)) for job in jobs]
+        for index, delta in self._run(jobs):
+            answers[index].add(delta)
+        return [answer.whole() for answer in answers]
 
-    def chat(self, messages: Chat, params: SamplingParams | None = None) -> Answer:
-        """The answer to a conversation.
+    def chat(
+        self,
+        messages: Chat,
+        params: SamplingParams | None = None,
+        *,
+        stop: Sequence[str] = (),
+        **asked: Any,
+    ) -> Answer:
+        """The answer to a conversation; `asked` is what `conversation` takes.
 
-        Without `params`: what the model's makers advise, up to the end of the context. Raises
-        ChatError for messages that the model's template cannot write.
+        Without `params`: what the model's makers advise, up to the end of the context.
         """
-        answer = _Growing(tuple(self.render(messages)))
-        for piece in self.stream(answer.prompt_token_ids, params):
-            answer.add(piece)
-        return answer.done()
+        job = self._job(self.conversation(messages, **asked), params or self.advised(), stop)
+        answer = _Growing(tuple(job.prompt))
+        for _, delta in self._run([job]):
+            answer.add(delta)
+        return answer.whole()
 
-    def render(self, messages: Chat) -> list[int]:
-        """The tokens of a conversation, up to where the assistant speaks."""
-        return self.template.render([_message(message) for message in messages])
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, stop: Sequence[str] = ()
+    ) -> Iterator[Delta]:
+        """The answer to one prompt, as it comes. Closing the iterator ends it.
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Piece]:
-        """The answer to one prompt, as it comes. Closing the iterator ends the request."""
-        ids = self.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        for _, piece in self._run([ids], params or self.chat_params()):
-            yield piece
+        Without `params`: what the model's makers advise, up to the end of the context.
+        """
+        for _, delta in self._run([self._job(prompt, params or self.advised(), stop)]):
+            yield delta
 
-    def chat_params(self) -> SamplingParams:
-        """What the model's makers advise, up to the end of the context."""
-        return SamplingParams(max_tokens=self.info.max_model_len, **self.sampling)  # type: ignore[arg-type]
+    def conversation(
+        self,
+        messages: Chat,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] | None = None,
+        parallel_tool_calls: bool = True,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> Conversation:
+        """A prompt in the forms of OpenAI's chat completions, which are read as the server does.
+
+        Raises Refused for what is wrong with it; what could not be taken as it stands is a Python
+        warning.
+        """
+        fields = {
+            "tools": list(tools),
+            "tool_choice": tool_choice,
+            "parallel_tool_calls": parallel_tool_calls,
+            "response_format": response_format,
+        }
+        try:
+            read = conversation_in(messages, fields, self._limits)
+        except ApiError as error:
+            raise Refused(Reason.INVALID, str(error)) from error
+        for line in read.warnings:
+            warnings.warn(line, stacklevel=3)
+        return read.conversation
+
+    def render(self, prompt: Prompt) -> list[int]:
+        """The tokens of a prompt; those of a conversation end where the assistant speaks."""
+        return list(prompt_tokens(prompt, self._model))
+
+    def advised(self, **own: Any) -> SamplingParams:
+        """What the model's makers advise, with `own` in its place; up to the end of the context."""
+        return SamplingParams(**{"max_tokens": self.info.max_model_len, **self._sampling, **own})
 
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits after each of these tokens: float32 [len(token_ids), vocab_size].
@@ -195,7 +233,7 @@ class LLM:
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
         self.engine.observer = keep
         try:
-            for _ in self._run([token_ids], params):
+            for _ in self._run([self._job(token_ids, params)]):
                 pass
         finally:
             self.engine.observer = None
@@ -203,75 +241,44 @@ class LLM:
             raise EngineError(f"the engine gave logits for {len(seen)} of {len(token_ids)} tokens")
         return rows
 
-    def _run(
-        self, prompts: Sequence[Sequence[int]], params: SamplingParams
-    ) -> Iterator[tuple[int, Piece]]:
-        """Pieces of all answers as they come, each with the index of its prompt."""
+    def _job(self, prompt: Prompt, params: SamplingParams, stop: Sequence[str] = ()) -> Job:
+        ask = Ask(prompt=prompt, sampling=params, max_tokens=params.max_tokens, stop=tuple(stop))
+        (job,) = prepare(ask, self._model, str(next(self._ids)), _warn)
+        return job
+
+    def _run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Delta]]:
+        """The deltas of all answers as they come, each with the index of its job."""
         engine = self.engine
-        if params.constraint is not None and engine.grammars is None:
-            engine.set_vocabulary(token_bytes_of(self.tokenizer))
-        waiting = list(enumerate(prompts))[::-1]
-        running: dict[str, tuple[int, Detokenizer]] = {}
-        try:
-            while waiting or running:
-                while waiting and len(running) < self._at_once:
-                    index, prompt = waiting.pop()
-                    request_id = str(next(self._ids))
-                    engine.add(request_id, prompt, params)
-                    running[request_id] = (index, Detokenizer(self.tokenizer, params.stop_in_text))
-                for output in engine.step():
-                    index, detokenizer = running[output.request_id]
-                    piece = _piece(output, detokenizer)
-                    if piece.finish_reason is not None:
-                        del running[output.request_id]
-                        engine.abort(output.request_id)  # a stop string is ours alone to see
-                    yield index, piece
-        finally:
-            for request_id in running:
-                engine.abort(request_id)
-
-
-def _piece(output: StepOutput, detokenizer: Detokenizer) -> Piece:
-    """The text of an output. Raises EngineError if the request failed."""
-    if output.error is not None:
-        raise EngineError(output.error)
-    ids = output.token_ids
-    shown = ids[:-1] if output.stop_token_id is not None else ids
-    added = detokenizer.push(shown)
-    text, reason = added.text, output.finish_reason
-    if added.stopped:
-        reason = "stop"
-    elif reason is not None:
-        last = detokenizer.finish()
-        text += last.text
-        reason = "stop" if last.stopped else reason
-    return Piece(text, ids, output.logprobs or (), output.prompt_logprobs or (), reason)
+        if engine.grammars is None and any(job.params.constraint for job in jobs):
+            engine.set_vocabulary(self._model.language.vocabulary)
+        return answers_now(engine, jobs, self.tokenizer, at_once=self._at_once)
 
 
 @dataclass
 class _Growing:
-    """An answer while its pieces come."""
+    """An answer while its deltas come."""
 
     prompt_token_ids: tuple[int, ...]
-    pieces: list[Piece] = field(default_factory=list)
+    deltas: list[Delta] = field(default_factory=list)
 
-    def add(self, piece: Piece) -> None:
-        self.pieces.append(piece)
+    def add(self, delta: Delta) -> None:
+        self.deltas.append(delta)
 
-    def done(self) -> Answer:
-        pieces = self.pieces
-        reason = pieces[-1].finish_reason if pieces else None
+    def whole(self) -> Answer:
+        deltas = self.deltas
+        reason = deltas[-1].finish_reason if deltas else None
         if reason is None:
             raise EngineError("the engine ended before the answer did")
         return Answer(
             prompt_token_ids=self.prompt_token_ids,
-            text="".join(piece.text for piece in pieces),
-            token_ids=tuple(i for piece in pieces for i in piece.token_ids),
+            text="".join(delta.text for delta in deltas),
+            token_ids=tuple(token for delta in deltas for token in delta.token_ids),
             finish_reason=reason,
-            logprobs=tuple(entry for piece in pieces for entry in piece.logprobs),
-            prompt_logprobs=tuple(entry for piece in pieces for entry in piece.prompt_logprobs),
+            tool_calls=whole_calls(call for delta in deltas for call in delta.calls),
+            logprobs=tuple(entry for delta in deltas for entry in delta.logprobs),
+            prompt_logprobs=tuple(entry for delta in deltas for entry in delta.prompt_logprobs),
         )
 
 
-def _message(message: Message | Mapping[str, Any]) -> Message:
-    return message if isinstance(message, Message) else Message(**message)
+def _warn(line: str, part: Part) -> None:
+    warnings.warn(f"{'.'.join(map(str, part))}: {line}", stacklevel=5)

@@ -7,15 +7,11 @@ from typing import Any
 
 import pytest
 
-from cierzo.api.errors import (
-    ApiError,
-    as_api_error,
-    bad_request,
-    context_length_exceeded,
-    stream_error,
-    unavailable,
-)
+from cierzo.api.errors import ApiError, bad_request, unavailable
+from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect
+from cierzo.api.openai.errors import api_error
 from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
+from cierzo.generate.refused import Reason, Refused, TooLong, refusal_of
 from tests.api.openrouter import conforms
 
 ERRORS = [
@@ -31,7 +27,7 @@ ERRORS = [
     (ApiError(500, "a defect"), "server"),
     (ApiError(502, "no engine"), "provider_unavailable"),
     (unavailable("loading", "loading"), "provider_unavailable"),
-    (context_length_exceeded(10, 12, 0, "messages"), "context_length_exceeded"),
+    (api_error(TooLong(10, 12, part=("messages",))), "context_length_exceeded"),
 ]
 
 
@@ -39,10 +35,10 @@ ERRORS = [
 def test_openrouter_s_clients_get_the_status_and_openai_s_a_name(
     error: ApiError, kind: str
 ) -> None:
-    openrouter = json.loads(error.body("/api/v1/chat/completions"))
+    openrouter = json.loads(OPENROUTER.error_body(error))
     conforms("BadRequestResponse", openrouter)
     assert openrouter["error"]["code"] == error.status
-    openai = json.loads(error.body("/v1/chat/completions"))
+    openai = json.loads(OPENAI.error_body(error))
     assert openai["error"]["code"] is None or isinstance(openai["error"]["code"], str)
     for told in (openrouter["error"], openai["error"]):
         assert told["message"] == str(error)
@@ -64,21 +60,21 @@ def test_openrouter_s_clients_get_the_status_and_openai_s_a_name(
 def test_what_the_engine_raises_has_a_status(
     raised: Exception, status: int, retry: str | None
 ) -> None:
-    error = as_api_error(raised)
-    assert error is not None
+    refused = refusal_of(raised)
+    assert refused is not None
+    error = api_error(refused)
     assert error.status == status
     headers = {name.decode(): value.decode() for name, value in error.headers()}
     assert headers.get("retry-after") == retry
 
 
 def test_an_engine_that_will_not_come_back_is_unavailable() -> None:
-    error = as_api_error(EngineError("the server is stopping"), ending=True)
-    assert error is not None
-    assert error.status == 503
+    refused = Refused(Reason.FAILED, "the server is stopping")
+    assert api_error(refused, ending=True).status == 503
 
 
 def test_a_defect_is_not_dressed_up() -> None:
-    assert as_api_error(KeyError("x")) is None
+    assert refusal_of(KeyError("x")) is None
 
 
 def test_clients_are_told_when_another_try_is_of_no_use() -> None:
@@ -88,15 +84,15 @@ def test_clients_are_told_when_another_try_is_of_no_use() -> None:
     assert not [name for name, _ in soon.headers() if name == b"x-should-retry"]
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/v1/chat/completions"])
-def test_the_last_event_of_a_broken_stream(path: str) -> None:
+@pytest.mark.parametrize("dialect", [OPENAI, OPENROUTER])
+def test_the_last_event_of_a_broken_stream(dialect: OpenAiDialect) -> None:
     head = {"id": "gen-1", "created": 1, "model": "m", "object": "chat.completion.chunk"}
     error = unavailable("the engine died", "engine_error")
-    data = stream_error(error, path, head, {"delta": {"content": ""}})
+    data = dialect.broken_event(error, head, {"delta": {"content": ""}})
     assert data.startswith(b"data: ")
     assert data.endswith(b"\n\n")
     event: dict[str, Any] = json.loads(data[6:])
     assert event["choices"][0]["finish_reason"] == "error"
     assert event["choices"][0]["delta"] == {"content": ""}
-    if path.startswith("/api/"):
+    if dialect is OPENROUTER:
         conforms("ChatStreamChunk", event)

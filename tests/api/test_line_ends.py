@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from cierzo.api.errors import bad_request, stream_error
+from cierzo.api.errors import bad_request
 from cierzo.api.http.sse import event, json_response
 from cierzo.api.http.to_json import to_json
+from cierzo.api.openai.dialect import OPENAI
 from tests.api.live import Live
 
 LINE_ENDS = [chr(code) for code in range(0x110000) if len(f"a{chr(code)}b".splitlines()) == 2]
@@ -33,8 +34,8 @@ def test_a_value_is_one_line_and_comes_back(end: str) -> None:
 def test_errors_are_one_line(server: Live) -> None:
     model = "".join(LINE_ENDS)
     error = bad_request(model)
-    assert len(error.body("").decode().splitlines()) == 1
-    assert len(stream_error(error, "", {}, {}).decode().splitlines()) == 2
+    assert len(OPENAI.error_body(error).decode().splitlines()) == 1
+    assert len(OPENAI.broken_event(error, {}, {}).decode().splitlines()) == 2
     response = server.chat(model=model, max_tokens=1)
     assert response.status_code == 404
     assert len(response.text.splitlines()) == 1

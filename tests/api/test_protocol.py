@@ -10,6 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from cierzo.api.http.http_protocol import limited
+from cierzo.api.openai.dialect import OPENAI
 from cierzo.settings import Limits
 
 
@@ -38,7 +39,7 @@ def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
 
     async def connect(connection: socket.socket) -> None:
         config = uvicorn.Config(no_app, lifespan="off", interface="asgi3", log_config=None)
-        kind: Any = limited(Limits(), 10)
+        kind: Any = limited(Limits(), 10, OPENAI.error_body)
         protocol = kind(config, ServerState(), {}, asyncio.get_running_loop())
         protocol.connection_made(Wire(connection))
         protocol.connection_lost(None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from cierzo.api.errors import ApiError
-from cierzo.api.openai.chat_request import lanes_of
+from cierzo.api.openai.chat import lanes_of
 from cierzo.api.openai.wire.chat import ChatRequest
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder

@@ -28,7 +28,7 @@ from cierzo.engine.messages import (
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.settings import EngineSettings
 
-PARAMS = SamplingParams(max_tokens=3, logit_bias={5: -1.5}, stop=("a", "b"), seed=2**64 - 1)
+PARAMS = SamplingParams(max_tokens=3, logit_bias={5: -1.5}, seed=2**64 - 1)
 TO_ENGINE: list[ToEngine] = [
     Start(EngineLaunch(path="model.gguf", settings=EngineSettings(threads=2))),
     Add("id", b"\x01\x00\x00\x00", PARAMS),

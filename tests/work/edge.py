@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cierzo.api.metrics import Metrics
-from cierzo.api.openai import chat_request, completions
-from cierzo.api.openai import tokens as tokenize
+from cierzo.api.openai import chat, completions, tokens
+from cierzo.api.openai.dialect import OPENAI
 from cierzo.api.served_model import served_model
-from cierzo.api.state import Language, Service
-from cierzo.chat.templates.template import load_chat_template
-from cierzo.chat.tokenizers.tokenizer import load_tokenizer
+from cierzo.api.state import Service
 from cierzo.engine.messages import EngineInfo, EngineLaunch
 from cierzo.engine.process.client import EngineClient
+from cierzo.generate.model import Model, read_language
 from cierzo.model.fetch.registry import ModelEntry
 from cierzo.model.readers.contents import TokenizerSource
 from cierzo.settings import Settings
@@ -29,7 +28,8 @@ class Edge:
     def __init__(self, source: TokenizerSource) -> None:
         settings = Settings()
         client = EngineClient(EngineLaunch(path="", tokenizer="", settings=settings.engine))
-        words = load_tokenizer(source)
+        language = read_language(source)
+        words = language.tokenizer
         client._info = EngineInfo(
             pid=0,
             backend="cpu",
@@ -49,26 +49,25 @@ class Edge:
         )
         served = served_model(ModelEntry("tiny"), ())
         self.service = Service(settings, client, served, Metrics(client))
-        longest = max(len(words.token_bytes(i)) for i in range(words.vocab_size))
-        self.language = Language(words, load_chat_template(source, words), longest)
+        self.model = Model(language, CONTEXT, words.vocab_size)
+        assert language.max_token_bytes  # found out once, not by the first request
 
     def chat(self, body: bytes) -> object:
-        """A request to chat, made into a plan."""
-        path = "/v1/chat/completions"
-        request = chat_request.read_request(self.service, body, path)
-        return chat_request.prepare(self.service, self.language, request, path)
+        """A request to chat, made into jobs."""
+        request = chat.read_request(self.service, body, OPENAI)
+        return chat.prepared(self.service, self.model, request, OPENAI)
 
     def complete(self, body: bytes) -> object:
-        """A request to go on with texts, made into a plan."""
-        return completions._prepare(self.service, self.language, body, "/v1/completions")
+        """A request to go on with texts, made into jobs."""
+        return completions.prepared(self.service, self.model, body, OPENAI)
 
     def tokenize(self, body: bytes) -> object:
         """The tokens of a text."""
-        return tokenize._tokens(self.service, self.language, body, "/tokenize")
+        return tokens.tokens_of(self.service, self.model, body, OPENAI)
 
     def detokenize(self, body: bytes) -> object:
         """The text of tokens."""
-        return tokenize._text(self.service, self.language, body, "/detokenize")
+        return tokens.text_of(self.service, self.model, body, OPENAI)
 
 
 def source_of(kind: str, folder: Path) -> TokenizerSource:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cierzo.api.errors import ApiError
-from cierzo.api.openai.chat_request import _DECODER as CHAT_DECODER
+from cierzo.api.openai.chat import _DECODER as CHAT_DECODER
 from cierzo.api.openai.completions import _DECODER as COMPLETION_DECODER
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.settings import Limits

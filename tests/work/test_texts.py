@@ -36,11 +36,11 @@ def test_a_text_is_handed_to_the_encoder_once(
     kind: str, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the encoder does with it is linear, too, off the lock, and no work of ours."""
-    words = edge.language.tokenizer
+    words = edge.model.language.tokenizer
     text = TEXTS[kind] * (300_000 // len(TEXTS[kind]))
     pipeline = Handed(vars(words)["_pipeline"])
     monkeypatch.setattr(words, "_pipeline", pipeline)
-    edge.language.template.render([Message("user", text)])
+    edge.model.language.template.render([Message("user", text)])
     assert len(text) <= sum(pipeline.sizes) <= 4 * len(text) + 1_000
     assert len(pipeline.sizes) < 20
 
@@ -90,7 +90,7 @@ def test_stop_strings_are_found_in_steps_that_their_number_does_not_change(kind:
 @pytest.mark.parametrize("kind", STOPS)
 def test_an_answer_costs_the_same_for_each_token(kind: str, edge: Edge) -> None:
     """And no more text is held back than a stop string has."""
-    words, form = edge.language.tokenizer, edge.language.template.tool_format
+    words, form = edge.model.language.tokenizer, edge.model.language.template.tool_format
     (letter,) = words.encode("a")
 
     def streamed(count: int) -> int:
@@ -123,7 +123,7 @@ SPLIT: dict[str, Callable[[int], bytes]] = {
 
 @pytest.mark.parametrize("kind", SPLIT)
 def test_answers_in_bytes_cost_the_same_for_each(kind: str, edge: Edge) -> None:
-    words, form = edge.language.tokenizer, edge.language.template.tool_format
+    words, form = edge.model.language.tokenizer, edge.model.language.template.tool_format
     of_byte = {words.token_bytes(i): i for i in range(words.vocab_size)}
 
     def streamed(count: int) -> int:

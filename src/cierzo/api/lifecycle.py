@@ -40,7 +40,8 @@ from cierzo.model.readers.checkpoint import open_checkpoint
 from cierzo.settings import Settings
 
 if TYPE_CHECKING:
-    from cierzo.api.state import Language, Service
+    from cierzo.api.state import Service
+    from cierzo.generate.model import Language
     from cierzo.grammar.vocabulary import TokenBytes
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -144,7 +145,7 @@ class _Life:
 
     def _build(self, client: EngineClient) -> tuple[Service, HttpServer]:
         """Imports the app, which takes as long as the engine takes to load, and makes it."""
-        from cierzo.api.app import create_app
+        from cierzo.api.app import DIALECTS, create_app
         from cierzo.api.http.http_protocol import limited
         from cierzo.api.metrics import Metrics
         from cierzo.api.state import Service
@@ -153,7 +154,7 @@ class _Life:
         return service, HttpServer(
             uvicorn.Config(
                 create_app(service),
-                http=limited(self._settings.limits, max_connections()),
+                http=limited(self._settings.limits, max_connections(), DIALECTS[0].error_body),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -237,18 +238,11 @@ class _Life:
 
 def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, TokenBytes, str]:
     """How the model reads and writes, its tokens for grammars, and how most weights are stored."""
-    from cierzo.api.state import Language
-    from cierzo.chat.templates.template import load_chat_template
-    from cierzo.chat.tokenizers.tokenizer import load_tokenizer, token_bytes_of
+    from cierzo.generate.model import read_language
 
     checkpoint = open_checkpoint(path, tokenizer=tokenizer_path)
-    source = checkpoint.tokenizer
-    tokenizer = load_tokenizer(source)
-    vocabulary = token_bytes_of(tokenizer)
-    longest = max(map(len, vocabulary.tokens))
-    template = load_chat_template(source, tokenizer)
-    language = Language(tokenizer, template, longest, source.chat_template)
-    return language, vocabulary, checkpoint.main_storage()
+    language = read_language(checkpoint.tokenizer)
+    return language, language.vocabulary, checkpoint.main_storage()
 
 
 def _curl(url: str, name: str) -> str:

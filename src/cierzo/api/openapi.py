@@ -9,7 +9,7 @@ import msgspec
 from fastapi import FastAPI
 
 from cierzo import __version__
-from cierzo.api.errors import ErrorBody
+from cierzo.api.openai.errors import ErrorBody
 
 _REFS = "#/components/schemas/{name}"
 _ERRORS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cierzo.api.errors import ApiError
 from cierzo.model.fetch.registry import ModelEntry
 
 PROVIDER = "Cierzo"
@@ -60,22 +59,6 @@ class ServedModel:
                 if found := names.get("/".join(parts[start:])):
                     return found
         return None
-
-    def check_asked(self, model: str | None, fallbacks: Sequence[str] | None, path: str) -> None:
-        """Raises ApiError, each path as its owner does, unless one of the names asked for is ours.
-
-        A request that names no model gets the one there is.
-        """
-        asked_for = [name for name in (model, *(fallbacks or ())) if name]
-        if not asked_for or any(self.known_as(name) is not None for name in asked_for):
-            return
-        param = "model" if model else "models"
-        shown, ours = asked_for[0][:200], ", ".join(self.names)
-        if path.startswith("/api/"):
-            message = f"{shown} is not a valid model ID; this server has {ours}"
-            raise ApiError(400, message, param=param, code="model_not_found")
-        message = f"The model `{shown}` does not exist; this server has {ours}"
-        raise ApiError(404, message, param=param, code="model_not_found")
 
 
 def served_model(entry: ModelEntry, aliases: Sequence[str]) -> ServedModel:

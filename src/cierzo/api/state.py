@@ -11,23 +11,13 @@ from cierzo.api.errors import unavailable
 from cierzo.api.metrics import Metrics
 from cierzo.api.served_model import ServedModel
 from cierzo.api.text_threads import TextThreads
-from cierzo.chat.templates.template import ChatTemplate
-from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.errors import EngineError
 from cierzo.engine.process.client import EngineClient
+from cierzo.generate.model import Language, Model
+from cierzo.grammar.schema import schema_limits
 from cierzo.settings import Settings
 
 _LETTERS = string.ascii_letters + string.digits
-
-
-@dataclass(frozen=True)
-class Language:
-    """How the model reads and writes."""
-
-    tokenizer: Tokenizer
-    template: ChatTemplate
-    max_token_bytes: int  # of the longest token: bounds the text that can fit the context
-    chat_template: str | None = None  # the checkpoint's own, in Jinja
 
 
 @dataclass
@@ -43,8 +33,9 @@ class Service:
     created: int = field(default_factory=lambda: int(time.time()))
     threads: TextThreads = field(default_factory=TextThreads)
 
-    def ready(self) -> Language:
-        """Raises ApiError 503 unless a request can be taken now, or in a moment."""
+    def model(self) -> Model:
+        """What requests are prepared for. Raises ApiError 503 unless one can be taken now, or in a
+        moment."""
         status = self.client.status
         if self.stopping or status.state == "stopped":
             raise unavailable("the server is shutting down", "shutting_down")
@@ -52,7 +43,14 @@ class Service:
             raise unavailable(f"the engine is dead: {status.detail}", "engine_dead", None)
         if self.language is None or status.state == "loading":
             raise unavailable("the model is still being loaded; see /health", "loading")
-        return self.language
+        info = self.client.info
+        limits = schema_limits(self.settings.limits)
+        return Model(self.language, info.max_model_len, info.vocab_size, limits)
+
+    @property
+    def ending(self) -> bool:
+        """Whether the engine is gone for good, or is about to be."""
+        return self.stopping or self.client.status.state in ("dead", "stopped")
 
     @property
     def fingerprint(self) -> str:

@@ -10,14 +10,25 @@ import string
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _ID_LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 9  # Mistral's tool call ids
 
 
+# Which part of a conversation: ("messages", 3), ("tools", 2, "parameters", "properties", "a"),
+# ("tool_choice",), ("schema", "pattern") for the schema of the content, or ("form",) for what tools
+# and schema together make of an answer.
+Part: TypeAlias = tuple[str | int, ...]
+
+
 class ChatError(ValueError):
-    """A conversation that cannot be put to the model. Its text is one line for who sent it."""
+    """A conversation that cannot be put to the model: one line on what is wrong with which part."""
+
+    def __init__(self, problem: str, part: Part = ("messages",)) -> None:
+        super().__init__(problem)
+        self.part = part
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +67,12 @@ def check_roles(messages: Sequence[Message]) -> list[Message]:
     Raises ChatError for no messages, or a role that is none of `ROLES`.
     """
     if not messages:
-        raise ChatError("messages must not be empty")
+        raise ChatError("there must be one message at least")
     for index, message in enumerate(messages):
         if message.role not in ROLES:
-            raise ChatError(
-                f"messages[{index}].role is {message.role[:40]!r}; it must be one of "
-                + ", ".join(ROLES)
-            )
+            known = ", ".join(ROLES)
+            problem = f"{message.role[:40]!r} must be one of {known}"
+            raise ChatError(problem, ("messages", index, "role"))
     return [replace(m, role="system") if m.role == "developer" else m for m in messages]
 
 

@@ -27,11 +27,6 @@ class Tool:
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     strict: bool = False
-    place: str = ""  # where the request has it, such as tools[0].function
-
-    def at(self, index: int) -> str:
-        """Where the request has it, by its index if nothing else is known."""
-        return self.place or f"tools[{index}].function"
 
     def to_openai(self) -> dict[str, Any]:
         """The object that chat templates read: OpenAI's, as short as it can be."""
@@ -51,18 +46,17 @@ class ToolChoice:
 
 
 def check_tools(tools: Sequence[Tool]) -> None:
-    """Raises ChatError for a name that is none, or that two tools have."""
-    seen: dict[str, str] = {}
+    """Raises ChatError for what is not a name, and for one that two tools have."""
+    names: set[str] = set()
     for index, tool in enumerate(tools):
-        where = f"{tool.at(index)}.name {tool.name[:80]!r}"
+        part, name = ("tools", index, "name"), repr(tool.name[:80])
         if not _NAME.fullmatch(tool.name):
-            raise ChatError(
-                f"{where} must be 1 to {LONGEST_NAME} characters, none of them a control character"
-            )
-        if tool.name in seen:
-            other = seen[tool.name]
-            raise ChatError(f"{where} is that of {other} too; give each tool a name of its own")
-        seen[tool.name] = tool.at(index)
+            problem = f"must be 1 to {LONGEST_NAME} characters, none of them a control character"
+            raise ChatError(f"{name} {problem}", part)
+        if tool.name in names:
+            problem = "is the name of another tool too; give each tool a name of its own"
+            raise ChatError(f"{name} {problem}", part)
+        names.add(tool.name)
 
 
 def callable_tools(tools: Sequence[Tool], choice: ToolChoice) -> list[tuple[int, Tool]]:
@@ -74,9 +68,9 @@ def callable_tools(tools: Sequence[Tool], choice: ToolChoice) -> list[tuple[int,
     known = {tool.name for tool in tools}
     unknown = next((name for name in choice.names if name not in known), None)
     if unknown is not None:
-        raise ChatError(f"tool_choice names {unknown[:80]!r}, which is none of the tools")
+        raise ChatError(f"{unknown[:80]!r} is not one of the tools", ("tool_choice",))
     if choice.mode == "required" and not tools:
-        raise ChatError("tool_choice asks for a call, but there are no tools")
+        raise ChatError("it asks for a call, but there are no tools", ("tool_choice",))
     if choice.mode == "none":
         return []
     return [(i, t) for i, t in enumerate(tools) if not choice.names or t.name in choice.names]

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from cierzo.chat.messages import ChatError, Message
+from cierzo.chat.messages import Message
 from cierzo.cli.options import model_argument, takes_settings
 from cierzo.cli.output import download_progress, error, note
-from cierzo.engine.errors import EngineError, PromptTooLong
+from cierzo.engine.errors import EngineError
+from cierzo.generate.refused import Refused, TooLong
 from cierzo.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,10 +130,10 @@ def _turn(partner: Partner, messages: list[Message], line: str) -> None:
             for text in partner.answer([*messages, asked]):
                 parts.append(text)
                 print(text, end="", flush=True)
-    except PromptTooLong as problem:
+    except TooLong as problem:
         error(f"{problem}; or /reset")
         return
-    except (EngineError, ChatError, ValueError) as problem:
+    except (EngineError, Refused) as problem:
         error(str(problem))
         return
     finally:
@@ -164,17 +165,15 @@ class _Local:
     """An engine in this process."""
 
     def __init__(self, llm: LLM, wishes: dict[str, float]) -> None:
-        import msgspec
-
         self.name = f"{llm.name} on {llm.info.backend}"
         self._llm = llm
-        self._params = msgspec.structs.replace(llm.chat_params(), **wishes)
+        self._params = llm.advised(**wishes)
         self._stopped = False
 
     def answer(self, messages: list[Message]) -> Iterator[str]:
         self._stopped = False
-        for piece in self._llm.stream(self._llm.render(messages), self._params):
-            yield piece.text
+        for delta in self._llm.stream(self._llm.conversation(messages), self._params):
+            yield delta.text
             if self._stopped:
                 return
 

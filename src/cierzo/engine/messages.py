@@ -179,11 +179,23 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
+# Whose fault it is that a constraint cannot be compiled: that of its grammar, of the beginning of
+# the answer that comes with it, or the engine's own.
+Fault: TypeAlias = Literal["grammar", "prefix", "engine"]
+
+
+class CompileFailure(msgspec.Struct, frozen=True):
+    """Why a constraint cannot be compiled, in one line."""
+
+    fault: Fault
+    problem: str
+
+
 class CompileResult(msgspec.Struct, frozen=True, tag=True):
-    """The answer to `Compile`: one line on what is wrong with the grammar, if anything is."""
+    """The answer to `Compile`."""
 
     serial: int
-    error: str | None
+    failure: CompileFailure | None
 
 
 class Outputs(msgspec.Struct, frozen=True, tag=True):

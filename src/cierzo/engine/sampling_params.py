@@ -1,4 +1,4 @@
-"""How to choose each next token, and when to stop: all of it in tokens, none of it in text."""
+"""How to choose each next token, and when to stop: in tokens, but for the grammar of the answer."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class InvalidParam(ValueError):
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}{problem}")
         self.name = name
+        self.problem = problem.lstrip(": ")
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,17 +40,11 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     logit_bias: dict[int, float] = {}
     forbidden: tuple[int, ...] = ()  # token ids that are never chosen
     seed: int | None = None  # None draws one at random when the request is accepted
-    stop: tuple[str, ...] = ()  # text: matched by the detokenizer, outside the engine
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None  # alternatives wanted for each token; 0 means the chosen one only
     prompt_logprobs: int | None = None  # the same for each prompt token after the first
     constraint: Constraint | None = None  # what form the answer must have
-
-    @property
-    def stop_in_text(self) -> tuple[str, ...]:
-        """The stop strings that may end the answer: none where it is a JSON value."""
-        return self.stop if self.constraint is None or self.constraint.stops else ()
 
 
 def validate(params: SamplingParams, vocab_size: int) -> None:

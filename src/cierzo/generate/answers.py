@@ -8,13 +8,15 @@ from contextlib import aclosing
 from typing import Protocol
 
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.engine.errors import EngineError
 from cierzo.engine.messages import StepOutput
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.generate.delta import Delta, DeltaReader
 from cierzo.generate.job import Job
 from cierzo.generate.receipt import ChoiceMeter, Observer, Receipt
-from cierzo.generate.refused import Reason, refusal_of
+from cierzo.generate.refused import Reason, Refused, refusal_of
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.errors import GrammarError, PrefixError
 
 
 class AsyncEngine(Protocol):
@@ -25,8 +27,24 @@ class AsyncEngine(Protocol):
     ) -> AsyncGenerator[StepOutput, None]:
         """What each step gives the request. Closing it aborts the request."""
 
-    async def check_constraint(self, constraint: Constraint) -> str | None:
-        """Whether answers can be held to it: None, or one line on what is wrong."""
+    async def check_constraint(self, constraint: Constraint) -> None:
+        """Compiles it for a request that is about to come. Raises GrammarError, EngineError."""
+
+
+async def check_constraints(engine: AsyncEngine, jobs: Sequence[Job]) -> None:
+    """Has the engine compile what the answers must look like. Raises Refused if it cannot."""
+    for constraint in dict.fromkeys(job.params.constraint for job in jobs):
+        if constraint is None:
+            continue
+        try:
+            await engine.check_constraint(constraint)
+        except PrefixError as error:
+            problem = "the last message begins an answer that the format asked for does not allow"
+            raise Refused(Reason.INVALID, problem, ("messages",)) from error
+        except GrammarError as error:
+            raise Refused(Reason.INVALID, str(error), ("form",)) from error
+        except EngineError as error:
+            raise Refused(Reason.FAILED, str(error)) from error
 
 
 async def answers(

@@ -40,11 +40,14 @@ class Conversation:
         return self.choice or ToolChoice("auto" if self.tools else "none")
 
 
+Prompt: TypeAlias = Conversation | str | TokenIds
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One prompt and how to answer it. `prepare` says whether it can be done."""
 
-    prompt: Conversation | str | TokenIds
+    prompt: Prompt
     sampling: SamplingParams = field(default_factory=SamplingParams)  # its max_tokens is not read
     max_tokens: int | None = None  # None: what the context leaves
     min_room: int = 1  # tokens of answer that must fit, where max_tokens asks for more than fits

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from cierzo.chat.calls.schema_rules import Warn
 from cierzo.chat.calls.tool_format import CallIds, output_constraint
 from cierzo.chat.messages import ChatError
 from cierzo.engine.sampling_params import InvalidParam, validate
 from cierzo.generate.ask import Ask, Conversation
 from cierzo.generate.job import Job, seed_of_choice
 from cierzo.generate.model import Model
-from cierzo.generate.prompt import prompt_tokens
+from cierzo.generate.prompt import part_of, prompt_tokens
 from cierzo.generate.refused import Reason, Refused, TooLong
 from cierzo.grammar.constraint import Constraint
 
@@ -22,16 +23,14 @@ from cierzo.grammar.constraint import Constraint
 _BESIDE_A_FORM = (("min_tokens", 0), ("ignore_eos", False), ("stop_token_ids", ()))
 
 
-def prepare(
-    ask: Ask, model: Model, request_id: str, warn: Callable[[str], None]
-) -> tuple[Job, ...]:
+def prepare(ask: Ask, model: Model, request_id: str, warn: Warn | None = None) -> tuple[Job, ...]:
     """A job for each choice; the ids of their requests begin with `request_id`.
 
-    Slow for a large prompt or schema: run it in a thread, not on an event loop. `warn` is told, in
-    one line each, what of the ask is not held to. Raises Refused, naming the part.
+    Slow for a large prompt or schema: run it in a thread, not on an event loop. `warn` is told,
+    with the part, what of the ask is not held to. Raises Refused, naming the part.
     """
     # First: what is wrong with a schema is told before all else.
-    constraint = _constraints(ask.prompt, model, warn)
+    constraint = _constraints(ask, model, warn)
     prompt = prompt_tokens(ask.prompt, model, add_bos=ask.add_bos)
     first = _job(ask, model, prompt, request_id)
     drawn = first.seed
@@ -44,7 +43,7 @@ def prepare(
             shares=first.request_id,
         )
         jobs.append(job)
-    return tuple(_with_params(job, constraint(job.call_id)) for job in jobs)
+    return tuple(_with_constraint(job, constraint(job.call_id)) for job in jobs)
 
 
 def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
@@ -63,14 +62,14 @@ def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
     try:
         validate(params, model.vocab_size)
     except InvalidParam as error:
-        raise Refused(Reason.INVALID, str(error), (error.name,)) from error
+        raise Refused(Reason.INVALID, error.problem, (error.name,)) from error
     seed = secrets.randbits(63) if params.seed is None else params.seed
     return Job(prompt, params, f"{request_id}-0", seed, ask.stop, mid_text, format)
 
 
-def _with_params(job: Job, constraint: Constraint | None) -> Job:
-    """The job with its own seed and constraint in what the engine is told."""
-    if constraint is not None:
+def _with_constraint(job: Job, constraint: Constraint | None) -> Job:
+    """The job with its own seed, and with what its answer must look like."""
+    if constraint is not None and job.params.constraint is None:
         for name, nothing in _BESIDE_A_FORM:
             if getattr(job.params, name) != nothing:
                 text = "it cannot be kept together with tools or a response_format; leave it out"
@@ -82,12 +81,12 @@ def _with_params(job: Job, constraint: Constraint | None) -> Job:
 
 
 def _constraints(
-    prompt: object, model: Model, warn: Callable[[str], None]
+    ask: Ask, model: Model, warn: Warn | None
 ) -> Callable[[CallIds], Constraint | None]:
     """What answers must look like: one constraint for all, unless the model writes ids of calls."""
-    if not isinstance(prompt, Conversation):
-        return lambda ids: None
-    conversation = prompt
+    if not isinstance(ask.prompt, Conversation):
+        return lambda ids: ask.sampling.constraint
+    conversation = ask.prompt
     format = model.language.template.tool_format
 
     def build(call_ids: CallIds | None) -> Constraint | None:
@@ -126,4 +125,4 @@ def _longest_answer(prompt: int, ask: Ask, model: Model) -> int:
         return left
     if longest is not None and (longest <= left or left >= enough):
         return min(longest, left)
-    raise TooLong(model.max_model_len, prompt, longest or 0)
+    raise TooLong(model.max_model_len, prompt, longest or 0, part_of(ask.prompt))

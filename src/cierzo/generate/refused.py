@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeAlias
 
+from cierzo.chat.messages import Part
 from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
-
-# Which part of an ask: ("tools", 2, "parameters", "properties", "a"). Protocols spell it their way.
-Part: TypeAlias = tuple[str | int, ...]
 
 
 class Reason(Enum):
@@ -23,29 +20,41 @@ class Reason(Enum):
 
 
 class Refused(Exception):
-    """An ask that gets no answer, or none to its end. The text is one line for who asked."""
+    """An ask that gets no answer, or none to its end. The text is one line for who asked.
+
+    `part` is the part of the ask that is at fault; the text does not name it, so that each protocol
+    can spell it in its own words.
+    """
 
     def __init__(
         self, reason: Reason, text: str, part: Part = (), *, retry_after: int | None = None
     ) -> None:
         super().__init__(text)
         self.reason = reason
+        self.text = text
         self.part = part
         self.retry_after = retry_after  # seconds until another try may succeed
+
+    def __str__(self) -> str:
+        where = ".".join(map(str, self.part))
+        return f"{where}: {self.text}" if where else self.text
 
 
 class TooLong(Refused):
     """Prompt and answer do not fit into the context. Sizes are in tokens."""
 
-    def __init__(self, max_model_len: int, prompt_tokens: int, answer_tokens: int = 0) -> None:
+    def __init__(
+        self, max_model_len: int, prompt_tokens: int, answer_tokens: int = 0, part: Part = ()
+    ) -> None:
         """`answer_tokens` is 0 where the prompt alone is too long."""
         asked = f"the prompt has {prompt_tokens} tokens"
         if answer_tokens:
             asked += f" and the answer may have {answer_tokens}"
         super().__init__(
             Reason.TOO_LONG,
-            f"{asked}, but the context is {max_model_len} tokens, prompt and answer together; "
-            "shorten it, or start with a larger --max-model-len",
+            f"{asked}, but the context is {max_model_len} tokens, answer included; shorten it, or "
+            "start with a larger --max-model-len",
+            part,
         )
         self.max_model_len = max_model_len
         self.prompt_tokens = prompt_tokens

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import llguidance
 
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.errors import GrammarError
+from cierzo.grammar.errors import GrammarError, PrefixError
 from cierzo.grammar.forced import MOST_FORCED, most_forced
 from cierzo.grammar.pattern import Work
 from cierzo.grammar.schema.inlining import limits as parser_limits
@@ -75,9 +75,7 @@ class GrammarCompiler:
         if constraint.prefix and constraint.trigger is None:
             ids = self.vocabulary.encode(constraint.prefix)
             if not matcher.consume_tokens(ids):
-                raise GrammarError(
-                    "the last message begins an answer that the wanted format does not allow"
-                )
+                raise PrefixError("the grammar does not allow what the answer begins with")
         work = Work(FIRST_WORK)
         try:
             verifiers = {c.rule: Verifier(c.schema, work) for c in constraint.checks if c.held}

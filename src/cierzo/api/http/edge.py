@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cierzo.api.dialect import Dialect, spoken
 from cierzo.api.errors import ApiError, bad_request
 from cierzo.api.http.body import Body, Headers, Memory, values
 from cierzo.api.http.http_protocol import LINGER_SECONDS, head_too_large
@@ -54,7 +55,7 @@ class Edge:
                 self._count(message["status"])
             await send(message)
 
-        path = self._paths.meant(scope["path"])
+        path, dialect = self._paths.meant(scope["path"])
         # uvicorn leaves the body away; all else of the answer is the same.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         body = Body(self._limits, self._memory)
@@ -65,10 +66,10 @@ class Edge:
                 _check_media_type(scope["headers"])
                 content = await body.read(scope["headers"], receive)
             if content is not None:
-                inner = {**scope, "path": path, "method": method}
+                inner = spoken({**scope, "path": path, "method": method}, dialect)
                 await self._app(inner, _replay(content, receive), counted)
         except ApiError as error:
-            await _refuse(error, path, counted, None if body.arrived else receive)
+            await _refuse(error, dialect, counted, None if body.arrived else receive)
         finally:
             body.release()
 
@@ -148,9 +149,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def _refuse(error: ApiError, path: str, send: Send, receive: Receive | None) -> None:
+async def _refuse(error: ApiError, dialect: Dialect, send: Send, receive: Receive | None) -> None:
     """Answers, and lets what is still to `receive` of the body run into nothing for a moment."""
-    body = error.body(path)
+    body = dialect.error_body(error)
     headers = [*error.headers(), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})

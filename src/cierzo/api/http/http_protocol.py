@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import http
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -45,6 +46,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     limits = Limits()
     max_connections = 1024
+    error_body: Callable[[ApiError], bytes]  # in the dialect of whoever is not known yet
 
     def __init__(
         self,
@@ -237,7 +239,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         if self.transport.is_closing():
             return
-        body = error.body("")  # its path may not be known
+        body = self.error_body(error)
         headers = [*error.headers(), (b"content-length", b"%d" % len(body))]
         headers.append((b"connection", b"close"))
         status = f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
@@ -274,8 +276,13 @@ def head_too_large(limits: Limits) -> ApiError:
     return ApiError(431, f"the request's head is larger than {limits.header_bytes:,} bytes")
 
 
-def limited(limits: Limits, max_connections: int) -> type[LimitedProtocol]:
-    """The protocol class for these limits."""
-    return type(
-        "Protocol", (LimitedProtocol,), {"limits": limits, "max_connections": max_connections}
-    )
+def limited(
+    limits: Limits, max_connections: int, error_body: Callable[[ApiError], bytes]
+) -> type[LimitedProtocol]:
+    """The protocol class for these limits. `error_body` is for errors before a path is known."""
+    own = {
+        "limits": limits,
+        "max_connections": max_connections,
+        "error_body": staticmethod(error_body),
+    }
+    return type("Protocol", (LimitedProtocol,), own)

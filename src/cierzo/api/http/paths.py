@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from cierzo.api.dialect import Dialect
 
 _SLASHES = re.compile("/{2,}")
 # What may stand before a route: parts of base addresses, and a route that was taken for one.
 _BEFORE = re.compile(
     r"(?:/(?:api|openai|v1)(?=/)|/chat/completions(?=/(?:chat/completions|models)))*"
 )
-_OPENROUTER, _OPENAI = "/api/v1", "/v1"
 _SHOWN = 200  # characters of a path in a message
 
 
@@ -27,37 +28,47 @@ class Route:
     path: str
     pattern: re.Pattern[str]
     methods: frozenset[str]
+    dialect: Dialect
 
 
 class Paths:
-    """The paths of the routes that there are."""
+    """The paths of the routes that there are, and the dialect that each is answered in.
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    `dialects` are all there are; what is under the prefix of none belongs to the first.
+    """
+
+    def __init__(self, routes: Iterable[Route], dialects: Sequence[Dialect]) -> None:
         self._routes = tuple(routes)
+        self._dialects = tuple(dialects)
 
-    def meant(self, path: str) -> str:
+    @property
+    def default(self) -> Dialect:
+        """What is spoken before a path is known."""
+        return self._dialects[0]
+
+    def meant(self, path: str) -> tuple[str, Dialect]:
         """The path of a route, if it can be only one; else the path without doubled slashes."""
         plain = _SLASHES.sub("/", path).rstrip("/") or "/"
-        if self._is_route(plain):
-            return plain
+        if route := self._route(plain):
+            return plain, route.dialect
         before = _BEFORE.match(plain)
         end = before.end() if before else 0
-        owners = (_OPENAI, "", _OPENROUTER)
-        if plain[:end].startswith("/api"):
-            owners = (_OPENROUTER, _OPENAI, "")
-        for owner in owners:
-            candidate = owner + plain[end:]
-            if self._is_route(candidate):
-                return candidate
-        return plain
+        nearest = self._nearest(plain)
+        prefixes = ["", *(dialect.prefix for dialect in self._dialects)]
+        # The owner's own prefix, or that of the first; then none; then the others'.
+        prefixes.sort(key=lambda prefix: (prefix != nearest.prefix, bool(prefix)))
+        for prefix in prefixes:
+            candidate = prefix + plain[end:]
+            if route := self._route(candidate):
+                return candidate, route.dialect
+        return plain, nearest
 
-    def advice(self, method: str, path: str) -> str:
+    def advice(self, method: str, path: str, dialect: Dialect) -> str:
         """What to say of a path that is no route: the one that is like it, or all there are."""
-        owner = _OPENROUTER if path.startswith("/api/") else _OPENAI
         known = {
             route.path: f"{method if method in route.methods else min(route.methods)} {route.path}"
             for route in self._routes
-            if route.path.startswith(f"{owner}/") and "{" not in route.path
+            if route.path.startswith(f"{dialect.prefix}/") and "{" not in route.path
         }
         like = difflib.get_close_matches(path[:_SHOWN].lower(), known, n=1, cutoff=0.75)
         said = f"there is no {method} {path}"[:_SHOWN]
@@ -65,5 +76,11 @@ class Paths:
             return f"{said}; did you mean {known[like[0]]}?"
         return f"{said}; there is " + ", ".join(known.values())
 
-    def _is_route(self, path: str) -> bool:
-        return any(route.pattern.match(path) for route in self._routes)
+    def _route(self, path: str) -> Route | None:
+        return next((route for route in self._routes if route.pattern.match(path)), None)
+
+    def _nearest(self, path: str) -> Dialect:
+        """The dialect under whose first step the path stands: /api of /api/v1."""
+        first = path.split("/")[1]
+        owners = (d for d in self._dialects if d.prefix.split("/")[1] == first)
+        return next(owners, self._dialects[0])

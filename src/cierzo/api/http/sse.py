@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from cierzo.api.dialect import dialect_of
 from cierzo.api.errors import ApiError
 from cierzo.api.http.to_json import to_json
 
@@ -32,15 +33,15 @@ def json_response(value: object, headers: dict[str, str] | None = None) -> Respo
     return Response(to_json(value), media_type="application/json", headers=headers)
 
 
-def error_response(error: ApiError, path: str) -> Response:
-    """The answer that an error is, to a request for `path`."""
-    response = Response(error.body(path), error.status)
+def error_response(error: ApiError, scope: Scope) -> Response:
+    """The answer that an error is, in the dialect of the request."""
+    response = Response(dialect_of(scope).error_body(error), error.status)
     for name, value in error.headers():
         response.headers[name.decode()] = value.decode()
     return response
 
 
-class Answer(Response):
+class WatchedResponse(Response):
     """A JSON answer that takes a while. A client that leaves cancels it; nothing is sent then."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, Response]]) -> None:
@@ -92,7 +93,7 @@ class EventStream(Response):
         except ApiError as error:
             if not self._started:
                 await _cancelled(comments)
-                await error_response(error, scope["path"])(scope, receive, send)
+                await error_response(error, scope)(scope, receive, send)
                 return
             last = self._broken(error)
         finally:

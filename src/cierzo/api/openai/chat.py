@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
+from typing import TypeAlias
 
 from fastapi import APIRouter, Request
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
-from cierzo.api import generation
-from cierzo.api.generation import Delta, ScoredToken, Tally
 from cierzo.api.http.sse import DONE, event, json_response, while_connected
-from cierzo.api.openai.chat_request import (
-    ChatPlan,
-    check_constraints,
-    lanes_of,
-    prepare,
-    read_request,
+from cierzo.api.openai.conversation import read_conversation
+from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
+from cierzo.api.openai.errors import api_error
+from cierzo.api.openai.parts import spelled_into
+from cierzo.api.openai.reply import (
+    ENOUGH,
+    Reply,
+    check_forms,
+    deltas,
+    head_of,
+    respond,
+    sampling_of,
+    usage_of,
 )
-from cierzo.api.openai.plan import respond
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.answers import (
     AnswerMessage,
@@ -36,13 +41,26 @@ from cierzo.api.openai.wire.answers import (
     ToolCallDelta,
     TopLogprob,
 )
-from cierzo.api.openai.wire.chat import ChatRequest
+from cierzo.api.openai.wire.chat import ChatRequest, check_chat_request
 from cierzo.api.openai.wire.common import FinishReason
+from cierzo.api.openai.wire.decode import decode_request
+from cierzo.api.openai.wire.foreign import RequestDecoder
+from cierzo.api.openai.wire.routing import check_routing
 from cierzo.api.openapi import documented
 from cierzo.api.state import Service
-from cierzo.chat.answers.reader import CallDelta
+from cierzo.api.text_threads import PLAIN, SCHEMAS, Lanes
+from cierzo.chat.answers.reader import whole_calls
+from cierzo.chat.calls.tool_format import CallDelta
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.generate.ask import Ask
+from cierzo.generate.delta import Delta, ScoredToken
+from cierzo.generate.model import Model
+from cierzo.generate.prepare import prepare
+from cierzo.generate.refused import Refused
 
+ChatReply: TypeAlias = Reply[ChatRequest]
+
+_DECODER = RequestDecoder(ChatRequest)
 _BROKEN = {"object": "chat.completion.chunk", "delta": {"content": ""}}
 
 
@@ -55,19 +73,59 @@ def router(service: Service) -> APIRouter:
 
         With `stream`, the answer comes as server-sent events and ends with `[DONE]`.
         """
-        path = request.url.path
+        dialect = openai_dialect_of(request.scope)
         body = await request.body()
-        language = service.ready()
+        model = service.model()
         run, size = service.threads.run, len(body)
-        asked = await run(lambda: read_request(service, body, path), size)
-        plan = await run(lambda: prepare(service, language, asked, path), size, lanes_of(asked))
-        await while_connected(request.receive, check_constraints(service, plan))
-        return respond(service, plan, _answer, _events, _BROKEN)
+        asked = await run(lambda: read_request(service, body, dialect), size)
+        reply = await run(lambda: prepared(service, model, asked, dialect), size, lanes_of(asked))
+        await while_connected(request.receive, check_forms(service, reply))
+        return respond(service, reply, _answer, _events, _BROKEN)
 
     docs = documented(ChatRequest, ChatCompletion, ChatChunk)
-    for path in ("/v1/chat/completions", "/api/v1/chat/completions"):
+    for dialect in (OPENAI, OPENROUTER):
+        path = f"{dialect.prefix}/chat/completions"
         routes.add_api_route(path, chat_completions, methods=["POST"], **docs)
     return routes
+
+
+def read_request(service: Service, body: bytes, dialect: OpenAiDialect) -> ChatRequest:
+    """Reads a request, and checks what can be said of it at once. Slow: runs in a thread. Raises
+    ApiError."""
+    limits = service.settings.limits
+    request = decode_request(body, _DECODER, limits)
+    check_routing(request, service.served, dialect)
+    check_chat_request(request, limits)
+    return request
+
+
+def lanes_of(request: ChatRequest) -> Lanes:
+    """Where jobs are made of it: apart if there are schemas in it."""
+    forms = (request.tools, request.response_format, request.structured_outputs)
+    return SCHEMAS if any(forms) else PLAIN
+
+
+def prepared(
+    service: Service, model: Model, request: ChatRequest, dialect: OpenAiDialect
+) -> ChatReply:
+    """Checks all else, and makes the jobs. Slow: runs in a thread. Raises ApiError."""
+    limits = service.settings.limits
+    read = read_conversation(request, limits)
+    ask = Ask(
+        prompt=read.conversation,
+        sampling=sampling_of(service, request, logprobs=request.alternatives()),
+        max_tokens=request.longest_answer(),
+        min_room=ENOUGH,
+        choices=common.check_choices(request.n, limits),
+        stop=common.stop_strings(request.stop, limits),
+    )
+    head = head_of(service, request)
+    warnings = list(read.warnings)
+    try:
+        jobs = prepare(ask, model, head["id"], spelled_into(warnings, read.tool_places))
+    except Refused as refused:
+        raise api_error(refused, read.tool_places) from refused
+    return Reply(request, dialect, jobs, head, model.language.tokenizer, read.tool_places, warnings)
 
 
 class _Choice:
@@ -76,61 +134,53 @@ class _Choice:
     def __init__(self) -> None:
         self._text: list[str] = []
         self._tokens: list[TokenLogprob] = []
-        self._calls: list[AnswerToolCall] = []
-        self._arguments: list[str] = []  # of the last call, in pieces
+        self._calls: list[CallDelta] = []
         self._finish: FinishReason = "stop"
 
-    def take(self, delta: Delta, tokens: list[TokenLogprob]) -> None:
+    def add(self, delta: Delta, tokens: list[TokenLogprob]) -> None:
         self._text.append(delta.text)
         self._tokens += tokens
-        for call in delta.calls:
-            if call.id is not None and call.name is not None:
-                self._end_call()
-                self._calls.append(AnswerToolCall(call.id, CalledFunction(call.name, "")))
-            self._arguments.append(call.arguments)
+        self._calls += delta.calls
         self._finish = delta.finish_reason or "stop"
 
     def choice(self, index: int, *, logprobs: bool) -> ChatChoice:
-        self._end_call()
         text = "".join(self._text)
+        calls = [
+            AnswerToolCall(call.id or "", CalledFunction(call.name, call.arguments))
+            for call in whole_calls(self._calls)
+        ]
         message = AnswerMessage(
-            content=text if text or not self._calls else None, tool_calls=self._calls or UNSET
+            content=text if text or not calls else None, tool_calls=calls or UNSET
         )
         scores = ChoiceLogprobs(self._tokens) if logprobs else None
         return ChatChoice(index, message, scores, self._finish, self._finish)
 
-    def _end_call(self) -> None:
-        if self._calls and self._arguments:
-            call = self._calls[-1]
-            function = CalledFunction(call.function.name, "".join(self._arguments))
-            self._calls[-1] = AnswerToolCall(call.id, function)
-        self._arguments = []
+
+async def _answer(service: Service, reply: ChatReply) -> Response:
+    choices = [_Choice() for _ in reply.jobs]
+    async with aclosing(deltas(service, reply)) as items:
+        async for index, delta in items:
+            choices[index].add(delta, _scored(delta, reply))
+    logprobs = bool(reply.request.logprobs)
+    whole = [choice.choice(index, logprobs=logprobs) for index, choice in enumerate(choices)]
+    usage = usage_of(service, reply.receipt)
+    return json_response(ChatCompletion(**reply.head, choices=whole, usage=usage))
 
 
-async def _answer(service: Service, plan: ChatPlan, tally: Tally) -> Response:
-    made = [_Choice() for _ in plan.jobs]
-    async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
-        async for index, delta in deltas:
-            made[index].take(delta, _scored(delta, plan))
-    logprobs = bool(plan.request.logprobs)
-    choices = [choice.choice(index, logprobs=logprobs) for index, choice in enumerate(made)]
-    return json_response(ChatCompletion(**plan.head, choices=choices, usage=tally.usage()))
-
-
-async def _events(service: Service, plan: ChatPlan, tally: Tally) -> AsyncGenerator[bytes, None]:
+async def _events(service: Service, reply: ChatReply) -> AsyncGenerator[bytes, None]:
     def chunk(choices: list[ChunkChoice], usage: common.Usage | UnsetType = UNSET) -> bytes:
-        return event(ChatChunk(**plan.head, choices=choices, usage=usage))
+        return event(ChatChunk(**reply.head, choices=choices, usage=usage))
 
-    begun = [False] * len(plan.jobs)
-    async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
-        async for index, delta in deltas:
+    begun = [False] * len(reply.jobs)
+    async with aclosing(deltas(service, reply)) as items:
+        async for index, delta in items:
             data = b""
             if not begun[index]:
                 begun[index] = True
                 data = chunk([ChunkChoice(index, MessageDelta("", "assistant"))])
-            scored = _scored(delta, plan)
+            scored = _scored(delta, reply)
             if delta.text or scored:
-                logprobs = ChoiceLogprobs(scored) if plan.request.logprobs else None
+                logprobs = ChoiceLogprobs(scored) if reply.request.logprobs else None
                 data += chunk([ChunkChoice(index, MessageDelta(delta.text), logprobs=logprobs)])
             for call in _call_deltas(delta.calls):
                 data += chunk([ChunkChoice(index, MessageDelta(tool_calls=[call]))])
@@ -139,8 +189,8 @@ async def _events(service: Service, plan: ChatPlan, tally: Tally) -> AsyncGenera
                 data += chunk([ChunkChoice(index, MessageDelta(), reason, reason)])
             if data:
                 yield data
-    if plan.usage_in_stream:
-        yield chunk([], tally.usage()) + DONE
+    if reply.usage_in_stream:
+        yield chunk([], usage_of(service, reply.receipt)) + DONE
     else:
         yield DONE
 
@@ -155,15 +205,15 @@ def _call_deltas(calls: Iterable[CallDelta]) -> Iterator[ToolCallDelta]:
             yield ToolCallDelta(call.index, FunctionDelta(call.arguments))
 
 
-def _scored(delta: Delta, plan: ChatPlan) -> list[TokenLogprob]:
+def _scored(delta: Delta, reply: ChatReply) -> list[TokenLogprob]:
     """The log-probabilities of a delta's tokens, if they were asked for."""
-    return [_token_logprob(token, plan.tokenizer) for token in delta.tokens]
+    return [_token_logprob(token, reply.tokenizer) for token in delta.tokens]
 
 
 def _token_logprob(scored: ScoredToken, tokenizer: Tokenizer) -> TokenLogprob:
     top = []
-    for token_id, logprob in scored.scores.top:
+    for token_id, logprob in scored.logprobs.top:
         data = tokenizer.token_bytes(token_id)
         top.append(TopLogprob(data.decode("utf-8", "replace"), logprob, list(data)))
     token = scored.token
-    return TokenLogprob(token.text, scored.scores.logprob, list(token.bytes), top)
+    return TokenLogprob(token.text, scored.logprobs.logprob, list(token.bytes), top)

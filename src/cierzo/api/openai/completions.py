@@ -7,17 +7,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-import msgspec
 from fastapi import APIRouter, Request
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
-from cierzo.api import generation, jobs
-from cierzo.api.errors import bad_request
-from cierzo.api.generation import Delta, Tally
 from cierzo.api.http.sse import DONE, event, json_response
-from cierzo.api.jobs import Job
-from cierzo.api.openai.plan import Plan, head_of, respond, sampling_of
+from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
+from cierzo.api.openai.errors import api_error
+from cierzo.api.openai.reply import ENOUGH, Reply, deltas, head_of, respond, sampling_of, usage_of
 from cierzo.api.openai.score_table import ScoreTable, joined, token_name
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.completions import (
@@ -25,7 +22,6 @@ from cierzo.api.openai.wire.completions import (
     CompletionChoice,
     CompletionLogprobs,
     CompletionRequest,
-    Prompt,
     check_completion_request,
     check_prompt_lists,
     prompts_of,
@@ -34,20 +30,25 @@ from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
 from cierzo.api.openai.wire.routing import check_routing
 from cierzo.api.openapi import documented
-from cierzo.api.state import Language, Service
+from cierzo.api.state import Service
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.messages import TokenLogprobs
+from cierzo.generate.ask import Ask
+from cierzo.generate.delta import Delta
+from cierzo.generate.job import Job
+from cierzo.generate.model import Model
+from cierzo.generate.prepare import prepare
+from cierzo.generate.refused import Refused
 
-PARAM = "prompt"
 _DECODER = RequestDecoder(CompletionRequest, check_prompt_lists)
 _BROKEN = {"object": "text_completion", "text": ""}
 
 
 @dataclass(frozen=True)
-class CompletionPlan(Plan[CompletionRequest]):
+class CompletionReply(Reply[CompletionRequest]):
     """For each job, `echoes` has what goes before its text."""
 
-    echoes: tuple[str, ...]
+    echoes: tuple[str, ...] = ()
 
     def completion(
         self, choices: list[CompletionChoice], usage: common.Usage | UnsetType = UNSET
@@ -65,72 +66,63 @@ def router(service: Service) -> APIRouter:
 
         With `stream`, the answer comes as server-sent events and ends with `[DONE]`.
         """
-        path = request.url.path
+        dialect = openai_dialect_of(request.scope)
         body = await request.body()
-        language = service.ready()
-        plan = await service.threads.run(lambda: _prepare(service, language, body, path), len(body))
-        return respond(service, plan, _answer, _events, _BROKEN)
+        model = service.model()
+        reply = await service.threads.run(
+            lambda: prepared(service, model, body, dialect), len(body)
+        )
+        return respond(service, reply, _answer, _events, _BROKEN)
 
     docs = documented(CompletionRequest, Completion, Completion)
-    for path in ("/v1/completions", "/api/v1/completions"):
+    for dialect in (OPENAI, OPENROUTER):
+        path = f"{dialect.prefix}/completions"
         routes.add_api_route(path, completions, methods=["POST"], **docs)
     return routes
 
 
-def _prepare(service: Service, language: Language, body: bytes, path: str) -> CompletionPlan:
-    """Everything that can be checked before the first token. Runs in a thread."""
+def prepared(
+    service: Service, model: Model, body: bytes, dialect: OpenAiDialect
+) -> CompletionReply:
+    """Reads and checks a request, and makes its jobs. Slow: runs in a thread. Raises ApiError."""
     limits = service.settings.limits
     request = decode_request(body, _DECODER, limits)
-    check_routing(request, service.served, path)
+    check_routing(request, service.served, dialect)
     check_completion_request(request, limits)
     choices = common.check_choices(request.n, limits)
     alternatives = request.alternatives()
-    params = msgspec.structs.replace(
-        sampling_of(request, service.served.entry.sampling, limits),
+    echo = bool(request.echo)
+    sampling = sampling_of(
+        service,
+        request,
         logprobs=alternatives,
-        prompt_logprobs=alternatives if request.echo else None,
+        prompt_logprobs=alternatives if echo else None,
     )
+    stop = common.stop_strings(request.stop, limits)
     head = head_of(service, request)
-    made: list[Job] = []
+    jobs: list[Job] = []
     echoes: list[str] = []
     for index, prompt in enumerate(prompts_of(request, limits)):
-        ids = _token_ids(prompt, request, language, service)
-        longest = jobs.check_context(len(ids), request.longest_answer(), service, PARAM)
-        own = msgspec.structs.replace(params, max_tokens=longest)
-        jobs.check_params(own, service)
-        name = f"{head['id']}-{index}"
-        made += jobs.jobs_for(ids, own, choices, name, mid_text=True)
+        ask = Ask(
+            prompt=prompt,
+            sampling=sampling,
+            max_tokens=request.longest_answer(),
+            min_room=ENOUGH,
+            choices=choices,
+            stop=stop,
+            add_bos=request.add_special_tokens is not False,
+        )
+        try:
+            jobs += prepare(ask, model, f"{head['id']}-{index}")
+        except Refused as refused:
+            raise api_error(refused) from refused
         text = ""
-        if request.echo:
-            text = prompt if isinstance(prompt, str) else _text(language.tokenizer, ids)
+        if echo:
+            ids = jobs[-1].prompt
+            text = prompt if isinstance(prompt, str) else _text(model.language.tokenizer, ids)
         echoes += [text] * choices
-    return CompletionPlan(
-        request=request,
-        path=path,
-        jobs=tuple(made),
-        head=head,
-        tokenizer=language.tokenizer,
-        usage_in_stream=common.usage_in_stream(request, path),
-        echoes=tuple(echoes),
-    )
-
-
-def _token_ids(
-    prompt: Prompt, request: CompletionRequest, language: Language, service: Service
-) -> Sequence[int]:
-    if isinstance(prompt, str):
-        jobs.check_text_size(len(prompt), language, service, PARAM)
-        tokenizer = language.tokenizer
-        add_bos = tokenizer.adds_bos and request.add_special_tokens is not False
-        ids: Sequence[int] = tokenizer.encode(prompt, add_bos=add_bos)
-    else:
-        ids = prompt
-        size = service.client.info.vocab_size
-        if ids and max(ids) >= size:
-            raise bad_request(f"prompt: token ids must be from 0 to {size - 1}", PARAM)
-    if not ids:
-        raise bad_request("prompt: must have at least one token", PARAM)
-    return ids
+    tokenizer = model.language.tokenizer
+    return CompletionReply(request, dialect, tuple(jobs), head, tokenizer, echoes=tuple(echoes))
 
 
 def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
@@ -140,19 +132,19 @@ def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 class _Choice:
     """One choice as it comes: its echo, its text, and OpenAI's older table of log-probabilities."""
 
-    def __init__(self, plan: CompletionPlan, index: int) -> None:
-        self._plan = plan
-        self._job = plan.jobs[index]
-        self._echo = plan.echoes[index]
-        self._scored = plan.request.alternatives() is not None
-        self._echoed = not plan.request.echo
-        self._prompt_scores: list[TokenLogprobs] = []
+    def __init__(self, reply: CompletionReply, index: int) -> None:
+        self._reply = reply
+        self._job = reply.jobs[index]
+        self._echo = reply.echoes[index]
+        self._scored = reply.request.alternatives() is not None
+        self._echoed = not reply.request.echo
+        self._prompt_logprobs: list[TokenLogprobs] = []
         self._length = len(self._echo)  # characters so far
         self._table = ScoreTable()
 
     def take(self, delta: Delta) -> tuple[str, CompletionLogprobs | None]:
         """The text that a delta brings, and the rows of the tokens in it. Both may be empty."""
-        self._prompt_scores += delta.prompt_scores
+        self._prompt_logprobs += delta.prompt_logprobs
         text = ""
         if not self._echoed and (delta.text or delta.tokens or delta.finish_reason):
             self._echoed = True
@@ -161,17 +153,17 @@ class _Choice:
                 self._add_prompt()
         for token in delta.tokens:
             name = token_name(token.token.bytes)
-            self._add(name, token.scores, len(self._echo) + token.token.offset)
+            self._add(name, token.logprobs, len(self._echo) + token.token.offset)
         self._length += len(delta.text)
         if delta.stop_token is not None:
             stop = delta.stop_token
-            data = self._plan.tokenizer.token_bytes(stop.token.token_id)
-            self._add(token_name(data), stop.scores, self._length)
+            data = self._reply.tokenizer.token_bytes(stop.token.token_id)
+            self._add(token_name(data), stop.logprobs, self._length)
         return text + delta.text, self._table.take() if self._scored else None
 
     def _add_prompt(self) -> None:
         """The prompt's tokens. Those that are not in its text, such as BOS, take no room in it."""
-        tokenizer = self._plan.tokenizer
+        tokenizer = self._reply.tokenizer
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         at = 0
         for index, token_id in enumerate(self._job.prompt):
@@ -180,7 +172,7 @@ class _Choice:
             if index == 0:
                 self._table.add(name, None, None, at)
             else:
-                self._add(name, self._prompt_scores[index - 1], at)
+                self._add(name, self._prompt_logprobs[index - 1], at)
             if not tokenizer.is_special(token_id) or self._echo.startswith(name, at):
                 at += len(decoder.decode(data))
 
@@ -188,16 +180,16 @@ class _Choice:
         """One token and the alternatives to it; the token itself is always among them."""
         top = {name: scores.logprob}
         for token_id, logprob in scores.top:
-            other = token_name(self._plan.tokenizer.token_bytes(token_id))
+            other = token_name(self._reply.tokenizer.token_bytes(token_id))
             top[other] = max(logprob, top.get(other, logprob))
         self._table.add(name, scores.logprob, top, at)
 
 
-async def _answer(service: Service, plan: CompletionPlan, tally: Tally) -> Response:
-    choices = [_Choice(plan, index) for index in range(len(plan.jobs))]
-    done = [CompletionChoice(index, "") for index in range(len(plan.jobs))]
-    async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
-        async for index, delta in deltas:
+async def _answer(service: Service, reply: CompletionReply) -> Response:
+    choices = [_Choice(reply, index) for index in range(len(reply.jobs))]
+    done = [CompletionChoice(index, "") for index in range(len(reply.jobs))]
+    async with aclosing(deltas(service, reply)) as items:
+        async for index, delta in items:
             text, logprobs = choices[index].take(delta)
             before = done[index]
             done[index] = CompletionChoice(
@@ -207,19 +199,19 @@ async def _answer(service: Service, plan: CompletionPlan, tally: Tally) -> Respo
                 delta.finish_reason,
                 delta.finish_reason,
             )
-    return json_response(plan.completion(done, tally.usage()))
+    return json_response(reply.completion(done, usage_of(service, reply.receipt)))
 
 
-async def _events(
-    service: Service, plan: CompletionPlan, tally: Tally
-) -> AsyncGenerator[bytes, None]:
-    choices = [_Choice(plan, index) for index in range(len(plan.jobs))]
-    async with aclosing(generation.generate_all(service, plan.jobs, tally)) as deltas:
-        async for index, delta in deltas:
+async def _events(service: Service, reply: CompletionReply) -> AsyncGenerator[bytes, None]:
+    choices = [_Choice(reply, index) for index in range(len(reply.jobs))]
+    async with aclosing(deltas(service, reply)) as items:
+        async for index, delta in items:
             text, logprobs = choices[index].take(delta)
             reason = delta.finish_reason
             if text or reason or (logprobs and logprobs.tokens):
                 choice = CompletionChoice(index, text, logprobs, reason, reason)
-                yield event(plan.completion([choice]))
-    last = event(plan.completion([], tally.usage())) if plan.usage_in_stream else b""
+                yield event(reply.completion([choice]))
+    last = b""
+    if reply.usage_in_stream:
+        last = event(reply.completion([], usage_of(service, reply.receipt)))
     yield last + DONE

@@ -21,9 +21,10 @@ from cierzo.api.openai.wire.models import (
 )
 from cierzo.api.openapi import documented
 from cierzo.api.served_model import PROVIDER
-from cierzo.api.state import Language, Service
+from cierzo.api.state import Service
 from cierzo.engine.errors import EngineError
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.generate.model import Language
 
 # In OpenRouter's words, and as far as it has a word.
 SUPPORTED_PARAMETERS = (

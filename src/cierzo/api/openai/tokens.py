@@ -12,14 +12,16 @@ from fastapi import APIRouter, Request
 from msgspec import UNSET
 from starlette.responses import Response
 
-from cierzo.api import jobs
 from cierzo.api.errors import bad_request
 from cierzo.api.http.sse import json_response
-from cierzo.api.openai.chat_request import prompt_of
-from cierzo.api.openai.wire.chat import ChatRequest
+from cierzo.api.openai.conversation import read_conversation
+from cierzo.api.openai.dialect import OpenAiDialect, openai_dialect_of
+from cierzo.api.openai.errors import api_error
+from cierzo.api.openai.wire.chat import ChatRequest, check_chat_request
 from cierzo.api.openai.wire.common import check_length
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
+from cierzo.api.openai.wire.routing import check_model
 from cierzo.api.openai.wire.tokens import (
     DetokenizeRequest,
     TokenizeRequest,
@@ -30,9 +32,13 @@ from cierzo.api.openai.wire.tokens import (
     check_tokenize_request,
 )
 from cierzo.api.openapi import documented
-from cierzo.api.state import Language, Service
+from cierzo.api.state import Service
 from cierzo.chat.tokenizers.control_text import encode_spelled
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.generate.model import Model
+from cierzo.generate.prompt import check_text_size, prompt_tokens
+from cierzo.generate.refused import Refused
+from cierzo.settings import Limits
 
 _TOKENIZE = RequestDecoder(TokenizeRequest)
 _DETOKENIZE = RequestDecoder(DetokenizeRequest)
@@ -44,23 +50,23 @@ def router(service: Service) -> APIRouter:
 
     async def tokenize(request: Request) -> Response:
         """The tokens of a text, or of the prompt that messages become."""
-        path = request.url.path
+        dialect = openai_dialect_of(request.scope)
         body = await request.body()
-        language = service.ready()
-        found = await service.threads.run(lambda: _tokens(service, language, body, path), len(body))
-        return json_response(found)
+        model = service.model()
+        run, size = service.threads.run, len(body)
+        return json_response(await run(lambda: tokens_of(service, model, body, dialect), size))
 
     async def detokenize(request: Request) -> Response:
         """The text of tokens."""
-        path = request.url.path
+        dialect = openai_dialect_of(request.scope)
         body = await request.body()
-        language = service.ready()
-        found = await service.threads.run(lambda: _text(service, language, body, path), len(body))
-        return json_response(found)
+        model = service.model()
+        run, size = service.threads.run, len(body)
+        return json_response(await run(lambda: text_of(service, model, body, dialect), size))
 
     async def tokenizer_info() -> Response:
         """What kind of tokenizer it is, and which tokens begin and end texts."""
-        return json_response(_info(service, service.ready()))
+        return json_response(_info(service.model()))
 
     for path, route, asked, told in (
         ("/tokenize", tokenize, TokenizeRequest, Tokens),
@@ -72,22 +78,23 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _tokens(service: Service, language: Language, body: bytes, path: str) -> Tokens:
+def tokens_of(service: Service, model: Model, body: bytes, dialect: OpenAiDialect) -> Tokens:
     """Runs in a thread. Raises ApiError."""
-    request = decode_request(body, _TOKENIZE, service.settings.limits)
-    service.served.check_asked(request.model, None, path)
+    limits = service.settings.limits
+    request = decode_request(body, _TOKENIZE, limits)
+    check_model(request.model, (), service.served, dialect)
     check_tokenize_request(request)
-    ids = _ids(request, service, language)
-    words = language.tokenizer
+    ids = _ids(request, limits, model)
+    words = model.language.tokenizer
     return Tokens(
         count=len(ids),
-        max_model_len=service.client.info.max_model_len,
+        max_model_len=model.max_model_len,
         tokens=_pieces(words, ids) if request.with_pieces else list(ids),
         token_strs=[_name(words, i) for i in ids] if request.return_token_strs else None,
     )
 
 
-def _ids(request: TokenizeRequest, service: Service, language: Language) -> list[int]:
+def _ids(request: TokenizeRequest, limits: Limits, model: Model) -> Sequence[int]:
     if request.messages is not None:
         chat = ChatRequest(
             messages=request.messages,
@@ -95,9 +102,17 @@ def _ids(request: TokenizeRequest, service: Service, language: Language) -> list
             add_generation_prompt=request.add_generation_prompt,
             continue_final_message=request.continue_final_message,
         )
-        return prompt_of(service, language, chat)
-    text, words = request.text() or "", language.tokenizer
-    jobs.check_text_size(len(text), language, service, "prompt")
+        check_chat_request(chat, limits)
+        read = read_conversation(chat, limits)
+        try:
+            return prompt_tokens(read.conversation, model)
+        except Refused as refused:
+            raise api_error(refused, read.tool_places) from refused
+    text, words = request.text() or "", model.language.tokenizer
+    try:
+        check_text_size(len(text), model, ("prompt",))
+    except Refused as refused:
+        raise api_error(refused) from refused
     ids = words.encode(text) if request.parse_special is False else encode_spelled(words, text)
     begin = words.bos_token_id if words.adds_bos and request.begins() else None
     return ids if begin is None else [begin, *ids]
@@ -118,31 +133,32 @@ def _pieces(words: Tokenizer, ids: Sequence[int]) -> list[int | TokenPiece]:
     return found
 
 
-def _text(service: Service, language: Language, body: bytes, path: str) -> TokensText:
+def text_of(service: Service, model: Model, body: bytes, dialect: OpenAiDialect) -> TokensText:
     """Runs in a thread. Raises ApiError."""
     limits = service.settings.limits
     request = decode_request(body, _DETOKENIZE, limits)
-    service.served.check_asked(request.model, None, path)
+    check_model(request.model, (), service.served, dialect)
     check_length("tokens", request.tokens, limits.detokenize)
-    size = language.tokenizer.vocab_size
+    tokenizer = model.language.tokenizer
+    size = tokenizer.vocab_size
     if request.tokens and max(request.tokens) >= size:
         raise bad_request(f"tokens: token ids must be from 0 to {size - 1}", "tokens")
-    text = language.tokenizer.decode(request.tokens, skip_special=False)
+    text = tokenizer.decode(request.tokens, skip_special=False)
     return TokensText(text, text)
 
 
-def _info(service: Service, language: Language) -> TokenizerInfo:
-    words = language.tokenizer
+def _info(model: Model) -> TokenizerInfo:
+    words = model.language.tokenizer
     begin, end = words.bos_token_id, next(iter(words.eos_token_ids), None)
     return TokenizerInfo(
         tokenizer_class=type(words).__name__,
         vocab_size=words.vocab_size,
-        model_max_length=service.client.info.max_model_len,
+        model_max_length=model.max_model_len,
         add_bos_token=words.adds_bos,
         bos_token=None if begin is None else _name(words, begin),
         eos_token=None if end is None else _name(words, end),
         pad_token=None,
         bos_token_id=begin,
         eos_token_id=end,
-        chat_template=language.chat_template or UNSET,
+        chat_template=model.language.chat_template or UNSET,
     )

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from cierzo.chat.answers.detokenizer import Detokenizer, Piece, TokenText
 from cierzo.chat.calls.tool_format import CallDelta, CallIds, Event, ToolFormat
+from cierzo.chat.messages import ToolCall
 from cierzo.chat.templates.canonical import SPACE
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["Answer", "CallDelta", "Step", "call_id"]
+__all__ = ["Answer", "CallDelta", "Step", "call_id", "whole_calls"]
 
 _LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 9  # Mistral's
@@ -158,6 +159,16 @@ def _plain(piece: Piece) -> Step:
 
 def _same_ids(index: int) -> str:
     return call_id(0, index)
+
+
+def whole_calls(deltas: Iterable[CallDelta]) -> tuple[ToolCall, ...]:
+    """The calls that deltas add up to."""
+    calls: list[tuple[CallDelta, list[str]]] = []
+    for delta in deltas:
+        if delta.name is not None:
+            calls.append((delta, []))
+        calls[-1][1].append(delta.arguments)
+    return tuple(ToolCall(d.name or "", "".join(parts), d.id) for d, parts in calls)
 
 
 def call_id(seed: int, position: int) -> str:

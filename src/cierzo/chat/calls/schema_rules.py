@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from cierzo.chat.messages import ChatError
+from cierzo.chat.messages import ChatError, Part
 from cierzo.chat.tools import Tool
 from cierzo.grammar.constraint import Check
 from cierzo.grammar.schema import (
@@ -28,7 +28,7 @@ _PLAIN = frozenset(
 
 _OBJECT = {"type": "object"}
 
-Warn: TypeAlias = Callable[[str], None]
+Warn: TypeAlias = Callable[[str, Part], None]
 
 
 @dataclass
@@ -46,30 +46,30 @@ class ValueRules:
 
     def arguments(self, index: int, tool: Tool) -> str:
         """The rule for the arguments of `tools[index]`. Raises ChatError naming the part."""
-        rule, where = f"args_{index}", f"{tool.at(index)}.parameters"
+        rule, part = f"args_{index}", ("tools", index, "parameters")
         try:
-            return self._add(rule, _parameters(tool, where), where)
+            return self._add(rule, _parameters(tool, part), part)
         except ChatError as error:
             too_large = isinstance(error.__cause__, SchemaTooLarge | RecursionError)
             if self.warn is None or tool.strict or too_large:
                 raise
-            self.warn(f"{error}; arguments of {tool.name!r} are held to a JSON object only")
-            return self._add(rule, _OBJECT, where)
+            line = f"{error}; arguments of {tool.name!r} are held to a JSON object only"
+            self.warn(line, error.part)
+            return self._add(rule, _OBJECT, part)
 
     def content(self, schema: Any) -> str:
-        """The rule for content under `response_format`'s schema."""
-        return self._add("value", schema, "response_format.json_schema.schema")
+        """The rule for content that a schema governs."""
+        return self._add("value", schema, ("schema",))
 
-    def _add(self, rule: str, schema: Any, where: str) -> str:
+    def _add(self, rule: str, schema: Any, part: Part) -> str:
         try:
             text = json.dumps(schema)
             work = _enforced if len(text) < _LARGE else _enforced.__wrapped__
             expression, exact = work(text, self.limits)
         except SchemaError as error:
-            at = f"{where}.{error.path}" if error.path else where
-            raise ChatError(f"{at}: {error}") from error
+            raise ChatError(str(error), (*part, *error.path)) from error
         except (RecursionError, ValueError, TypeError) as error:
-            raise ChatError(f"{where} is no JSON schema that can be read: {error}") from error
+            raise ChatError(f"not a JSON schema that can be read: {error}", part) from error
         self.lines.append(f"{rule}[capture]: {expression}")
         self.checks.append(Check(rule, text, held=not exact))
         return rule
@@ -81,7 +81,7 @@ def _enforced(schema: str, limits: SchemaLimits) -> tuple[str, bool]:
     return enforced.expression, enforced.exact
 
 
-def _parameters(tool: Tool, where: str) -> Mapping[str, Any]:
+def _parameters(tool: Tool, part: Part) -> Mapping[str, Any]:
     """The schema of the arguments, which are always an object; nothing where there are none."""
     schema = dict(tool.parameters or {})
     kind = schema.get("type")
@@ -94,7 +94,8 @@ def _parameters(tool: Tool, where: str) -> Mapping[str, Any]:
     elif isinstance(kind, list) and "object" in kind:
         schema["type"] = "object"
     elif kind not in (None, "object"):
-        raise ChatError(f"{where}.type must be 'object', as arguments are; it is {kind!r:.80}")
+        problem = f"must be 'object', as arguments are; it is {kind!r:.80}"
+        raise ChatError(problem, (*part, "type"))
     if not schema.get("properties") and schema.keys() <= _PLAIN:
         schema.setdefault("additionalProperties", False)
     return schema

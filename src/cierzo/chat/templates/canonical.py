@@ -74,9 +74,8 @@ def _with_calls(index: int, message: Message) -> Message:
         try:
             calls.append(replace(call, arguments=canonical_arguments(call.arguments)))
         except RecursionError:
-            raise ChatError(
-                f"messages[{index}].tool_calls[{place}].function.arguments is nested too deeply"
-            ) from None
+            part = ("messages", index, "tool_calls", place, "arguments")
+            raise ChatError("they are nested too deeply", part) from None
     return replace(message, content=_trimmed(message.parts()), tool_calls=tuple(calls))
 
 

@@ -93,7 +93,7 @@ class JinjaTemplate:
             try:
                 turns, tools = with_tools_in_text(turns, tools or ()), None
             except RecursionError as error:
-                raise ChatError("tools are nested too deeply") from error
+                raise ChatError("they are nested too deeply", ("tools",)) from error
         elif self.tool_format.trims:  # Mistral's templates insist on ids in Mistral's form
             turns = pair_tool_results(turns)
         # Strict templates want one system message, then user and assistant in turn; some want no

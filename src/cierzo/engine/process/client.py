@@ -20,6 +20,7 @@ from cierzo.engine.messages import (
     EngineInfo,
     EngineLaunch,
     EngineStats,
+    Fault,
     FromEngine,
     LoadFailed,
     Loading,
@@ -38,12 +39,19 @@ from cierzo.engine.process.status import EngineState, EngineStatus
 from cierzo.engine.process.watchdog import Watchdog
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.errors import GrammarError, PrefixError
 from cierzo.grammar.vocabulary import TokenBytes
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0  # between attempts to start an engine that does not
 _LONGEST_PAUSE_SECONDS = 5.0  # after deaths of engines that did start
 _STABLE_SECONDS = 60.0  # an engine that ran so long is not the one that kept failing
+
+_FAULTS: dict[Fault, type[Exception]] = {
+    "grammar": GrammarError,
+    "prefix": PrefixError,
+    "engine": EngineError,
+}
 
 
 class _Request:
@@ -140,14 +148,17 @@ class EngineClient:
         if self._connection is not None:
             self._connection.send(SetVocabulary(source))
 
-    async def check_constraint(self, constraint: Constraint) -> str | None:
-        """Whether a request may come with this constraint: None, or one line on what is wrong.
+    async def check_constraint(self, constraint: Constraint) -> None:
+        """Has the engine compile a constraint whose request is about to come, and keep it for that.
 
-        The engine keeps what it compiled for the request. Raises EngineError without an engine.
+        Raises GrammarError for one that cannot be compiled (PrefixError if it is the beginning of
+        the answer that the grammar does not allow), and EngineError if the engine cannot do it.
         """
         if self._connection is None:
             raise EngineError(f"the engine is not ready: {self._status.detail}")
-        return await self._compile_calls.ask(self._connection, constraint)
+        failure = await self._compile_calls.ask(self._connection, constraint)
+        if failure is not None:
+            raise _FAULTS[failure.fault](failure.problem)
 
     async def generate(
         self,

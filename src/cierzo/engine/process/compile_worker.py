@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from cierzo.engine.engine import Engine
-from cierzo.engine.messages import Add, CompileResult
+from cierzo.engine.messages import Add, CompileFailure, CompileResult
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.errors import GrammarError
+from cierzo.grammar.errors import GrammarError, PrefixError
 from cierzo.grammar.vocabulary import TokenBytes
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Prepared:
 
     add: Add
     compiled: Compiled | None
-    error: str | None
+    failure: CompileFailure | None
 
 
 class CompileWorker:
@@ -68,8 +68,8 @@ class CompileWorker:
             if serial not in self._checking:
                 return
             self._checking.discard(serial)
-            _, error = self._try(lambda grammars: grammars.check(constraint))
-            self._done(CompileResult(serial, error))
+            _, failure = self._try(lambda grammars: grammars.check(constraint))
+            self._done(CompileResult(serial, failure))
 
         self._submit(constraint, work)
 
@@ -110,14 +110,17 @@ class CompileWorker:
 
         self._lanes[bisect_left(LANES, size)].submit(after_the_vocabulary)
 
-    def _try(self, work: Callable[[GrammarCompiler], T]) -> tuple[T | None, str | None]:
-        """What `work` gives, or one line on why it gives nothing."""
+    def _try(self, work: Callable[[GrammarCompiler], T]) -> tuple[T | None, CompileFailure | None]:
+        """What `work` returns, or why it does not."""
         grammars = self._engine.grammars
         if grammars is None:
-            return None, "the model's vocabulary is not known yet"
+            return None, CompileFailure("engine", "the model's vocabulary is not known yet")
         try:
             return work(grammars), None
+        except PrefixError as error:
+            return None, CompileFailure("prefix", str(error))
         except GrammarError as error:
-            return None, str(error)
+            return None, CompileFailure("grammar", str(error))
         except BaseException as error:  # whoever waits must hear of a defect, or a panic, too
-            return None, f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]
+            problem = f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]
+            return None, CompileFailure("engine", problem)

@@ -189,8 +189,10 @@ class _Loop:
     def _add_prepared(self, message: Prepared) -> list[StepOutput]:
         if not self._compiling.drop(message.add.request_id):
             return []  # aborted meanwhile
-        if message.error is not None:
-            return [_refusal(message.add, message.error, no_answer=True)]
+        failure = message.failure
+        if failure is not None:
+            asked_too_much = failure.fault != "engine"
+            return [_refusal(message.add, failure.problem, no_answer=asked_too_much)]
         return self._add(message.add, message.compiled)
 
     def _add(self, message: Add, compiled: Compiled | None = None) -> list[StepOutput]:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 
 from cierzo.engine.errors import EngineError
-from cierzo.engine.messages import Compile, CompileResult, Forget
+from cierzo.engine.messages import Compile, CompileFailure, CompileResult, Forget
 from cierzo.engine.process.connection import Connection
 from cierzo.grammar.constraint import Constraint
 
@@ -15,13 +15,13 @@ class CompileCalls:
     """Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, asyncio.Future[str | None]] = {}
+        self._waiting: dict[int, asyncio.Future[CompileFailure | None]] = {}
         self._serials = itertools.count()
 
-    async def ask(self, connection: Connection, constraint: Constraint) -> str | None:
+    async def ask(self, connection: Connection, constraint: Constraint) -> CompileFailure | None:
         """The engine's answer. Raises EngineError if the engine is lost meanwhile."""
         serial = next(self._serials)
-        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[CompileFailure | None] = asyncio.get_running_loop().create_future()
         self._waiting[serial] = answer
         try:
             connection.send(Compile(serial, constraint))
@@ -36,7 +36,7 @@ class CompileCalls:
         """An answer has come."""
         answer = self._waiting.get(message.serial)
         if answer is not None and not answer.done():
-            answer.set_result(message.error)
+            answer.set_result(message.failure)
 
     def fail(self, reason: str) -> None:
         """No answer will come."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 class SchemaError(ValueError):
-    """A schema that cannot be served. `path` names the part: "properties.a.pattern"."""
+    """A schema that cannot be served. `path` names the part: ("properties", "a", "pattern")."""
 
     def __init__(self, message: str, path: Iterable[str | int] = ()) -> None:
-        self.path = ".".join(str(part) for part in path)
+        self.path = tuple(path)
         super().__init__(" ".join(message.split())[:300])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -11,8 +11,6 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from cierzo.api.errors import bad_request, unsupported
 from cierzo.api.openai.wire.unread import Unread
 from cierzo.settings import Limits
-
-T = TypeVar("T")
 
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -183,14 +181,9 @@ def refuse_unless(param: str, value: object, why: str, *harmless: object) -> Non
     raise unsupported(param, why)
 
 
-def given(value: T | None, default: T) -> T:
-    """null means the default."""
-    return default if value is None else value
-
-
-def usage_in_stream(request: SamplingRequest, path: str) -> bool:
-    """Whether a stream ends with its usage: always for OpenRouter, when asked for OpenAI."""
+def asks_for_usage(request: SamplingRequest) -> bool:
+    """Whether a stream is to end with its usage."""
     options, older = request.stream_options, request.usage
     asked = isinstance(options, StreamOptions) and bool(options.include_usage)
     asked_before = older is True or (isinstance(older, UsageOptions) and bool(older.include))
-    return asked or asked_before or path.startswith("/api/")
+    return asked or asked_before

@@ -6,12 +6,14 @@ out, or asks for what it does not do, is refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
 from msgspec import UNSET
 
 from cierzo.api.errors import ApiError, bad_request, unsupported
+from cierzo.api.openai.dialect import OpenAiDialect
 from cierzo.api.openai.wire import common
 from cierzo.api.served_model import PROVIDER, ServedModel
 
@@ -90,10 +92,9 @@ class RoutedRequest(common.SamplingRequest, frozen=True, forbid_unknown_fields=T
     cache_control: common.Ignored = UNSET
 
 
-def check_routing(request: RoutedRequest, served: ServedModel, path: str) -> None:
+def check_routing(request: RoutedRequest, served: ServedModel, dialect: OpenAiDialect) -> None:
     """Raises ApiError for what this server's one model cannot honour."""
-    models = _listed(request.models)
-    served.check_asked(request.model, models, path)
+    check_model(request.model, _listed(request.models), served, dialect)
     if isinstance(request.provider, Provider):
         _check_provider(request.provider, served)
     for index, plugin in enumerate(request.plugins or ()):
@@ -104,6 +105,24 @@ def check_routing(request: RoutedRequest, served: ServedModel, path: str) -> Non
         if transform not in _TRANSFORMS:
             why = f"{transform[:40]!r} is not done here; only {_TRANSFORMS[0]!r} is known"
             raise unsupported(f"transforms[{index}]", why)
+
+
+def check_model(
+    model: str | None, fallbacks: Sequence[str], served: ServedModel, dialect: OpenAiDialect
+) -> None:
+    """Raises ApiError, as the owner of the path does, unless a name that is asked for is served.
+
+    A request that names no model gets the one there is.
+    """
+    names = [name for name in (model, *fallbacks) if name]
+    if not names or any(served.known_as(name) is not None for name in names):
+        return
+    shown, ours = names[0][:200], ", ".join(served.names)
+    message = f"The model `{shown}` does not exist; this server has {ours}"
+    if dialect.unknown_model_status == 400:
+        message = f"{shown} is not a valid model ID; this server has {ours}"
+    param = "model" if model else "models"
+    raise ApiError(dialect.unknown_model_status, message, param=param, code="model_not_found")
 
 
 def _listed(names: str | list[str] | None) -> list[str]:

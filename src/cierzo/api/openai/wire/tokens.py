@@ -39,8 +39,8 @@ class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def begins(self) -> bool:
         """Whether a text gets what the model's prompts begin with."""
         if self.prompt is None:
-            return common.given(self.add_special, default=False)
-        return common.given(self.add_special_tokens, default=True)
+            return self.add_special is True
+        return self.add_special_tokens is not False
 
 
 class TokenPiece(msgspec.Struct, frozen=True):

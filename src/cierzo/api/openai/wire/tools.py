@@ -76,6 +76,7 @@ class ReadTools:
     """The functions, and a line on each thing about them that could not be taken as it stands."""
 
     tools: list[Tool] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)  # where the request has each of them
     warnings: list[str] = field(default_factory=list)
 
 
@@ -95,8 +96,8 @@ def read_tools(given: list[Any] | None) -> ReadTools:
             continue
         tool = _tool(*found, read.warnings)
         if seen.setdefault(tool.name, tool) is tool or seen[tool.name] != tool:
-            at = found[1]
-            read.tools.append(Tool(tool.name, tool.description, tool.parameters, tool.strict, at))
+            read.tools.append(tool)
+            read.places.append(found[1])
     if left_out and not read.tools:
         place = left_out[0]
         entry = dict(_apart(given or []))[place]

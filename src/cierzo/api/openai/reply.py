@@ -1,0 +1,156 @@
+"""An answer in the making, and how it goes out: what both kinds of completions share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from starlette.responses import Response
+
+from cierzo.api.errors import ApiError
+from cierzo.api.http.sse import EventStream, WatchedResponse
+from cierzo.api.openai.dialect import OpenAiDialect
+from cierzo.api.openai.errors import api_error
+from cierzo.api.openai.wire import common
+from cierzo.api.openai.wire.routing import RoutedRequest
+from cierzo.api.openai.wire.unread import is_given
+from cierzo.api.served_model import PROVIDER
+from cierzo.api.state import Service, new_id
+from cierzo.api.warnings import warning_header
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.engine.sampling_params import SamplingParams
+from cierzo.generate.answers import answers, check_constraints
+from cierzo.generate.delta import Delta
+from cierzo.generate.job import Job
+from cierzo.generate.receipt import Receipt
+from cierzo.generate.refused import Refused
+
+ENOUGH = 1024  # tokens of an answer that is not refused for want of room for more
+
+R = TypeVar("R", bound=RoutedRequest)
+
+
+@dataclass(frozen=True)
+class Reply(Generic[R]):
+    """A checked request with the jobs that answer it.
+
+    `head` is what every event of the answer begins with; `warnings` go into a header.
+    """
+
+    request: R
+    dialect: OpenAiDialect
+    jobs: tuple[Job, ...]
+    head: Mapping[str, Any]
+    tokenizer: Tokenizer
+    tool_places: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    receipt: Receipt = field(default_factory=Receipt)
+
+    @property
+    def usage_in_stream(self) -> bool:
+        """Whether a stream ends with its usage."""
+        return self.dialect.usage_in_every_stream or common.asks_for_usage(self.request)
+
+
+P = TypeVar("P", bound=Reply[Any])
+
+
+def head_of(service: Service, request: RoutedRequest) -> dict[str, Any]:
+    """The fields of `AnswerHead` for a new answer."""
+    now = int(time.time())
+    head: dict[str, Any] = {
+        "id": new_id(now),
+        "created": now,
+        "model": service.served.name,
+        "provider": PROVIDER,
+        "system_fingerprint": service.fingerprint,
+    }
+    if is_given(request.service_tier):
+        head["service_tier"] = "default"
+    return head
+
+
+def sampling_of(
+    service: Service, request: common.SamplingRequest, **logprobs: Any
+) -> SamplingParams:
+    """How to sample: what the request says, then what the model's makers advise, then OpenAI's."""
+    advised = service.served.entry.sampling
+    return SamplingParams(**{**advised, **common.sampling_wishes(request)}, **logprobs)
+
+
+async def check_forms(service: Service, reply: Reply[Any]) -> None:
+    """Has the engine compile what the answers must look like. Raises ApiError if it cannot."""
+    if service.client.status.state == "restarting":
+        return  # the engine's successor is given the request, and compiles then
+    try:
+        await check_constraints(service.client, reply.jobs)
+    except Refused as refused:
+        raise api_error(refused, reply.tool_places, ending=True) from refused
+
+
+async def deltas(service: Service, reply: Reply[Any]) -> AsyncGenerator[tuple[int, Delta], None]:
+    """The deltas of all choices as they come, each with its choice's index. Raises ApiError."""
+    engine = service.settings.engine
+    found = answers(
+        service.client,
+        reply.jobs,
+        reply.tokenizer,
+        reply.receipt,
+        at_once=min(engine.max_batch_sequences, engine.max_queue),
+        observer=service.metrics,
+    )
+    async with aclosing(found):
+        try:
+            async for item in found:
+                yield item
+        except Refused as refused:
+            raise api_error(refused, reply.tool_places, ending=service.ending) from refused
+
+
+def usage_of(service: Service, receipt: Receipt) -> common.Usage:
+    """A receipt as clients are told of it, with its price in US dollars."""
+    entry = service.served.entry
+    # Rounded to where a float's own error would show.
+    prompt_cost = round(receipt.prompt_tokens * entry.prompt_price, 12)
+    completion_cost = round(receipt.completion_tokens * entry.completion_price, 12)
+    return common.Usage(
+        prompt_tokens=receipt.prompt_tokens,
+        completion_tokens=receipt.completion_tokens,
+        total_tokens=receipt.prompt_tokens + receipt.completion_tokens,
+        cost=round(prompt_cost + completion_cost, 12),
+        cost_details=common.CostDetails(prompt_cost, completion_cost),
+        prompt_tokens_details=common.PromptTokensDetails(receipt.cached_tokens),
+    )
+
+
+def respond(
+    service: Service,
+    reply: P,
+    whole: Callable[[Service, P], Coroutine[Any, Any, Response]],
+    events: Callable[[Service, P], AsyncGenerator[bytes, None]],
+    broken: Mapping[str, Any],
+) -> Response:
+    """The response: one JSON, or a stream.
+
+    `broken` has the choice in a stream's last event, if an error ends it, and under "object" the
+    kind of the event.
+    """
+    headers = {"x-generation-id": reply.head["id"], **warning_header(reply.warnings)}
+    if not reply.request.stream:
+
+        async def answer() -> Response:
+            response = await whole(service, reply)
+            response.headers.update(headers)
+            return response
+
+        return WatchedResponse(answer)
+    head = {**reply.head, "object": broken["object"]}
+    choice = {name: value for name, value in broken.items() if name != "object"}
+
+    def last_event(error: ApiError) -> bytes:
+        return reply.dialect.broken_event(error, head, choice)
+
+    return EventStream(events(service, reply), last_event, headers)
