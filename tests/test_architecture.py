@@ -28,6 +28,7 @@ ROOMS = (
     "model",
     "backends",
     "settings",
+    "log",
 )
 # The chat room reads what a checkpoint says of its tokenizer, never tensors or devices; it stands
 # beside the engine, so neither knows the other.
@@ -94,7 +95,16 @@ def test_every_setting_is_used() -> None:
 
 def test_the_command_line_starts_without_heavy_imports() -> None:
     """What takes long to import is imported by the commands that need it."""
-    heavy = {"numpy", "fastapi", "uvicorn", "rich", "tokenizers", "mistral_common", "torch", "gguf"}
+    heavy = {
+        "numpy",
+        "starlette",
+        "uvicorn",
+        "rich",
+        "tokenizers",
+        "mistral_common",
+        "torch",
+        "gguf",
+    }
     script = "import sys, cierzo.cli.main; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

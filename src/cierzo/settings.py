@@ -109,6 +109,16 @@ class ServerSettings:
     watchdog_seconds: float = _setting(
         20.0, "silence of the engine process after which it is restarted", 1, 3_600
     )
+    log_level: str = _setting(
+        "info",
+        "what the log on stderr tells: info has a line for each request",
+        4,
+        7,
+        choices=("info", "warning", "error"),
+    )
+    log_format: str = _setting(
+        "text", "lines of the log: for people, or JSON objects", 4, 4, choices=("text", "json")
+    )
 
 
 @dataclass(frozen=True)

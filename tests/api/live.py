@@ -149,7 +149,7 @@ def start(
         assert process.stderr is not None
         for line in process.stderr:
             live.lines.append(line.rstrip())
-            if match := re.fullmatch(r"listening on (http://\S+)\n", line):
+            if match := re.search(r"listening on (http://[^\s\"]+)", line):
                 live.url = match[1]
                 addressed.set()
         addressed.set()

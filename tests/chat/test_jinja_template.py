@@ -299,12 +299,13 @@ class TestRoleOrders:
 
 class TestErrors:
     def test_no_messages(self, chatml: Pair) -> None:
-        with pytest.raises(ChatError, match="must not be empty"):
+        with pytest.raises(ChatError, match="one message at least"):
             chatml[0].render([])
 
     def test_an_unknown_role(self, chatml: Pair) -> None:
-        with pytest.raises(ChatError, match=r"messages\[1\]\.role is 'robot'"):
+        with pytest.raises(ChatError, match="'robot' must be one of") as caught:
             chatml[0].render([Message("user", "x"), Message("robot", "x")])
+        assert caught.value.part == ("messages", 1, "role")
 
     def test_what_no_order_helps(self, strict: Pair) -> None:
         with pytest.raises(ChatError, match="roles must alternate"):

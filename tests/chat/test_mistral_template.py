@@ -310,18 +310,20 @@ class TestSeenInTheWild:
 class TestErrors:
     @pytest.mark.parametrize("name", ["", "x" * 257, "f\n", "a\0b"])
     def test_a_tool_whose_name_is_none(self, v13: Pair, name: str) -> None:
-        with pytest.raises(ChatError, match=r"tools\[1\]\.function\.name .* 1 to 256") as caught:
+        with pytest.raises(ChatError, match="1 to 256") as caught:
             v13[0].render([Message("user", "x")], tools=[WEATHER, Tool(name)])
+        assert caught.value.part == ("tools", 1, "name")
         assert "\n" not in str(caught.value)
 
     def test_two_tools_of_one_name(self, v13: Pair) -> None:
-        with pytest.raises(ChatError, match=r"tools\[1\]\.function\.name 'weather'"):
+        with pytest.raises(ChatError, match="'weather' is the name of another") as caught:
             v13[0].render([Message("user", "x")], tools=[WEATHER, WEATHER])
+        assert caught.value.part == ("tools", 1, "name")
 
     def test_roles(self, v13: Pair) -> None:
         with pytest.raises(ChatError, match="must be one of"):
             v13[0].render([Message("function", "x")])
-        with pytest.raises(ChatError, match="must not be empty"):
+        with pytest.raises(ChatError, match="one message at least"):
             v13[0].render([])
 
     def test_a_version_without_the_format(self, tmp_path: Path) -> None:

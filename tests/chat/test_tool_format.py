@@ -13,7 +13,7 @@ from cierzo.chat.answers.reader import call_id
 from cierzo.chat.calls.mistral_calls import mistral_format
 from cierzo.chat.calls.text_calls import TextCalls, text_format
 from cierzo.chat.calls.tool_format import ToolFormat, output_constraint
-from cierzo.chat.messages import ChatError
+from cierzo.chat.messages import ChatError, Part
 from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from cierzo.chat.tools import Tool, ToolChoice
 from cierzo.grammar.constraint import Constraint
@@ -239,33 +239,48 @@ class TestParameters:
 
 class TestErrors:
     @pytest.mark.parametrize(
-        ("how", "message"),
+        ("how", "part", "message"),
         [
-            ({"tools": [Tool("a\tb")]}, r"tools\[0\]\.function\.name 'a\\tb' must be"),
-            ({"tools": [Tool("")]}, r"tools\[0\]\.function\.name '' must be"),
-            ({"tools": [Tool("f", place="tools[3]"), Tool("f")]}, r"that of tools\[3\] too"),
-            ({"tools": [Tool("f"), Tool("f")]}, r"tools\[1\]\.function\.name 'f' is that of"),
-            ({"tools": [Tool("f")], "choice": ToolChoice("required", ("g",))}, "names 'g'"),
-            ({"tools": [Tool("f")], "choice": ToolChoice("auto", ("f", "g"))}, "names 'g'"),
-            ({"choice": REQUIRED}, "there are no tools"),
+            ({"tools": [Tool("a\tb")]}, ("tools", 0, "name"), r"'a\\tb' must be"),
+            ({"tools": [Tool("")]}, ("tools", 0, "name"), "'' must be"),
+            ({"tools": [Tool("f"), Tool("f")]}, ("tools", 1, "name"), "'f' is the name of another"),
+            (
+                {"tools": [Tool("f")], "choice": ToolChoice("required", ("g",))},
+                ("tool_choice",),
+                "'g' is not one",
+            ),
+            (
+                {"tools": [Tool("f")], "choice": ToolChoice("auto", ("f", "g"))},
+                ("tool_choice",),
+                "'g' is not one",
+            ),
+            ({"choice": REQUIRED}, ("tool_choice",), "there are no tools"),
             (
                 {"tools": [Tool("f"), Tool("g", None, {"type": "string"})]},
-                r"tools\[1\]\.function\.parameters\.type must be 'object'",
+                ("tools", 1, "parameters", "type"),
+                "must be 'object'",
             ),
             (
                 {"tools": [Tool("f", None, {"properties": {"a": {"pattern": "("}}})]},
-                r"tools\[0\]\.function\.parameters\.properties\.a",
+                ("tools", 0, "parameters", "properties", "a"),
+                ".",
             ),
             (
                 {"schema": {"type": "object", "properties": {"a": {"minimum": "x"}}}},
-                r"response_format\.json_schema\.schema\.properties\.a",
+                ("schema", "properties", "a"),
+                ".",
             ),
-            ({"schema": {"allOf": [{"type": "string"}, {"type": "null"}]}}, "json_schema"),
+            (
+                {"schema": {"allOf": [{"type": "string"}, {"type": "null"}]}},
+                ("schema",),
+                "no value can be valid",
+            ),
         ],
     )
-    def test_name_the_part(self, case: Case, how: dict[str, Any], message: str) -> None:
+    def test_name_the_part(self, case: Case, how: dict[str, Any], part: Part, message: str) -> None:
         with pytest.raises(ChatError, match=message) as caught:
             output_constraint(case[1], **how)
+        assert caught.value.part[: len(part)] == part
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -285,11 +300,15 @@ class TestErrors:
         self, case: Case, parameters: dict[str, Any]
     ) -> None:
         """Its tool is called with any object; the others as ever. A strict tool is refused."""
-        lines: list[str] = []
+        warnings: list[tuple[str, Part]] = []
+
+        def warn(line: str, part: Part) -> None:
+            warnings.append((line, part))
+
         tools = [Tool("bad", None, parameters), TOOLS[2]]
-        rule = constraint(case[1], tools=tools, choice=REQUIRED, warn=lines.append)
-        (line,) = lines
-        assert line.startswith("tools[0].function.parameters")
+        rule = constraint(case[1], tools=tools, choice=REQUIRED, warn=warn)
+        ((line, part),) = warnings
+        assert part[:3] == ("tools", 0, "parameters")
         assert line.endswith("arguments of 'bad' are held to a JSON object only")
         found = {call for calls in called(case, rule, 40) for call in calls}
         assert {name for name, _ in found} == {"bad", TOOLS[2].name}
@@ -297,17 +316,20 @@ class TestErrors:
             assert isinstance(json.loads(arguments), dict)
             assert name == "bad" or valid(name, arguments)
         strict = [Tool("bad", None, parameters, strict=True)]
-        with pytest.raises(ChatError, match=r"tools\[0\]\.function\.parameters"):
-            output_constraint(case[1], tools=strict, choice=REQUIRED, warn=lines.append)
+        with pytest.raises(ChatError) as caught:
+            output_constraint(case[1], tools=strict, choice=REQUIRED, warn=warn)
+        assert caught.value.part[:3] == ("tools", 0, "parameters")
 
     def test_a_schema_that_is_too_large_is_refused(self, case: Case) -> None:
         tool = Tool("f", None, {"properties": {"a": {"enum": list(range(100_000))}}})
-        with pytest.raises(ChatError, match=r"parameters\.properties\.a\.enum"):
-            output_constraint(case[1], tools=[tool], choice=REQUIRED, warn=lambda _: None)
+        with pytest.raises(ChatError) as caught:
+            output_constraint(case[1], tools=[tool], choice=REQUIRED, warn=lambda *_: None)
+        assert caught.value.part == ("tools", 0, "parameters", "properties", "a", "enum")
 
     def test_a_schema_nested_without_end(self, case: Case) -> None:
         schema: dict[str, Any] = {}
         for _ in range(5000):
             schema = {"items": schema}
-        with pytest.raises(ChatError, match=r"response_format\.json_schema\.schema"):
+        with pytest.raises(ChatError) as caught:
             output_constraint(case[1], schema=schema)
+        assert caught.value.part[0] == "schema"

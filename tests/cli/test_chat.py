@@ -75,7 +75,7 @@ def test_a_conversation_beyond_the_context_can_be_reset(model: Path, tmp_path: P
         stdin=f"{long}\nHi\n",
     )
     assert done.returncode == 0
-    assert "this server's context is 128 tokens" in done.stderr
+    assert "the context is 128 tokens" in done.stderr
     assert "or /reset" in done.stderr
     assert len(done.stdout.splitlines()) >= 2
 

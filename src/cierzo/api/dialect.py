@@ -18,6 +18,10 @@ class Dialect(Protocol):
     def prefix(self) -> str:
         """What its paths begin with, such as /v1."""
 
+    @property
+    def error_type(self) -> type:
+        """What that JSON is an object of."""
+
     def error_body(self, error: ApiError) -> bytes:
         """The JSON of an answer that is an error."""
 

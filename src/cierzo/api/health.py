@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from cierzo.api.http.sse import json_response
-from cierzo.api.openai.wire.models import Health
-from cierzo.api.openapi import documented
+from cierzo.api.operations import Operation
 from cierzo.api.state import Service
 
 _WELCOME = (
     "Cierzo is running. Its API is under /v1, described at /openapi.json; see also /health.\n"
 )
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the server is. Only "ready" comes with status 200."""
+
+    status: Literal["ready", "loading", "restarting", "dead", "stopping"]
+    detail: str  # one line: what is being loaded, or what went wrong
+    since: float  # Unix time at which this state began
+    model: str
 
 
 def health_of(service: Service) -> Health:
@@ -26,26 +37,26 @@ def health_of(service: Service) -> Health:
     return Health(state, detail, status.since, service.served.name)
 
 
-def router(service: Service) -> APIRouter:
+def operations(service: Service) -> list[Operation]:
     """The routes. They need no key, and tell nothing about anyone's requests."""
-    routes = APIRouter(tags=["operation"])
 
-    async def root() -> Response:
+    async def root(request: Request) -> Response:
         """Says what this is. Some agents ask for its head before anything else."""
         return PlainTextResponse(_WELCOME)
 
-    async def health() -> Response:
+    async def health(request: Request) -> Response:
         """200 when requests are answered; 503 with the state when not."""
         told = health_of(service)
         response = json_response(told)
         response.status_code = 200 if told.status == "ready" else 503
         return response
 
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         """Prometheus' text format."""
         return Response(service.metrics.render(), media_type=service.metrics.content_type)
 
-    routes.add_api_route("/", root, methods=["GET"], include_in_schema=False)
-    routes.add_api_route("/health", health, methods=["GET"], **documented(None, Health))
-    routes.add_api_route("/metrics", metrics, methods=["GET"], response_class=Response)
-    return routes
+    return [
+        Operation("GET", "/", root, "operation", described=False),
+        Operation("GET", "/health", health, "operation", response=Health),
+        Operation("GET", "/metrics", metrics, "operation"),
+    ]

@@ -12,8 +12,9 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
@@ -34,6 +35,7 @@ from cierzo.engine.loading.load import plan_for
 from cierzo.engine.loading.memory import MemoryPlanError
 from cierzo.engine.messages import EngineLaunch
 from cierzo.engine.process.client import EngineClient
+from cierzo.log import Form, Level, Log, StderrLog
 from cierzo.model.errors import ModelError
 from cierzo.model.fetch.registry import ModelEntry
 from cierzo.model.readers.checkpoint import open_checkpoint
@@ -44,10 +46,12 @@ if TYPE_CHECKING:
     from cierzo.generate.model import Language
     from cierzo.grammar.vocabulary import TokenBytes
 
+_log = Log("server")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so that they close it
 # A thread that computes in Python keeps the event loop and the others from it so long at most.
 _SWITCH_SECONDS = 0.001
+_SLOW_START_SECONDS = 120  # more than a large checkpoint on a slow disk should take
 _FLUSH_SECONDS = 2  # for last answers to reach their clients, once the engine is done
 
 
@@ -55,6 +59,11 @@ def say_on_stderr(line: str) -> None:
     """How the server speaks to people unless told otherwise."""
     with contextlib.suppress(OSError):  # `| head` has read enough; nobody else is to suffer
         print(line, file=sys.stderr, flush=True)
+
+
+def _say_in_log(line: str) -> None:
+    """How it speaks where every line is an object."""
+    _log.info(line)
 
 
 def run_server(
@@ -74,6 +83,20 @@ def run_server(
     dead for good, 130 after a second signal. Raises SettingsError for a key file of no use.
     """
     settings = with_key_file(settings)
+    log = StderrLog(
+        cast(Level, settings.server.log_level), cast(Form, settings.server.log_format), sys.stderr
+    )
+    if settings.server.log_format == "json":
+        say = _say_in_log
+    try:
+        return _run(settings, path, entry, tokenizer, say)
+    finally:
+        log.close()
+
+
+def _run(
+    settings: Settings, path: Path, entry: ModelEntry, tokenizer: Path | None, say: Say
+) -> int:
     try:
         # What can be known to be wrong is said before anyone is told the address.
         plan_for(open_checkpoint(path, tokenizer=tokenizer), settings.engine)
@@ -81,6 +104,7 @@ def run_server(
     except (ModelError, MemoryPlanError, ListenError) as error:
         say(str(error))
         return 1
+    say(f"serving {entry.name} from {path}")
     sys.setswitchinterval(_SWITCH_SECONDS)
     code = asyncio.run(_Life(settings, path, tokenizer, entry, say).run(sockets))
     if code == 130:
@@ -118,8 +142,6 @@ class _Life:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         tell_when_full(loop, self._say)
-        # It warns of every write to a client that has just gone; the other words are errors.
-        logging.getLogger("asyncio").setLevel(logging.ERROR)
         launch = EngineLaunch(
             path=str(self._path),
             tokenizer=str(self._tokenizer or ""),
@@ -170,6 +192,7 @@ class _Life:
 
     async def _until_over(self, service: Service, starting: asyncio.Task[None]) -> int:
         """Returns the exit code once there is a reason to end."""
+        began = time.monotonic()
         signalled = asyncio.create_task(self._signalled.wait())
         ready = asyncio.create_task(self._until_ready(service, starting))
         dead: asyncio.Task[str] | None = None
@@ -180,6 +203,7 @@ class _Life:
             failure = ready.result()
             if failure is None:
                 name = self._served.name
+                self._log_start(time.monotonic() - began)
                 self._say(f"{name} is ready; try:\n{_curl(self._url, name)}")
                 dead = asyncio.create_task(service.client.wait_dead())
                 await asyncio.wait((signalled, dead), return_when=asyncio.FIRST_COMPLETED)
@@ -192,6 +216,10 @@ class _Life:
             for task in (signalled, ready, dead):
                 if task is not None:
                     task.cancel()
+
+    def _log_start(self, seconds: float) -> None:
+        write = _log.warning if seconds > _SLOW_START_SECONDS else _log.info
+        write("ready", model=self._served.name, url=self._url, seconds=seconds)
 
     async def _until_ready(self, service: Service, starting: asyncio.Task[None]) -> str | None:
         """Loads the words while the engine loads the weights. Returns what went wrong."""

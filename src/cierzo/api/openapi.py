@@ -1,15 +1,17 @@
-"""The app's OpenAPI: what routes declare about bodies and answers, from the message classes."""
+"""The app's OpenAPI document, from its operations and the classes of their messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
 
 from cierzo import __version__
-from cierzo.api.openai.errors import ErrorBody
+from cierzo.api.dialect import Dialect
+from cierzo.api.operations import Operation
 
 _REFS = "#/components/schemas/{name}"
 _ERRORS = {
@@ -27,58 +29,69 @@ _ERRORS = {
     502: "The engine failed while it answered; another one is being started",
     503: "The model is loading, its engine is gone, or the server is ending",
 }
-_documented: set[type] = {ErrorBody}
 
 
-def documented(
-    request: type | None,
-    response: type,
-    stream: type | None = None,
-    *,
-    path_names: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Arguments of `add_api_route` that say what goes in and comes out.
+def document(operations: Iterable[Operation], default: Dialect) -> dict[str, Any]:
+    """The document. Errors have the form of each operation's dialect."""
+    paths: dict[str, dict[str, Any]] = {}
+    kinds: set[type] = {default.error_type}
+    for operation in operations:
+        if not operation.described:
+            continue
+        error = (operation.dialect or default).error_type
+        kinds.update(
+            kind
+            for kind in (operation.request, operation.response, operation.stream, error)
+            if kind is not None
+        )
+        methods = paths.setdefault(operation.route.path_format, {})
+        methods[operation.method.lower()] = _described(operation, error)
+    by_name = sorted(kinds, key=lambda kind: kind.__name__)
+    _, schemas = msgspec.json.schema_components(by_name, ref_template=_REFS)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Cierzo",
+            "summary": "One language model, behind the API of OpenAI and OpenRouter",
+            "version": str(__version__),
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"bearer": []}],
+    }
 
-    `path_names` are the parts of the path that stand for something.
-    """
-    _documented.update(kind for kind in (request, response, stream) if kind is not None)
-    content = {"application/json": {"schema": _ref(response)}}
-    if stream is not None:
-        content["text/event-stream"] = {"schema": _event_of(stream)}
-    responses: dict[str, Any] = {"200": {"description": "The answer", "content": content}}
-    for status, text in _ERRORS.items():
-        error = {"application/json": {"schema": _ref(ErrorBody)}}
-        responses[str(status)] = {"description": text, "content": error}
-    extra: dict[str, Any] = {"responses": responses}
-    if path_names:
-        extra["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in path_names
+
+def _described(operation: Operation, error: type) -> dict[str, Any]:
+    name = operation.handler.__name__
+    path = operation.route.path_format
+    content = {}
+    if operation.response is not None:
+        content["application/json"] = {"schema": _ref(operation.response)}
+    if operation.stream is not None:
+        content["text/event-stream"] = {"schema": _event_of(operation.stream)}
+    answers: dict[str, Any] = {"200": {"description": "The answer", "content": content}}
+    if operation.response is not None:
+        told = {"application/json": {"schema": _ref(error)}}
+        answers |= {str(s): {"description": t, "content": told} for s, t in _ERRORS.items()}
+    described: dict[str, Any] = {
+        "tags": [operation.tag],
+        "summary": name.replace("_", " ").title(),
+        "description": inspect.getdoc(operation.handler),
+        "operationId": re.sub(r"\W", "_", f"{name}{path}") + f"_{operation.method.lower()}",
+        "responses": answers,
+    }
+    if operation.route.param_convertors:
+        described["parameters"] = [
+            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
+            for part in operation.route.param_convertors
         ]
-    if request is not None:
-        body = {"application/json": {"schema": _ref(request)}}
-        extra["requestBody"] = {"required": True, "content": body}
-    return {"response_model": None, "openapi_extra": extra}
-
-
-def install(app: FastAPI) -> None:
-    """Adds the classes that routes refer to, and the two ways of sending a key."""
-    original = app.openapi
-
-    def complete() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = original()
-            kinds = sorted(_documented, key=lambda kind: kind.__name__)
-            _, schemas = msgspec.json.schema_components(kinds, ref_template=_REFS)
-            components = document.setdefault("components", {})
-            components["schemas"] = components.get("schemas", {}) | schemas
-            components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{}, {"bearer": []}]
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = complete  # type: ignore[method-assign]  # FastAPI's documented way
-    app.version = str(__version__)
+    if operation.request is not None:
+        body = {"application/json": {"schema": _ref(operation.request)}}
+        described["requestBody"] = {"required": True, "content": body}
+    return described
 
 
 def _event_of(kind: type) -> dict[str, Any]:

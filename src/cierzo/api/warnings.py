@@ -1,15 +1,12 @@
-"""What was not taken as it stands, said beside an answer: in a header, and once in the log."""
+"""What was not taken as it stands, said beside an answer: in a header."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from functools import lru_cache
 
 HEADER = "x-cierzo-warning"
 _MOST = 4  # lines
 _LONGEST = 300  # characters of a line
-_log = logging.getLogger("cierzo")
 
 
 def warning_header(lines: Sequence[str]) -> dict[str, str]:
@@ -17,17 +14,9 @@ def warning_header(lines: Sequence[str]) -> dict[str, str]:
     if not lines:
         return {}
     shown = [_printable(line) for line in lines[:_MOST]]
-    for line in shown:
-        _log_once(line)
     if len(lines) > _MOST:
         shown.append(f"and {len(lines) - _MOST} more")
     return {HEADER: "; ".join(shown)}
-
-
-@lru_cache(maxsize=256)
-def _log_once(line: str) -> None:
-    """An agent sends the same tools with every turn."""
-    _log.warning("%s", line)
 
 
 def _printable(line: str) -> str:

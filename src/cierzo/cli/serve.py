@@ -31,7 +31,6 @@ def serve(
     with download_progress() as progress:
         found = resolve(settings.model, progress)
 
-    note(f"serving {found.name} from {found.path}")
     from cierzo.api.lifecycle import run_server
 
     code = run_server(settings, found.path, found.entry, tokenizer=found.tokenizer, say=note)

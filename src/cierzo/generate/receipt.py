@@ -23,6 +23,18 @@ class Receipt:
     outcomes: list[Outcome] = field(default_factory=list)  # of each choice, as they ended
     first_token_seconds: float | None = None  # from its beginning
 
+    def summary(self) -> dict[str, object]:
+        """As a log or a ledger keeps it."""
+        summary: dict[str, object] = {
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "completion_tokens": self.completion_tokens,
+            "outcome": ",".join(self.outcomes),
+        }
+        if self.first_token_seconds is not None:
+            summary["first_token_seconds"] = self.first_token_seconds
+        return summary
+
 
 class Observer(Protocol):
     """Is told of all that is generated, as it happens. Cheap: it runs between tokens."""

@@ -60,6 +60,9 @@ class TooLong(Refused):
         self.prompt_tokens = prompt_tokens
         self.answer_tokens = answer_tokens
 
+    def __str__(self) -> str:
+        return self.text
+
 
 def refusal_of(error: Exception) -> Refused | None:
     """The refusal that an error of the engine's is; None for a defect."""

@@ -17,6 +17,8 @@ from cierzo.api.errors import ApiError, bad_request
 from cierzo.api.http.body import Body, Headers, Memory, values
 from cierzo.api.http.http_protocol import LINGER_SECONDS, head_too_large
 from cierzo.api.http.paths import Paths
+from cierzo.api.http.request_log import HEADER as REQUEST_ID
+from cierzo.api.http.request_log import RequestLog, RequestNotes, noted, request_id_of
 from cierzo.api.keys import is_known
 from cierzo.settings import Limits, ServerSettings
 
@@ -45,17 +47,22 @@ class Edge:
         self._keys = [key.encode() for key in server.api_keys]
         self._count = count
         self._memory = Memory(limits)
+        self._log = RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
+        path, declared, dialect = self._paths.meant(scope["path"])
+        notes = RequestNotes(scope["method"], declared, request_id_of(scope["headers"]))
 
-        async def counted(message: Message) -> None:
+        async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
+                notes.status = message["status"]
                 self._count(message["status"])
+                named = (REQUEST_ID, notes.request_id.encode())
+                message = {**message, "headers": [*message["headers"], named]}
             await send(message)
 
-        path, dialect = self._paths.meant(scope["path"])
         # uvicorn leaves the body away; all else of the answer is the same.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         body = Body(self._limits, self._memory)
@@ -67,11 +74,12 @@ class Edge:
                 content = await body.read(scope["headers"], receive)
             if content is not None:
                 inner = spoken({**scope, "path": path, "method": method}, dialect)
-                await self._app(inner, _replay(content, receive), counted)
+                await self._app(noted(inner, notes), _replay(content, receive), watched)
         except ApiError as error:
-            await _refuse(error, dialect, counted, None if body.arrived else receive)
+            await _refuse(error, dialect, watched, None if body.arrived else receive)
         finally:
             body.release()
+            self._log.ended(notes)
 
     def _check_head(self, scope: Scope, path: str) -> None:
         headers = scope["headers"]

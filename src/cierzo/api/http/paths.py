@@ -22,12 +22,12 @@ _SHOWN = 200  # characters of a path in a message
 
 
 @dataclass(frozen=True)
-class Route:
-    """A route of the app: its path as declared, the pattern of all its paths, its methods."""
+class Path:
+    """Of a route: its path as declared, and the pattern of all the paths that are its."""
 
     path: str
     pattern: re.Pattern[str]
-    methods: frozenset[str]
+    method: str
     dialect: Dialect
 
 
@@ -37,7 +37,7 @@ class Paths:
     `dialects` are all there are; what is under the prefix of none belongs to the first.
     """
 
-    def __init__(self, routes: Iterable[Route], dialects: Sequence[Dialect]) -> None:
+    def __init__(self, routes: Iterable[Path], dialects: Sequence[Dialect]) -> None:
         self._routes = tuple(routes)
         self._dialects = tuple(dialects)
 
@@ -46,11 +46,14 @@ class Paths:
         """What is spoken before a path is known."""
         return self._dialects[0]
 
-    def meant(self, path: str) -> tuple[str, Dialect]:
-        """The path of a route, if it can be only one; else the path without doubled slashes."""
+    def meant(self, path: str) -> tuple[str, str, Dialect]:
+        """The path of a route, if it can be only one; else the path without doubled slashes.
+
+        With it, how the route declares it ("-" if there is none), and the dialect of the answer.
+        """
         plain = _SLASHES.sub("/", path).rstrip("/") or "/"
         if route := self._route(plain):
-            return plain, route.dialect
+            return plain, route.path, route.dialect
         before = _BEFORE.match(plain)
         end = before.end() if before else 0
         nearest = self._nearest(plain)
@@ -60,13 +63,13 @@ class Paths:
         for prefix in prefixes:
             candidate = prefix + plain[end:]
             if route := self._route(candidate):
-                return candidate, route.dialect
-        return plain, nearest
+                return candidate, route.path, route.dialect
+        return plain, "-", nearest
 
     def advice(self, method: str, path: str, dialect: Dialect) -> str:
         """What to say of a path that is no route: the one that is like it, or all there are."""
         known = {
-            route.path: f"{method if method in route.methods else min(route.methods)} {route.path}"
+            route.path: f"{route.method} {route.path}"
             for route in self._routes
             if route.path.startswith(f"{dialect.prefix}/") and "{" not in route.path
         }
@@ -76,11 +79,11 @@ class Paths:
             return f"{said}; did you mean {known[like[0]]}?"
         return f"{said}; there is " + ", ".join(known.values())
 
-    def _route(self, path: str) -> Route | None:
+    def _route(self, path: str) -> Path | None:
         return next((route for route in self._routes if route.pattern.match(path)), None)
 
     def _nearest(self, path: str) -> Dialect:
         """The dialect under whose first step the path stands: /api of /api/v1."""
-        first = path.split("/")[1]
-        owners = (d for d in self._dialects if d.prefix.split("/")[1] == first)
+        first = path.strip("/").split("/")[0]
+        owners = (d for d in self._dialects if d.prefix.strip("/").split("/")[0] == first)
         return next(owners, self._dialects[0])

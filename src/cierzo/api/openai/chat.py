@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import TypeAlias
 
-from fastapi import APIRouter, Request
 from msgspec import UNSET, UnsetType
+from starlette.requests import Request
 from starlette.responses import Response
 
 from cierzo.api.http.sse import DONE, event, json_response, while_connected
@@ -46,7 +46,7 @@ from cierzo.api.openai.wire.common import FinishReason
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
 from cierzo.api.openai.wire.routing import check_routing
-from cierzo.api.openapi import documented
+from cierzo.api.operations import Operation
 from cierzo.api.state import Service
 from cierzo.api.text_threads import PLAIN, SCHEMAS, Lanes
 from cierzo.chat.answers.reader import whole_calls
@@ -64,9 +64,8 @@ _DECODER = RequestDecoder(ChatRequest)
 _BROKEN = {"object": "chat.completion.chunk", "delta": {"content": ""}}
 
 
-def router(service: Service) -> APIRouter:
+def operations(service: Service) -> list[Operation]:
     """The route, under the paths of OpenAI and of OpenRouter."""
-    routes = APIRouter(tags=["chat"])
 
     async def chat_completions(request: Request) -> Response:
         """Continues a conversation.
@@ -80,13 +79,21 @@ def router(service: Service) -> APIRouter:
         asked = await run(lambda: read_request(service, body, dialect), size)
         reply = await run(lambda: prepared(service, model, asked, dialect), size, lanes_of(asked))
         await while_connected(request.receive, check_forms(service, reply))
-        return respond(service, reply, _answer, _events, _BROKEN)
+        return respond(service, request.scope, reply, _answer, _events, broken=_BROKEN)
 
-    docs = documented(ChatRequest, ChatCompletion, ChatChunk)
-    for dialect in (OPENAI, OPENROUTER):
-        path = f"{dialect.prefix}/chat/completions"
-        routes.add_api_route(path, chat_completions, methods=["POST"], **docs)
-    return routes
+    return [
+        Operation(
+            "POST",
+            f"{dialect.prefix}/chat/completions",
+            chat_completions,
+            "chat",
+            ChatRequest,
+            ChatCompletion,
+            ChatChunk,
+            dialect,
+        )
+        for dialect in (OPENAI, OPENROUTER)
+    ]
 
 
 def read_request(service: Service, body: bytes, dialect: OpenAiDialect) -> ChatRequest:

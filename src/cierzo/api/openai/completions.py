@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request
 from msgspec import UNSET, UnsetType
+from starlette.requests import Request
 from starlette.responses import Response
 
 from cierzo.api.http.sse import DONE, event, json_response
@@ -29,7 +29,7 @@ from cierzo.api.openai.wire.completions import (
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
 from cierzo.api.openai.wire.routing import check_routing
-from cierzo.api.openapi import documented
+from cierzo.api.operations import Operation
 from cierzo.api.state import Service
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.messages import TokenLogprobs
@@ -57,9 +57,8 @@ class CompletionReply(Reply[CompletionRequest]):
         return Completion(**self.head, choices=choices, usage=usage)
 
 
-def router(service: Service) -> APIRouter:
+def operations(service: Service) -> list[Operation]:
     """The route, under the paths of OpenAI and of OpenRouter."""
-    routes = APIRouter(tags=["completions"])
 
     async def completions(request: Request) -> Response:
         """Goes on with one or several texts, given as text or as token ids.
@@ -72,13 +71,21 @@ def router(service: Service) -> APIRouter:
         reply = await service.threads.run(
             lambda: prepared(service, model, body, dialect), len(body)
         )
-        return respond(service, reply, _answer, _events, _BROKEN)
+        return respond(service, request.scope, reply, _answer, _events, broken=_BROKEN)
 
-    docs = documented(CompletionRequest, Completion, Completion)
-    for dialect in (OPENAI, OPENROUTER):
-        path = f"{dialect.prefix}/completions"
-        routes.add_api_route(path, completions, methods=["POST"], **docs)
-    return routes
+    return [
+        Operation(
+            "POST",
+            f"{dialect.prefix}/completions",
+            completions,
+            "completions",
+            CompletionRequest,
+            Completion,
+            Completion,
+            dialect,
+        )
+        for dialect in (OPENAI, OPENROUTER)
+    ]
 
 
 def prepared(

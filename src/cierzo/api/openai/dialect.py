@@ -22,6 +22,7 @@ class OpenAiDialect:
     code_is_status: bool  # what an error's `code` is: its status, or a name
     unknown_model_status: int
     usage_in_every_stream: bool  # or only in those that ask for it
+    error_type: type = ErrorBody
 
     def error_body(self, error: ApiError) -> bytes:
         """The JSON of an answer that is an error."""

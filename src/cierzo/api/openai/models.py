@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from cierzo.api.errors import ApiError
 from cierzo.api.http.sse import json_response
+from cierzo.api.openai.dialect import OPENAI, OPENROUTER
 from cierzo.api.openai.wire.models import (
     Architecture,
     DefaultParameters,
@@ -19,7 +20,7 @@ from cierzo.api.openai.wire.models import (
     Pricing,
     TopProvider,
 )
-from cierzo.api.openapi import documented
+from cierzo.api.operations import Operation
 from cierzo.api.served_model import PROVIDER
 from cierzo.api.state import Service
 from cierzo.engine.errors import EngineError
@@ -51,11 +52,10 @@ SUPPORTED_PARAMETERS = (
 )
 
 
-def router(service: Service) -> APIRouter:
+def operations(service: Service) -> list[Operation]:
     """The routes, under the paths of OpenAI and of OpenRouter."""
-    routes = APIRouter(tags=["models"])
 
-    async def list_models() -> Response:
+    async def list_models(request: Request) -> Response:
         """The names of the model that is served."""
         models = [_model(service, name) for name in service.served.names]
         return json_response(ModelList(data=models, total_count=len(models)))
@@ -70,15 +70,37 @@ def router(service: Service) -> APIRouter:
         name = "/".join(parts[part] for part in ("author", "slug") if part in parts)
         return json_response(Endpoints(_endpoints(service, _served(service, name))))
 
-    for path in ("/v1/models", "/api/v1/models"):
-        routes.add_api_route(path, list_models, methods=["GET"], **documented(None, ModelList))
-    for names in (("author", "slug"), ("slug",)):
-        path = "/api/v1/models/" + "/".join(f"{{{name}}}" for name in names) + "/endpoints"
-        docs = documented(None, Endpoints, path_names=names)
-        routes.add_api_route(path, get_endpoints, methods=["GET"], **docs)
-    docs = documented(None, Model, path_names=("name",))
-    routes.add_api_route("/v1/models/{name:path}", get_model, methods=["GET"], **docs)
-    return routes
+    lists = [
+        Operation(
+            "GET",
+            f"{dialect.prefix}/models",
+            list_models,
+            "models",
+            response=ModelList,
+            dialect=dialect,
+        )
+        for dialect in (OPENAI, OPENROUTER)
+    ]
+    places = [
+        Operation(
+            "GET",
+            f"{OPENROUTER.prefix}/models/{names}/endpoints",
+            get_endpoints,
+            "models",
+            response=Endpoints,
+            dialect=OPENROUTER,
+        )
+        for names in ("{author}/{slug}", "{slug}")
+    ]
+    one = Operation(
+        "GET",
+        f"{OPENAI.prefix}/models/{{name:path}}",
+        get_model,
+        "models",
+        response=Model,
+        dialect=OPENAI,
+    )
+    return [*lists, *places, one]
 
 
 def _served(service: Service, name: str) -> str:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from starlette.responses import Response
+from starlette.types import Scope
 
 from cierzo.api.errors import ApiError
+from cierzo.api.http.request_log import note
 from cierzo.api.http.sse import EventStream, WatchedResponse
 from cierzo.api.openai.dialect import OpenAiDialect
 from cierzo.api.openai.errors import api_error
@@ -128,9 +130,11 @@ def usage_of(service: Service, receipt: Receipt) -> common.Usage:
 
 def respond(
     service: Service,
+    scope: Scope,
     reply: P,
     whole: Callable[[Service, P], Coroutine[Any, Any, Response]],
     events: Callable[[Service, P], AsyncGenerator[bytes, None]],
+    *,
     broken: Mapping[str, Any],
 ) -> Response:
     """The response: one JSON, or a stream.
@@ -139,6 +143,7 @@ def respond(
     kind of the event.
     """
     headers = {"x-generation-id": reply.head["id"], **warning_header(reply.warnings)}
+    note(scope, lambda: {"generation": reply.head["id"], **reply.receipt.summary()})
     if not reply.request.stream:
 
         async def answer() -> Response:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Request
 from msgspec import UNSET
+from starlette.requests import Request
 from starlette.responses import Response
 
 from cierzo.api.errors import bad_request
@@ -31,7 +31,7 @@ from cierzo.api.openai.wire.tokens import (
     TokensText,
     check_tokenize_request,
 )
-from cierzo.api.openapi import documented
+from cierzo.api.operations import Operation
 from cierzo.api.state import Service
 from cierzo.chat.tokenizers.control_text import encode_spelled
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
@@ -44,9 +44,8 @@ _TOKENIZE = RequestDecoder(TokenizeRequest)
 _DETOKENIZE = RequestDecoder(DetokenizeRequest)
 
 
-def router(service: Service) -> APIRouter:
+def operations(service: Service) -> list[Operation]:
     """The routes, where vLLM has them."""
-    routes = APIRouter(tags=["tokens"])
 
     async def tokenize(request: Request) -> Response:
         """The tokens of a text, or of the prompt that messages become."""
@@ -64,18 +63,15 @@ def router(service: Service) -> APIRouter:
         run, size = service.threads.run, len(body)
         return json_response(await run(lambda: text_of(service, model, body, dialect), size))
 
-    async def tokenizer_info() -> Response:
+    async def tokenizer_info(request: Request) -> Response:
         """What kind of tokenizer it is, and which tokens begin and end texts."""
         return json_response(_info(service.model()))
 
-    for path, route, asked, told in (
-        ("/tokenize", tokenize, TokenizeRequest, Tokens),
-        ("/detokenize", detokenize, DetokenizeRequest, TokensText),
-    ):
-        routes.add_api_route(path, route, methods=["POST"], **documented(asked, told))
-    info = documented(None, TokenizerInfo)
-    routes.add_api_route("/tokenizer_info", tokenizer_info, methods=["GET"], **info)
-    return routes
+    return [
+        Operation("POST", "/tokenize", tokenize, "tokens", TokenizeRequest, Tokens),
+        Operation("POST", "/detokenize", detokenize, "tokens", DetokenizeRequest, TokensText),
+        Operation("GET", "/tokenizer_info", tokenizer_info, "tokens", None, TokenizerInfo),
+    ]
 
 
 def tokens_of(service: Service, model: Model, body: bytes, dialect: OpenAiDialect) -> Tokens:

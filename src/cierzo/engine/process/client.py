@@ -1,12 +1,10 @@
-"""The asyncio client of the engine process, and its supervisor."""
+"""The asyncio client of the engine process: requests in flight, and what becomes of them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -15,37 +13,26 @@ from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
 from cierzo.engine.messages import (
     Abort,
     Add,
-    Beat,
     CompileResult,
     EngineInfo,
     EngineLaunch,
     EngineStats,
     Fault,
     FromEngine,
-    LoadFailed,
-    Loading,
     Outputs,
     Pong,
-    Ready,
     SetVocabulary,
-    Shutdown,
-    Start,
     StepOutput,
 )
-from cierzo.engine.process.connection import COMMAND, Connection
+from cierzo.engine.process.engine_process import COMMAND, EngineProcess
 from cierzo.engine.process.pending_checks import CompileCalls
 from cierzo.engine.process.retry_after import Turnover
-from cierzo.engine.process.status import EngineState, EngineStatus
-from cierzo.engine.process.watchdog import Watchdog
+from cierzo.engine.process.status import EngineStatus
+from cierzo.engine.process.supervisor import Supervisor
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError, PrefixError
 from cierzo.grammar.vocabulary import TokenBytes
-
-_FIRST_BACKOFF_SECONDS = 0.5
-_LONGEST_BACKOFF_SECONDS = 30.0  # between attempts to start an engine that does not
-_LONGEST_PAUSE_SECONDS = 5.0  # after deaths of engines that did start
-_STABLE_SECONDS = 60.0  # an engine that ran so long is not the one that kept failing
 
 _FAULTS: dict[Fault, type[Exception]] = {
     "grammar": GrammarError,
@@ -68,13 +55,11 @@ class _Request:
 
 
 class EngineClient:
-    """Starts the engine process, feeds it requests, and keeps it alive.
+    """Feeds requests to an engine process that a `Supervisor` keeps alive.
 
-    Belongs to the event loop that `start` ran on. An engine that dies, or leaves pings unanswered
-    for `watchdog_seconds`, is killed and started again, however often. Requests that it had taken
-    in end with `EngineError`; those that it cannot have seen, and new ones, are given to its
-    successor, but to no more than one. Only when no engine can be started any more, in
-    `max_restarts` more attempts after the first, is the state "dead" for good.
+    Belongs to the event loop that `start` ran on. When an engine fails, the requests that it had
+    taken in end with `EngineError`; those that it cannot have seen, and new ones, are given to its
+    successor, but to no more than one.
     """
 
     def __init__(
@@ -86,51 +71,42 @@ class EngineClient:
         max_restarts: int = 5,
         command: Sequence[str] = COMMAND,
     ) -> None:
-        self._launch = launch
-        self._watchdog_seconds = watchdog_seconds
-        self._watchdog = Watchdog(watchdog_seconds)
-        self._load_seconds = load_seconds
-        self._max_restarts = max_restarts
-        self._command = command
-        self._status = EngineStatus(state="loading", detail="not started", since=time.time())
-        self._info: EngineInfo | None = None
+        self._max_queue = launch.settings.max_queue
+        self._supervisor = Supervisor(
+            launch,
+            self,
+            watchdog_seconds=watchdog_seconds,
+            load_seconds=load_seconds,
+            max_restarts=max_restarts,
+            command=command,
+        )
         self._stats = EngineStats()
-        self._connection: Connection | None = None  # set while requests can be sent
         self._requests: dict[str, _Request] = {}
         self._vocabulary: TokenBytes | None = None
         self._compile_calls = CompileCalls()
         self._turnover = Turnover()
-        self._restarts = 0
-        self._supervisor: asyncio.Task[None] | None = None
         self._stopping = False
         self._idle = asyncio.Event()  # no request is left, or nobody waits for them any more
-        self._gone = asyncio.Event()  # "dead" or "stopped"
 
     async def start(self) -> None:
         """Starts the process and returns when it is ready.
 
         Raises EngineError with the engine's one line when it cannot load.
         """
-        self._set("loading", "starting the engine process")
-        try:
-            connection = await self._load()
-        except EngineError as error:
-            self._set("dead", str(error))
-            self._gone.set()
-            raise
-        self._supervisor = asyncio.create_task(self._supervise(connection))
+        await self._supervisor.start()
 
     @property
     def status(self) -> EngineStatus:
         """How the engine is now."""
-        return self._status
+        return self._supervisor.status
 
     @property
     def info(self) -> EngineInfo:
         """What the engine is. Raises EngineError before it was ready for the first time."""
-        if self._info is None:
-            raise EngineError(f"the engine is not ready: {self._status.detail}")
-        return self._info
+        info = self._supervisor.info
+        if info is None:
+            raise EngineError(f"the engine is not ready: {self.status.detail}")
+        return info
 
     @property
     def stats(self) -> EngineStats:
@@ -140,13 +116,13 @@ class EngineClient:
     @property
     def restarts(self) -> int:
         """How often a failed engine has been replaced by one that was ready."""
-        return self._restarts
+        return self._supervisor.restarts
 
     def set_vocabulary(self, source: TokenBytes) -> None:
         """Tells this engine, and every one after it, the tokens that constraints are made of."""
         self._vocabulary = source
-        if self._connection is not None:
-            self._connection.send(SetVocabulary(source))
+        if self._supervisor.process is not None:
+            self._supervisor.process.send(SetVocabulary(source))
 
     async def check_constraint(self, constraint: Constraint) -> None:
         """Has the engine compile a constraint whose request is about to come, and keep it for that.
@@ -154,9 +130,10 @@ class EngineClient:
         Raises GrammarError for one that cannot be compiled (PrefixError if it is the beginning of
         the answer that the grammar does not allow), and EngineError if the engine cannot do it.
         """
-        if self._connection is None:
-            raise EngineError(f"the engine is not ready: {self._status.detail}")
-        failure = await self._compile_calls.ask(self._connection, constraint)
+        process = self._supervisor.process
+        if process is None:
+            raise EngineError(f"the engine is not ready: {self.status.detail}")
+        failure = await self._compile_calls.ask(process, constraint)
         if failure is not None:
             raise _FAULTS[failure.fault](failure.problem)
 
@@ -194,13 +171,13 @@ class EngineClient:
         finally:
             if self._requests.get(request_id) is request:  # not finished
                 self._forget(request_id)
-                if self._connection is not None:
-                    self._connection.send(Abort(request_id))
+                if self._supervisor.process is not None:
+                    self._supervisor.process.send(Abort(request_id))
 
     async def wait_dead(self) -> str:
         """Returns, with the reason, once the engine cannot be brought back (or was stopped)."""
-        await self._gone.wait()
-        return self._status.detail
+        await self._supervisor.gone.wait()
+        return self.status.detail
 
     async def stop(self, grace: float) -> None:
         """Takes no new requests, lets running ones finish for `grace` seconds, then ends.
@@ -210,7 +187,7 @@ class EngineClient:
         """
         if self._stopping:
             self._idle.set()
-            await self._gone.wait()
+            await self._supervisor.gone.wait()
             return
         self._stopping = True
         if not self._requests:
@@ -221,20 +198,15 @@ class EngineClient:
                     await self._idle.wait()
         finally:
             self._fail_all(EngineError("the server is stopping"))
-            if self._supervisor is not None:
-                self._supervisor.cancel()
-                await asyncio.wait([self._supervisor])
-            if self._status.state != "dead":
-                self._set("stopped", "the engine was stopped")
-            self._gone.set()
+            await self._supervisor.stop()
 
     def _admit(
         self, prompt: Sequence[int], params: SamplingParams, request_id: str, shares: str
     ) -> _Request:
         """Checks a request and sends it, or keeps it for an engine that is being restarted."""
         info = self.info
-        if self._stopping or self._gone.is_set():
-            raise EngineError("the server is stopping" if self._stopping else self._status.detail)
+        if self._stopping or self._supervisor.gone.is_set():
+            raise EngineError("the server is stopping" if self._stopping else self.status.detail)
         if request_id in self._requests:
             raise ValueError(f"request id {request_id!r} is in use")
         validate(params, info.vocab_size)
@@ -246,17 +218,17 @@ class EngineClient:
         if len(tokens) + min(params.max_tokens, 1) > info.max_model_len:
             raise PromptTooLong(len(tokens), info.max_model_len)
         waiting = len(self._requests) - info.max_batch_sequences
-        if waiting >= self._launch.settings.max_queue:
+        if waiting >= self._max_queue:
             raise QueueFull(waiting, self._turnover.seconds_to_next())
         request = _Request(Add(request_id, tokens.astype("<i4").tobytes(), params, shares))
         self._requests[request_id] = request
-        if self._connection is not None:
-            self._send(self._connection, request)
+        if self._supervisor.process is not None:
+            self._send(self._supervisor.process, request)
         return request
 
-    def _send(self, connection: Connection, request: _Request) -> None:
-        request.sent_after_ping = self._watchdog.ping
-        connection.send(request.add)
+    def _send(self, process: EngineProcess, request: _Request) -> None:
+        request.sent_after_ping = self._supervisor.watchdog.ping
+        process.send(request.add)
 
     def _forget(self, request_id: str) -> None:
         del self._requests[request_id]
@@ -268,10 +240,34 @@ class EngineClient:
             request.items.put_nowait(error)
             self._forget(request_id)
 
-    def _set(self, state: EngineState, detail: str) -> None:
-        self._status = EngineStatus(state=state, detail=detail, since=time.time())
+    def on_ready(self, process: EngineProcess) -> None:
+        """For the supervisor: an engine takes requests from now on."""
+        info = self.info
+        self._stats = EngineStats(free_blocks=info.num_blocks, num_blocks=info.num_blocks)
+        if self._vocabulary is not None:
+            process.send(SetVocabulary(self._vocabulary))
+        for request in self._requests.values():
+            self._send(process, request)
 
-    def _receive(self, message: FromEngine) -> None:
+    def on_lost(self, reason: str) -> None:
+        """For the supervisor: ends the requests that the failed engine had; keeps those that it
+        cannot have seen."""
+        self._compile_calls.fail(reason)
+        for request_id, request in list(self._requests.items()):
+            seen = request.begun or self._supervisor.watchdog.pong > request.sent_after_ping
+            if seen or request.resent:
+                request.items.put_nowait(
+                    EngineError(f"{reason}; it is being restarted, please send the request again")
+                )
+                self._forget(request_id)
+            request.resent = True
+
+    def on_dead(self, detail: str) -> None:
+        """For the supervisor: no engine can be started any more."""
+        self._fail_all(EngineError(detail))
+
+    def on_message(self, message: FromEngine) -> None:
+        """For the supervisor: the engine has said something."""
         if isinstance(message, Outputs):
             self._stats = message.stats
             for output in message.outputs:
@@ -285,116 +281,5 @@ class EngineClient:
                     self._forget(output.request_id)
         elif isinstance(message, CompileResult):
             self._compile_calls.receive(message)
-        elif isinstance(message, Beat | Pong):
-            self._watchdog.hear(message)
-            if isinstance(message, Pong):
-                self._stats = message.stats
-
-    async def _load(self) -> Connection:
-        """Starts a process and waits until it is ready. Raises EngineError, leaving none behind."""
-        answer: asyncio.Future[EngineInfo] = asyncio.get_running_loop().create_future()
-
-        def receive(message: FromEngine) -> None:
-            if isinstance(message, Loading):
-                self._set(self._status.state, message.detail)
-            elif answer.done():
-                self._receive(message)
-            elif isinstance(message, Ready):
-                answer.set_result(message.info)
-            elif isinstance(message, LoadFailed):
-                answer.set_exception(EngineError(message.error))
-
-        connection = await Connection.open(receive, self._command)
-        closing = asyncio.create_task(connection.closed.wait())
-        events: set[asyncio.Future[Any]] = {answer, closing}
-        try:
-            connection.send(Start(self._launch))
-            await asyncio.wait(
-                events, timeout=self._load_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not answer.done():
-                why = f"the engine did not finish loading in {self._load_seconds:g} s"
-                if closing.done():
-                    how = await connection.end(kindly=True)
-                    why = f"the engine process ended while loading: {how}"
-                answer.set_exception(EngineError(why))
-            info = answer.result()
-        except BaseException:
-            await connection.end(kindly=False)
-            raise
-        finally:
-            closing.cancel()
-        self._info = info
-        self._stats = EngineStats(free_blocks=info.num_blocks, num_blocks=info.num_blocks)
-        self._watchdog = Watchdog(self._watchdog_seconds)
-        self._connection = connection
-        if self._vocabulary is not None:
-            connection.send(SetVocabulary(self._vocabulary))
-        for request in self._requests.values():
-            self._send(connection, request)
-        self._set("ready", info.memory_plan)
-        return connection
-
-    async def _supervise(self, connection: Connection) -> None:
-        """Watches the engine, and replaces it when it fails, until none can be started."""
-        deaths = 0
-        while True:
-            began = time.monotonic()
-            reason = await self._watch(connection)
-            self._lose(reason)
-            deaths = 1 if time.monotonic() - began > _STABLE_SECONDS else deaths + 1
-            self._set("restarting", reason)
-            # Whatever kills engines may be a request: its sender must not end the server.
-            await _back_off(deaths, _LONGEST_PAUSE_SECONDS)
-            failures = 0
-            while True:
-                try:
-                    connection = await self._load()
-                    self._restarts += 1
-                    break
-                except EngineError as error:
-                    reason = f"restarting the engine failed: {error}"
-                failures += 1
-                if failures > self._max_restarts:
-                    self._give_up(failures, reason)
-                    return
-                self._set("restarting", reason)
-                await _back_off(failures, _LONGEST_BACKOFF_SECONDS)
-
-    async def _watch(self, connection: Connection) -> str:
-        """Returns how the engine failed, once it has and is gone; ends it when cancelled."""
-        kindly = False
-        try:
-            return await self._watchdog.until_it_fails(connection)
-        except asyncio.CancelledError:
-            connection.send(Shutdown())
-            kindly = True
-            raise
-        finally:
-            self._connection = None
-            await connection.end(kindly=kindly)
-
-    def _lose(self, reason: str) -> None:
-        """Ends the requests that the failed engine had; keeps those that it cannot have seen."""
-        self._compile_calls.fail(reason)
-        for request_id, request in list(self._requests.items()):
-            seen = request.begun or self._watchdog.pong > request.sent_after_ping
-            if seen or request.resent:
-                request.items.put_nowait(
-                    EngineError(f"{reason}; it is being restarted, please send the request again")
-                )
-                self._forget(request_id)
-            request.resent = True
-
-    def _give_up(self, attempts: int, reason: str) -> None:
-        detail = f"the engine could not be started in {attempts} attempts; the last time, {reason}"
-        self._set("dead", detail)
-        self._fail_all(EngineError(detail))
-        self._gone.set()
-
-
-async def _back_off(failures: int, longest: float) -> None:
-    """Waits, each time longer, but not after the first failure."""
-    if failures > 1:
-        # The exponent is bounded, too: there may be any number of failures.
-        await asyncio.sleep(min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 2, 16), longest))
+        elif isinstance(message, Pong):
+            self._stats = message.stats

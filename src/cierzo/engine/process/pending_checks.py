@@ -7,7 +7,7 @@ import itertools
 
 from cierzo.engine.errors import EngineError
 from cierzo.engine.messages import Compile, CompileFailure, CompileResult, Forget
-from cierzo.engine.process.connection import Connection
+from cierzo.engine.process.engine_process import EngineProcess
 from cierzo.grammar.constraint import Constraint
 
 
@@ -18,16 +18,16 @@ class CompileCalls:
         self._waiting: dict[int, asyncio.Future[CompileFailure | None]] = {}
         self._serials = itertools.count()
 
-    async def ask(self, connection: Connection, constraint: Constraint) -> CompileFailure | None:
+    async def ask(self, process: EngineProcess, constraint: Constraint) -> CompileFailure | None:
         """The engine's answer. Raises EngineError if the engine is lost meanwhile."""
         serial = next(self._serials)
         answer: asyncio.Future[CompileFailure | None] = asyncio.get_running_loop().create_future()
         self._waiting[serial] = answer
         try:
-            connection.send(Compile(serial, constraint))
+            process.send(Compile(serial, constraint))
             return await answer
         except asyncio.CancelledError:
-            connection.send(Forget(serial))
+            process.send(Forget(serial))
             raise
         finally:
             del self._waiting[serial]

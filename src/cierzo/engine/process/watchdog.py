@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cierzo.engine.messages import Beat, Ping, Pong
-from cierzo.engine.process.connection import Connection
+from cierzo.engine.process.engine_process import EngineProcess
 
 _PING_SECONDS = 1.0
 BUSY_FACTOR = 15  # so much longer than its process may the engine's loop be silent
@@ -35,7 +35,7 @@ class Watchdog:
         else:
             self.pong = message.serial
 
-    async def until_it_fails(self, connection: Connection) -> str:
+    async def until_it_fails(self, process: EngineProcess) -> str:
         """Returns what is wrong with the engine when something is."""
         interval = min(_PING_SECONDS, self._seconds / 4)
         silent = busy = 0.0
@@ -44,17 +44,17 @@ class Watchdog:
             if self.beat == self.ping:
                 silent = 0.0
                 self.ping += 1
-                connection.send(Ping(self.ping))
+                process.send(Ping(self.ping))
             if self.pong != heard:
                 heard, busy = self.pong, 0.0
             try:
                 async with asyncio.timeout(interval):
-                    await connection.closed.wait()
+                    await process.closed.wait()
             except TimeoutError:
                 silent += interval
                 busy += interval
             else:
-                return f"the engine process died: {await connection.end(kindly=True)}"
+                return f"the engine process died: {await process.end(politely=True)}"
             if silent >= self._seconds and self.beat != self.ping:
                 return f"the engine hung: it did not answer for {self._seconds:g} s"
             longest = BUSY_FACTOR * self._seconds

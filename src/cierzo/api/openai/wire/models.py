@@ -142,12 +142,3 @@ class Endpoints(msgspec.Struct, frozen=True):
     """OpenRouter's wrapping."""
 
     data: EndpointList
-
-
-class Health(msgspec.Struct, frozen=True):
-    """How the server is. Only "ready" comes with status 200."""
-
-    status: Literal["ready", "loading", "restarting", "dead", "stopping"]
-    detail: str  # one line: what is being loaded, or what went wrong
-    since: float  # Unix time at which this state began
-    model: str

@@ -17,7 +17,7 @@ COMMAND = (sys.executable, "-P", "-m", "cierzo.engine.process.main")
 _EXIT_SECONDS = 2.0  # for an engine that was asked to exit
 
 
-class Connection(asyncio.Protocol):
+class EngineProcess(asyncio.Protocol):
     """A running engine process.
 
     The socket is an unnamed pair, so nothing lies in the file system and nobody else can connect.
@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
     @classmethod
     async def open(
         cls, on_message: Callable[[FromEngine], None], command: Sequence[str] = COMMAND
-    ) -> Connection:
+    ) -> EngineProcess:
         """Starts `command` with the number of its end of the socket as last argument.
 
         In a session of its own: a Ctrl-C in the terminal is for the API process alone.
@@ -94,10 +94,10 @@ class Connection(asyncio.Protocol):
         """Called by asyncio."""
         self.closed.set()
 
-    async def end(self, *, kindly: bool) -> str:
-        """Sees to it that the process is gone, at once unless `kindly`; says how it ended."""
+    async def end(self, *, politely: bool) -> str:
+        """Sees to it that the process is gone, at once unless `politely`; says how it ended."""
         try:
-            if kindly or self.closed.is_set():
+            if politely or self.closed.is_set():
                 # Not `wait_for`: until Python 3.12 it forgets that it was cancelled when what it
                 # waits for comes in the same moment, and whoever stops us would wait for ever.
                 with contextlib.suppress(TimeoutError):
