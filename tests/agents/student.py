@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cierzo.backends.tensor import StorageType
-from cierzo.chat.templates.template import load_chat_template
-from cierzo.chat.tokenizers.tokenizer import load_tokenizer
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.model.readers.contents import TokenizerSource
 from tests.agents.lessons import Lessons, Turn
 from tests.support.checkpoints import write_mistral

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from cierzo.chat.templates.template import load_chat_template
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.model.readers.contents import TokenizerSource
 from tests.agents.lessons import Lessons, Turn
 from tests.support.reference import reference_logits

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.api.live import HELLO, Live, start
 from tests.api.tools import TOOLS

@@ -14,7 +14,8 @@ from cierzo.chat.calls.mistral_calls import mistral_format
 from cierzo.chat.calls.text_calls import TextCalls, text_format
 from cierzo.chat.calls.tool_format import ToolFormat
 from cierzo.chat.messages import ToolCall
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from tests.chat.answers import answer_to, calls_of, text_of
 from tests.chat.test_mistral_template import tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
 from cierzo.grammar.vocabulary import Vocabulary
 from tests.chat import texts
 from tests.chat.vocabularies import (

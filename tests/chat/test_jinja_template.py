@@ -11,15 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from cierzo.chat.templates.template import (
-    ChatError,
-    ChatTemplate,
-    Message,
-    Tool,
-    ToolCall,
-    load_chat_template,
-)
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.templates.template import ChatError, ChatTemplate, Message, Tool, ToolCall
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.model.errors import ModelError
 from tests.chat import vocabularies
 from tests.chat.texts import any_text

@@ -18,16 +18,11 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
+from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.mistral import MistralTemplate
-from cierzo.chat.templates.template import (
-    ChatError,
-    ChatTemplate,
-    Message,
-    Tool,
-    ToolCall,
-    load_chat_template,
-)
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.templates.template import ChatError, ChatTemplate, Message, Tool, ToolCall
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.model.errors import ModelError
 from tests.chat import vocabularies
 from tests.chat.texts import any_text

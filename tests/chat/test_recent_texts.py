@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.recent_texts import RecentTexts
-from cierzo.chat.tokenizers.tokenizer import load_tokenizer
 from tests.chat import texts
 from tests.chat.vocabularies import tekken_source
 

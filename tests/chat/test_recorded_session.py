@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall, load_chat_template
-from cierzo.chat.tokenizers.tokenizer import load_tokenizer
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall
+from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tools import Tool
 from tests.chat.answers import ARGUMENTS, CONTENTS
 from tests.chat.test_jinja_template import CHATML, STRICT

@@ -8,8 +8,10 @@ from itertools import count
 import pytest
 
 from cierzo.chat.messages import Message, ToolCall
-from cierzo.chat.templates.template import ChatTemplate, load_chat_template
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.templates.template import ChatTemplate
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from tests.chat.answers import TOOLS
 from tests.chat.test_jinja_template import CHATML, STRICT
 from tests.chat.test_mistral_template import VERSIONS, tekken_of

@@ -14,8 +14,10 @@ import pytest
 
 from cierzo.chat.answers.reader import call_id
 from cierzo.chat.calls.tool_format import output_constraint
-from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall, load_chat_template
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import ToolChoice
 from cierzo.grammar.constraint import Constraint
 from tests.chat import vocabularies

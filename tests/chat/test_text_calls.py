@@ -8,8 +8,10 @@ import pytest
 
 from cierzo.chat.calls.text_calls import TextCalls, with_tools_in_text
 from cierzo.chat.messages import Message, ToolCall
-from cierzo.chat.templates.template import ChatTemplate, load_chat_template
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.templates.template import ChatTemplate
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import Tool
 from cierzo.model.fetch.registry import resolve
 from cierzo.model.readers.checkpoint import open_checkpoint

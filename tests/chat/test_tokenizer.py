@@ -13,8 +13,9 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from transformers import PreTrainedTokenizerFast
 
 from cierzo.chat.tokenizers.byte_letters import BYTE_OF_LETTER
+from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tekken import TekkenTokenizer
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.model.errors import ModelError
 from tests.chat import texts, vocabularies
 from tests.chat.texts import any_text

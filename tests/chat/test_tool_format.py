@@ -14,7 +14,8 @@ from cierzo.chat.calls.mistral_calls import mistral_format
 from cierzo.chat.calls.text_calls import TextCalls, text_format
 from cierzo.chat.calls.tool_format import ToolFormat, output_constraint
 from cierzo.chat.messages import ChatError, Part
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import Tool, ToolChoice
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError

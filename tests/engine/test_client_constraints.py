@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
 from cierzo.engine.errors import EngineError
 from cierzo.engine.process.client import EngineClient
 from cierzo.engine.sampling_params import SamplingParams

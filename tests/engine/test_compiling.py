@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cierzo.chat.tokenizers.tokenizer import load_tokenizer, token_bytes_of
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.messages import Add, Compile, CompileResult, Forget
 from cierzo.engine.process.compile_worker import CompileWorker, Prepared

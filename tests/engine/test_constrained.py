@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from cierzo.backends.cpu import CpuBackend
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.chat.tokenizers.tokenizer import load_tokenizer
+from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.model.errors import ModelError
 from cierzo.model.fetch.registry import resolve
 from cierzo.model.readers.checkpoint import open_checkpoint

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from cierzo.chat.messages import ChatError, Message
-from cierzo.chat.templates.template import load_chat_template
-from cierzo.chat.tokenizers.tokenizer import load_tokenizer, token_bytes_of
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import token_bytes_of
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.support.checkpoints import write_hf, write_mistral

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from cierzo.chat.templates.template import ChatTemplate, load_chat_template
-from cierzo.chat.tokenizers.tokenizer import Tokenizer, load_tokenizer, token_bytes_of
+from cierzo.chat.templates.load import load_chat_template
+from cierzo.chat.templates.template import ChatTemplate
+from cierzo.chat.tokenizers.load import load_tokenizer
+from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
 from cierzo.grammar.schema import DEFAULT_LIMITS, SchemaLimits
 from cierzo.grammar.vocabulary import TokenBytes
 from cierzo.model.readers.contents import TokenizerSource

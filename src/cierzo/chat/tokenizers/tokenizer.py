@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from cierzo.grammar.vocabulary import EncoderKind, TokenBytes
-
-if TYPE_CHECKING:
-    from cierzo.model.readers.checkpoint import TokenizerSource
 
 
 class Tokenizer(Protocol):
@@ -96,21 +93,3 @@ def without_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def load_tokenizer(source: TokenizerSource) -> Tokenizer:
-    """The tokenizer of a checkpoint. Libraries are imported only for the kind that needs them.
-
-    Raises ModelError, naming the file, for a vocabulary that is damaged or of an unknown kind.
-    """
-    if source.kind == "tekken":
-        from cierzo.chat.tokenizers import tekken
-
-        return tekken.from_file(source)
-    if source.kind == "gguf":
-        from cierzo.chat.tokenizers import gguf
-
-        return gguf.from_metadata(source)
-    from cierzo.chat.tokenizers import hf
-
-    return hf.from_file(source)
