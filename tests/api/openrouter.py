@@ -12,6 +12,12 @@ import jsonschema
 _FILE = Path(__file__).parents[1] / "data" / "openrouter.json"
 
 
+def parameter_names() -> set[str]:
+    """Its words for what an endpoint may support."""
+    schemas = json.loads(_FILE.read_text())["components"]["schemas"]
+    return set(schemas["Parameter"]["enum"])
+
+
 @functools.cache
 def validator(name: str) -> Any:
     """Checks values against the schema of that name."""

@@ -86,7 +86,7 @@ class RoutedRequest(common.SamplingRequest, frozen=True, forbid_unknown_fields=T
     session_id: common.Ignored = UNSET
     safety_identifier: common.Ignored = UNSET
     trace: common.Ignored = UNSET
-    prompt_cache_key: common.Ignored = UNSET  # all that is sent again is found in the cache
+    prompt_cache_key: common.Ignored = UNSET  # no prompt is kept for another request
     prompt_cache_retention: common.Ignored = UNSET
     prompt_cache_options: common.Ignored = UNSET
     cache_control: common.Ignored = UNSET
