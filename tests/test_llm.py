@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,3 +176,52 @@ def test_an_answer_can_be_held_to_a_grammar(llm: LLM) -> None:
     for answer in llm.generate(["One", "Two"], params, stop=("-",)):
         assert re.fullmatch(r"[a-f]{3}-[0-9]{4}", answer.text)
         assert answer.finish_reason == "stop"
+
+
+PICK = {
+    "type": "function",
+    "function": {
+        "name": "pick",
+        "parameters": {
+            "type": "object",
+            "properties": {"colour": {"enum": ["red", "blue"]}},
+            "required": ["colour"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_it_calls_tools_and_reads_what_came_of_them(llm: LLM) -> None:
+    messages: list[Any] = [{"role": "user", "content": [{"type": "text", "text": "Pick one"}]}]
+    params = SamplingParams(max_tokens=200, seed=1)
+    answer = llm.chat(messages, params, tools=[PICK], tool_choice="required")
+    assert answer.finish_reason == "tool_calls"
+    for call in answer.tool_calls:
+        assert call.name == "pick"
+        assert json.loads(call.arguments)["colour"] in ("red", "blue")
+    (first, *_) = answer.tool_calls
+    called = {"id": first.id, "function": {"name": "pick", "arguments": first.arguments}}
+    messages += [
+        {"role": "assistant", "content": None, "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": first.id, "content": "done"},
+    ]
+    assert llm.chat(messages, params, tools=[PICK]).text is not None
+    with pytest.raises(Refused, match=r"tools\[0\]"):
+        llm.chat(messages, params, tools=[{"type": "web_search"}])
+
+
+def test_it_answers_with_a_value_of_a_schema(llm: LLM) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9}}}
+    schema |= {"required": ["n"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    params = SamplingParams(max_tokens=200, seed=1)
+    answer = llm.chat([{"role": "user", "content": "A digit"}], params, response_format=form)
+    assert json.loads(answer.text)["n"] <= 9
+
+
+def test_what_is_not_held_to_is_a_warning(llm: LLM) -> None:
+    odd = {"type": "function", "function": {"name": "odd", "parameters": {"type": "string"}}}
+    params = SamplingParams(max_tokens=5, seed=1)
+    with pytest.warns(UserWarning, match="held to a JSON object only"):
+        llm.chat([{"role": "user", "content": "x"}], params, tools=[odd])

@@ -81,8 +81,10 @@ def ends_open(messages: Sequence[Message], continue_last: bool) -> bool:
 
     An empty beginning is none, and a message that calls is over: results follow it.
     """
+    if not messages or not continue_last:
+        return False
     last = messages[-1]
-    return continue_last and last.role == "assistant" and not last.tool_calls and any(last.parts())
+    return last.role == "assistant" and not last.tool_calls and any(last.parts())
 
 
 def pair_tool_results(messages: Sequence[Message]) -> list[Message]:
