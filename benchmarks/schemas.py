@@ -28,8 +28,9 @@ from llguidance import LLMatcher
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from cierzo.engine.constraints.constrained import Constrained, ConstraintError
-from cierzo.grammar.compiler import GrammarCompiler, GrammarError
+from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Check, Constraint
+from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.schema import Enforced, SchemaError, enforce
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
@@ -173,14 +174,13 @@ class Walker:
         """Give a finished answer; ConstraintError if the search gave up, TimeoutError if none."""
         chance = np.random.default_rng(seed)
         state = Constrained(self.compiler.take(constraint), self.vocabulary)
-        mask = np.zeros(self.vocabulary.num_words, dtype=np.uint32)
         tokens: list[int] = []
         for step in range(MOST_TOKENS):
-            state.fill_mask(mask)
-            bits = np.unpackbits(mask.view(np.uint8), bitorder="little")
+            state.fill_mask()
+            bits = np.unpackbits(state.mask.view(np.uint8), bitorder="little")
             allowed = bits[: self.vocabulary.vocab_size].astype(bool)
             token = self.pick(allowed, chance, step, len(tokens))
-            change = state.accept(token)
+            change = state.accept(token) or state.settle()
             tokens = [*[*tokens, token][: change.keep], *change.append]
             if state.ended:
                 return self.vocabulary.bytes_of(tokens)

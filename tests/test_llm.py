@@ -212,7 +212,10 @@ def test_it_calls_tools_and_reads_what_came_of_them(llm: LLM) -> None:
 
 
 def test_it_answers_with_a_value_of_a_schema(llm: LLM) -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9}}}
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "maximum": 9}},
+    }
     schema |= {"required": ["n"], "additionalProperties": False}
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     params = SamplingParams(max_tokens=200, seed=1)

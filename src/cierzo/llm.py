@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -171,7 +171,7 @@ class LLM:
 
     def stream(
         self, prompt: Prompt, params: SamplingParams | None = None, *, stop: Sequence[str] = ()
-    ) -> Iterator[Delta]:
+    ) -> Generator[Delta, None, None]:
         """The answer to one prompt, as it comes. Closing the iterator ends it.
 
         Without `params`: what the model's makers advise, up to the end of the context.
@@ -246,7 +246,7 @@ class LLM:
         (job,) = prepare(ask, self._model, str(next(self._ids)), _warn)
         return job
 
-    def _run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Delta]]:
+    def _run(self, jobs: Sequence[Job]) -> Generator[tuple[int, Delta], None, None]:
         """The deltas of all answers as they come, each with the index of its job."""
         engine = self.engine
         if engine.grammars is None and any(job.params.constraint for job in jobs):

@@ -96,11 +96,12 @@ def test_answers_are_as_described(server: Live, document: dict[str, Any]) -> Non
 
 
 def test_what_the_server_refuses_the_description_refuses(document: dict[str, Any]) -> None:
-    for wrong in (
+    requests: list[dict[str, Any]] = [
         {"messages": []},
         {"messages": HELLO, "temperature": 3},
         {"messages": HELLO, "frobnicate": 1},
         {"messages": [{"role": "wizard", "content": "a"}]},
-    ):
+    ]
+    for wrong in requests:
         with pytest.raises(jsonschema.ValidationError):
             check(document, "ChatRequest", wrong)

@@ -111,9 +111,12 @@ def test_one_tool_in_any_form_gives_one_answer(server: Live, mistral: Live, form
         assert quiet == warned == ""
 
 
-NOTHING = [
+NO_TOOLS: tuple[Any, ...] = (None, [])
+NOTHING: list[dict[str, Any]] = [
     *({}, {"parameters": None}, {"parameters": ""}, {"parameters": []}, {"input_schema": []}),
-    *({"parameters": {"type": "object", "properties": kind}} for kind in (None, [], {})),
+    {"parameters": {"type": "object", "properties": None}},
+    {"parameters": {"type": "object", "properties": []}},
+    {"parameters": {"type": "object", "properties": {}}},
     {"parameters": {"type": "object", "properties": {}, "required": None}},
     {"parameters": {"type": None, "properties": None, "additionalProperties": None}},
 ]
@@ -278,7 +281,7 @@ def test_anthropic_s_word_for_one_call_at_a_time(server: Live) -> None:
 def test_a_choice_without_tools(server: Live) -> None:
     wanted, _ = ask(server, tools=None, tool_choice=None, max_tokens=5)
     for choice in (*FREE, *NO):
-        for tools in (None, []):
+        for tools in NO_TOOLS:
             assert ask(server, tools=tools, tool_choice=choice, max_tokens=5)[0] == wanted
 
 
@@ -299,7 +302,8 @@ def test_sloppy_schemas_for_the_content_are_read_and_nonsense_is_refused(server:
         wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": sloppy}}
         choice, _ = ask(server, response_format=wanted, tool_choice=None, seed=seed)
         jsonschema.validate(json.loads(choice["message"]["content"]), meant)
-    for nonsense in ({"enum": []}, {"type": "nothing"}, {"pattern": "(a"}):
+    nonsenses: list[dict[str, Any]] = [{"enum": []}, {"type": "nothing"}, {"pattern": "(a"}]
+    for nonsense in nonsenses:
         wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": nonsense}}
         response = server.post(CHAT, {"messages": HELLO, "response_format": wanted})
         assert response.status_code == 400

@@ -321,11 +321,12 @@ def test_tools_that_cannot_be_called_are_named(
 def test_the_official_client_runs_a_loop(either: Live) -> None:
     with openai.OpenAI(base_url=f"{either.url}/v1", api_key="none", max_retries=0) as client:
         messages: list[Any] = list(HELLO)
+        both: list[Any] = [NOW, PICK]
         for turn in range(2):
             answer = client.chat.completions.create(
                 model="tiny",
                 messages=messages,
-                tools=[NOW, PICK],  # type: ignore[list-item]
+                tools=both,
                 tool_choice="required",
                 parallel_tool_calls=False,
                 seed=turn,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_the_logits_of_a_step_are_bounded_by_memory(runner: TinyRunner) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_shapes_without_a_kernel_are_refused(
-    attention: dict[str, object], cache: dict[str, object], message: str
+    attention: dict[str, Any], cache: dict[str, Any], message: str
 ) -> None:
     shape = AttentionShape(8, 2, 64, np.ones(32), 1.0, rope_interleaved=False)
     with pytest.raises(ValueError, match=message):

@@ -269,7 +269,7 @@ class TestOtherSpellings:
 
     def test_an_id_that_is_none_is_replaced(self, tekken: Tokenizer) -> None:
         control = tekken.control_tokens
-        segments = [
+        segments: list[str | int] = [
             control["[TOOL_CALLS]"],
             "f",
             control["[CALL_ID]"],

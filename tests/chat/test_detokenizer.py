@@ -34,7 +34,7 @@ def small() -> Tokenizer:
     return load_tokenizer(
         gguf_source(
             "smollm",
-            **{
+            metadata={
                 "tokenizer.ggml.tokens": tokens,
                 "tokenizer.ggml.merges": merges,
                 "tokenizer.ggml.token_type": [3] * special + [1] * (len(tokens) - special),

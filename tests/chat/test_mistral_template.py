@@ -15,6 +15,7 @@ from mistral_common.exceptions import MistralCommonException
 from mistral_common.integrations.chat_templates.chat_templates import generate_chat_template
 from mistral_common.protocol.instruct.messages import UATS
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.tool_calls import Tool as MistralTool
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
@@ -98,7 +99,7 @@ def expected(
     last = len(messages) - 1
     request = ChatCompletionRequest[UATS](
         messages=[as_dict(m, continue_last and i == last) for i, m in enumerate(messages)],
-        tools=[tool.to_openai() for tool in tools] if tools else None,
+        tools=[MistralTool.model_validate(tool.to_openai()) for tool in tools] if tools else None,
     )
     return list(reference.encode_chat_completion(request).tokens)
 
@@ -353,7 +354,7 @@ class TestOtherContainers:
         source = gguf_source(
             "tekken",
             template=jinja_of(version) if version == "v11" else None,
-            **{
+            metadata={
                 "tokenizer.ggml.tokens": tokens,
                 "tokenizer.ggml.merges": merges,
                 "tokenizer.ggml.token_type": [3] * special + [1] * (len(tokens) - special),

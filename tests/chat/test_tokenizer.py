@@ -121,7 +121,7 @@ class TestEqualTokens:
         tokens, merges = tekken_vocabulary()
         source = gguf_source(
             "tekken",
-            **{
+            metadata={
                 "tokenizer.ggml.tokens": tokens,
                 "tokenizer.ggml.merges": merges,
                 "tokenizer.ggml.token_type": [3] * 36 + [1] * (len(tokens) - 36),
@@ -299,7 +299,7 @@ class TestSentencepieceStyle:
 class TestErrors:
     def test_sentencepiece_in_a_gguf_is_refused(self) -> None:
         with pytest.raises(ModelError, match=r"tokenizer\.ggml\.model is 'llama'"):
-            load_tokenizer(gguf_source("default", **{"tokenizer.ggml.model": "llama"}))
+            load_tokenizer(gguf_source("default", metadata={"tokenizer.ggml.model": "llama"}))
 
     def test_an_unknown_pre_tokenizer_is_named(self) -> None:
         with pytest.raises(ModelError, match="'qwen2' is not known"):
@@ -308,18 +308,18 @@ class TestErrors:
     @pytest.mark.parametrize("key", ["tokens", "merges", "token_type"])
     def test_a_damaged_vocabulary_is_named(self, key: str) -> None:
         with pytest.raises(ModelError, match=rf"model\.gguf: tokenizer\.ggml\.{key}"):
-            load_tokenizer(gguf_source("smollm", **{f"tokenizer.ggml.{key}": None}))
+            load_tokenizer(gguf_source("smollm", metadata={f"tokenizer.ggml.{key}": None}))
 
     def test_merges_of_other_tokens_are_refused(self) -> None:
         with pytest.raises(ModelError, match="merges does not fit"):
-            load_tokenizer(gguf_source("smollm", **{"tokenizer.ggml.merges": ["no such"]}))
+            load_tokenizer(gguf_source("smollm", metadata={"tokenizer.ggml.merges": ["no such"]}))
 
     def test_a_control_token_outside_the_vocabulary_is_refused(self) -> None:
         with pytest.raises(ModelError, match="id 2 is outside its 2 tokens") as caught:
             load_tokenizer(
                 gguf_source(
                     "smollm",
-                    **{
+                    metadata={
                         "tokenizer.ggml.tokens": ["<s>", "a"],
                         "tokenizer.ggml.token_type": [3, 1],
                         "tokenizer.ggml.merges": [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ class TestChoice:
                 tools=TOOLS,
                 choice=REQUIRED,
                 parallel=False,
-                call_ids=ids and (lambda index: call_id(1, index)),
+                call_ids=ids and partial(call_id, 1),
             )
             assert {len(calls) for calls in called(case, rule)} == {1}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -86,7 +86,7 @@ def gguf_source(
     control: tuple[str, ...] = CHATML_CONTROL,
     user_defined: tuple[str, ...] = CHATML_WORDS,
     template: str | None = None,
-    **metadata: object,
+    metadata: Mapping[str, object] | None = None,
 ) -> TokenizerSource:
     """Control tokens first, then `words()`, then user-defined tokens; EOS is the third token."""
     tokens, merges = words()
@@ -107,7 +107,7 @@ def gguf_source(
             "tokenizer.ggml.bos_token_id": 0,
             "tokenizer.ggml.eos_token_id": 2,
         }
-        | metadata,
+        | dict(metadata or {}),
     )
 
 
@@ -159,7 +159,7 @@ def tokenizer_json(
 
 def hf_source(path: Path, **fields: Any) -> TokenizerSource:
     """A tokenizer.json, which must be there, as the reader describes it."""
-    settings = {
+    settings: dict[str, Any] = {
         "chat_template": None,
         "bos_token_id": 0,
         "eos_token_ids": (2,),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.engine.scheduling.block_pool import BlockPool
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
@@ -22,7 +24,7 @@ def make(
     )
 
 
-def sequence(name: str, prompt: int, answer: int = 4, **params: int) -> Sequence:
+def sequence(name: str, prompt: int, answer: int = 4, **params: Any) -> Sequence:
     return Sequence(
         name, range(prompt), SamplingParams(max_tokens=answer, **params), max_len=10_000
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_stop_token_ids(model_path: Path) -> None:
 def test_min_tokens_puts_stops_off(model_path: Path) -> None:
     prompt = random_prompt(1, 12)
     first = greedy_answer(model_path, prompt)[0]
-    stop = {"stop_token_ids": (first,), "temperature": 0.0, "max_tokens": 10}
+    stop: dict[str, Any] = {"stop_token_ids": (first,), "temperature": 0.0, "max_tokens": 10}
     engine = make_engine(model_path)
     assert run(engine, {"r": Request(prompt, SamplingParams(**stop))})["r"].token_ids == [first]
     later = run(engine, {"r": Request(prompt, SamplingParams(**stop, min_tokens=4))})["r"]

@@ -69,7 +69,7 @@ def test_equals_are_read_in_order_and_as_soon_as_if_there_were_no_shares() -> No
     scheduler = roomy()
     for name in "abcd":
         scheduler.add(sequence(name, 160, answer=1))
-    ends = {}
+    ends: dict[str, int] = {}
     for count in range(1, 41):
         ends |= dict.fromkeys(step(scheduler, BUDGET), count)
     assert ends == {"a": 10, "b": 20, "c": 30, "d": 40}

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ def one(logits: npt.ArrayLike, chosen: SamplerState) -> int:
     return Sampler(row.shape[1]).choose(row, [0], [chosen])[0]
 
 
-def draws(logits: npt.ArrayLike, count: int, **params: object) -> npt.NDArray[np.int64]:
+def draws(logits: npt.ArrayLike, count: int, **params: Any) -> npt.NDArray[np.int64]:
     """Tokens that `count` seeds choose."""
     row = np.asarray(logits, dtype=np.float32).reshape(1, -1)
     vocab = row.shape[1]
@@ -187,7 +188,7 @@ def test_bias_is_added_before_everything_else() -> None:
 
 def test_penalties_are_those_of_the_definitions() -> None:
     logits = np.array([2.0, 1.5, -0.5, 0.2, -3.0], dtype=np.float32)
-    params = {
+    params: dict[str, Any] = {
         "repetition_penalty": 1.7,
         "frequency_penalty": 0.31,
         "presence_penalty": 0.17,
@@ -274,7 +275,7 @@ def test_prompt_logprobs() -> None:
     ),
     neighbours=st.integers(0, 8),
 )
-def test_a_row_is_alone_in_the_world(seed: int, cuts: dict[str, float], neighbours: int) -> None:
+def test_a_row_is_alone_in_the_world(seed: int, cuts: dict[str, Any], neighbours: int) -> None:
     rng = np.random.default_rng(seed % 2**32)
     rows = np.ascontiguousarray(rng.normal(size=(neighbours + 1, 3_000)).astype(np.float32) * 3)
     place = int(rng.integers(neighbours + 1))
@@ -405,7 +406,12 @@ def test_a_mask_is_the_same_as_a_vocabulary_of_its_tokens(
     rng = np.random.default_rng(seed)
     logits = rng.standard_normal(vocab).astype(np.float32)
     allowed = sorted(rng.choice(vocab, rng.integers(1, vocab), replace=False).tolist())
-    params = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    params: dict[str, Any] = {
+        "seed": seed,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+    }
     row = logits.reshape(1, -1)
     masks = masks_of(vocab, [], allowed)
     found = Sampler(vocab).choose(row, [0], [state(vocab, **params)], masks, [1])[0]
@@ -452,7 +458,7 @@ def test_top_a_keeps_what_is_likely_enough_beside_the_most_likely(top_k: int) ->
 def test_taking_tokens_back_leaves_no_trace(seed: int, length: int, again: int) -> None:
     rng = np.random.default_rng(seed)
     row = rng.standard_normal((1, 50)).astype(np.float32)
-    params = {
+    params: dict[str, Any] = {
         "seed": seed,
         "repetition_penalty": 1.3,
         "frequency_penalty": 0.5,

@@ -67,7 +67,7 @@ def test_pauses_between_deaths_grow_and_are_bounded(monkeypatch: pytest.MonkeyPa
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(supervisor_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr("cierzo.engine.process.supervisor.asyncio.sleep", sleep)
 
     async def main() -> None:
         for failures in (1, 2, 3, 4, 50, 100_000):

@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ GROWING: dict[str, Callable[[int], Any]] = {
 
 @pytest.mark.parametrize("kind", GROWING)
 def test_work_grows_as_the_schema_does(kind: str) -> None:
-    small, large = (lines_for(lambda n=n: enforce(GROWING[kind](n))) for n in (40, 160))
+    small, large = (lines_for(partial(enforce, GROWING[kind](n))) for n in (40, 160))
     assert large <= 4.6 * small
     assert len(enforce(GROWING[kind](160)).expression) > 100
 

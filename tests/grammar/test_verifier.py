@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from jsonschema import ValidationError  # type: ignore[import-untyped]
+from jsonschema import ValidationError
 
 from cierzo.grammar.pattern import MOST_WORK, Work
 from cierzo.grammar.validation import Unverifiable

@@ -44,7 +44,7 @@ def test_several_consolidated_files_with_and_without_an_index(tmp_path: Path) ->
     stored = {name: np.zeros(tensor.shape, np.float32) for name, tensor in whole.tensors.items()}
     renamed = {name.replace("model.norm", "norm"): value for name, value in stored.items()}
     names = sorted(renamed)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for i, part in enumerate((names[::2], names[1::2])):
         file = f"consolidated-0000{i + 1}-of-00002.safetensors"
         write_safetensors(folder / file, {n: renamed[n] for n in part}, StorageType.BF16)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,7 @@ HUGGING_FACE: dict[str, tuple[TinyModel, Callable[[Path, TinyModel], Path]]] = {
 def transformers_logits(model: TinyModel, weights: Weights) -> Floats:
     """[len(TOKENS), vocab_size], by transformers in float32 with its plainest attention."""
     settings = {k: v for k, v in hf_config(model).items() if k not in ("architectures",)}
-    config_class = MistralConfig if model.architecture == "mistral" else LlamaConfig
+    config_class: Any = MistralConfig if model.architecture == "mistral" else LlamaConfig
     config = config_class(**settings, attn_implementation="eager")
     reference = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     state = {name: torch.from_numpy(values) for name, values in weights.items()}

@@ -44,7 +44,7 @@ def test_a_file_of_the_safetensors_package_is_read(tmp_path: Path) -> None:
 
 def test_the_builders_write_what_the_safetensors_package_reads(tmp_path: Path) -> None:
     write_hf(tmp_path, dtype=StorageType.F32, shards=2)
-    read = {}
+    read: dict[str, Any] = {}
     for file in tmp_path.glob("*.safetensors"):
         read |= load_file(file)
     weights = random_weights(TinyModel())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ SHAPES = [(8, 8, 64), (8, 4, 64), (9, 3, 64), (8, 2, 128), (8, 1, 80), (3, 3, 48
 AROUND = [1, 2, 31, 32, 33, 255, 256, 257, 290]
 
 
-def tiny(heads: int = 8, kv_heads: int = 2, head_dim: int = 64, **sizes: object) -> TinyModel:
+def tiny(heads: int = 8, kv_heads: int = 2, head_dim: int = 64, **sizes: Any) -> TinyModel:
     return TinyModel(
         num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=head_dim, **sizes
     )

@@ -47,7 +47,8 @@ def reference_logits(
         up = h @ w[f"{layer}.mlp.up_proj.weight"].T
         x = x + (gate / (1 + np.exp(-gate)) * up) @ w[f"{layer}.mlp.down_proj.weight"].T
     head = "model.embed_tokens.weight" if model.tie_word_embeddings else "lm_head.weight"
-    return cast(Float64, _norm(x, w["model.norm.weight"], model) @ w[head].T)
+    logits: Float64 = _norm(x, w["model.norm.weight"], model) @ w[head].T
+    return logits
 
 
 def _norm(x: Float64, weight: Float64, model: TinyModel) -> Float64:

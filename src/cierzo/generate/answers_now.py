@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.engine import Engine
@@ -13,7 +13,7 @@ from cierzo.generate.refused import refusal_of
 
 def answers_now(
     engine: Engine, jobs: Sequence[Job], tokenizer: Tokenizer, *, at_once: int
-) -> Iterator[tuple[int, Delta]]:
+) -> Generator[tuple[int, Delta], None, None]:
     """The deltas of all jobs as they come, each with its job's index; a job's last has a finish
     reason.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from jsonschema import ValidationError  # type: ignore[import-untyped]
+from jsonschema import ValidationError
 
 from cierzo.grammar.json_text import Part, TextError, read
 from cierzo.grammar.pattern import MOST_WORK, MatchError, Work
