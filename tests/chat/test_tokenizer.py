@@ -352,8 +352,8 @@ def test_other_models_do_not_wait_for_mistral_common(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from cierzo.chat.templates.template import load_chat_template\n"
-        "from cierzo.chat.tokenizers.tokenizer import load_tokenizer\n"
+        "from cierzo.chat.templates.load import load_chat_template\n"
+        "from cierzo.chat.tokenizers.load import load_tokenizer\n"
         "from cierzo.model.readers.checkpoint import open_checkpoint\n"
         "source = open_checkpoint(Path(sys.argv[1])).tokenizer\n"
         "load_chat_template(source, load_tokenizer(source))\n"

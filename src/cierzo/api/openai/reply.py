@@ -143,7 +143,8 @@ def respond(
     kind of the event.
     """
     headers = {"x-generation-id": reply.head["id"], **warning_header(reply.warnings)}
-    note(scope, lambda: {"generation": reply.head["id"], **reply.receipt.summary()})
+    told = {"warnings": len(reply.warnings)} if reply.warnings else {}
+    note(scope, lambda: {"generation": reply.head["id"], **reply.receipt.summary(), **told})
     if not reply.request.stream:
 
         async def answer() -> Response:

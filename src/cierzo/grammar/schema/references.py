@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
-from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+from jsonschema_specifications import REGISTRY
 
 from cierzo.grammar.schema.dialect import Path, subschemas
 from cierzo.grammar.schema.errors import SchemaError
