@@ -20,7 +20,7 @@ from cierzo.chat.messages import Message
 from cierzo.chat.tokenizers.tokenizer import token_bytes_of
 from cierzo.generate.ask import Conversation
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.schema.inlining import inlined
+from cierzo.grammar.schema.subset.inlining import inlined
 
 RECORD: dict[str, Any] = {
     "type": "object",

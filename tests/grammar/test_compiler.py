@@ -8,7 +8,7 @@ import pytest
 from cierzo.grammar import compiler
 from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.schema.inlining import inlined
+from cierzo.grammar.schema.subset.inlining import inlined
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 
 TOKENS = (b"</s>", *(bytes([byte]) for byte in range(256)))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cierzo.grammar.schema import enforce
-from cierzo.grammar.schema.outline import outlined
+from cierzo.grammar.schema.subset.outline import outlined
 from tests.support.masks import lets_through, matcher_for, takes
 
 BELL = "\x07"

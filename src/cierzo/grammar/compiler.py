@@ -13,7 +13,7 @@ from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError, PrefixError
 from cierzo.grammar.forced import MOST_FORCED, most_forced
 from cierzo.grammar.pattern import Work
-from cierzo.grammar.schema.inlining import limits as parser_limits
+from cierzo.grammar.schema.subset.inlining import limits as parser_limits
 from cierzo.grammar.validation import Unverifiable
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import Vocabulary

@@ -2,10 +2,10 @@
 into ones that masks understand."""
 
 from cierzo.grammar.pattern.inverse import inverse
-from cierzo.grammar.pattern.mask import Masked, excluding, masked, quoted
 from cierzo.grammar.pattern.match import MOST_WORK, MatchError, Work, found, matches, may_differ
 from cierzo.grammar.pattern.nodes import ANY_CHARACTER, Node, counts
 from cierzo.grammar.pattern.parse import PatternError, is_clear, parse
+from cierzo.grammar.pattern.rust import Masked, excluding, masked, quoted
 from cierzo.grammar.pattern.spelling import ODD, in_json, is_odd
 
 __all__ = [

@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import pairwise
 
-from cierzo.grammar.pattern.mask import whole_texts
 from cierzo.grammar.pattern.nodes import Chars, Choice, Node, Ranges, Repeat, Sequence, merged
+from cierzo.grammar.pattern.rust import whole_texts
 from cierzo.grammar.pattern.spelling import spelled
 
 MOST_STEPS = 400  # of the automaton for the pattern

@@ -10,8 +10,19 @@ from functools import cached_property
 from typing import Any
 
 from cierzo.grammar.pattern import MatchError, Work
-from cierzo.grammar.schema.combined import MOST_WAYS
-from cierzo.grammar.schema.compiling import (
+from cierzo.grammar.schema.dialect import check_form, draft_of
+from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
+from cierzo.grammar.schema.limits import (
+    DEFAULT_LIMITS,
+    SchemaLimits,
+    check_size,
+    schema_limits,
+)
+from cierzo.grammar.schema.references import References
+from cierzo.grammar.schema.rewrite.combined import MOST_WAYS
+from cierzo.grammar.schema.rewrite.positive import Rewriter
+from cierzo.grammar.schema.subset.contradictions import contradiction, drop_contradictions
+from cierzo.grammar.schema.subset.edits import (
     drop_unused,
     is_writable,
     join_words,
@@ -20,20 +31,14 @@ from cierzo.grammar.schema.compiling import (
     spread,
     weaken,
 )
-from cierzo.grammar.schema.contradictions import contradiction, drop_contradictions
-from cierzo.grammar.schema.dialect import check_form, draft_of
-from cierzo.grammar.schema.endless import drop_endless
-from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
-from cierzo.grammar.schema.inlining import COMPILE_LIMITS, CONTRADICTION, inlined, unsatisfiable
-from cierzo.grammar.schema.limits import (
-    DEFAULT_LIMITS,
-    SchemaLimits,
-    check_size,
-    schema_limits,
+from cierzo.grammar.schema.subset.infinite import drop_endless
+from cierzo.grammar.schema.subset.inlining import (
+    COMPILE_LIMITS,
+    CONTRADICTION,
+    inlined,
+    unsatisfiable,
 )
-from cierzo.grammar.schema.outline import outlined
-from cierzo.grammar.schema.references import References
-from cierzo.grammar.schema.rewrite import Rewriter
+from cierzo.grammar.schema.subset.outline import outlined
 from cierzo.grammar.validation import Unverifiable, faults, resolver_for, validator_for
 from cierzo.grammar.values import brief
 

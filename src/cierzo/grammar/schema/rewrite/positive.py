@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from cierzo.grammar.pattern import Work
-from cierzo.grammar.schema import arrays, combined, negated, objects, plain
 from cierzo.grammar.schema.dialect import Path, keywords
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.grammar.schema.limits import SchemaLimits
 from cierzo.grammar.schema.masks import Known, Mask, all_of
 from cierzo.grammar.schema.references import Place, References
+from cierzo.grammar.schema.rewrite import arrays, combined, objects
+from cierzo.grammar.schema.rewrite import negative as negated
+from cierzo.grammar.schema.rewrite import scalars as plain
 
 _DEEP = 40
 

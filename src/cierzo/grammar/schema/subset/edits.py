@@ -11,10 +11,10 @@ from typing import Any
 from cierzo.grammar.pattern import is_odd, quoted
 from cierzo.grammar.schema.constants import odd, odd_number
 from cierzo.grammar.schema.errors import SchemaError
-from cierzo.grammar.schema.inlining import CONTRADICTION, refusal, unsatisfiable
 from cierzo.grammar.schema.intervals import BOUNDS
 from cierzo.grammar.schema.masks import inner, parts_of, type_of, values_of
-from cierzo.grammar.schema.outline import outlined
+from cierzo.grammar.schema.subset.inlining import CONTRADICTION, refusal, unsatisfiable
+from cierzo.grammar.schema.subset.outline import outlined
 
 MOST_TRIES = 16
 MANY_WORDS, MOST_WORDS = 8, 500  # in a list of strings that becomes a pattern

@@ -8,7 +8,7 @@ from cierzo.grammar.schema.masks import Mask, any_of
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite import Rewriter
+    from cierzo.grammar.schema.rewrite.positive import Rewriter
 
 MOST_ITEMS = 2_000  # more than that many items are not counted by the mask
 PLACES = 4  # where one of a kind is looked for

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cierzo.grammar.schema.compiling import problem
 from cierzo.grammar.schema.dialect import Path
-from cierzo.grammar.schema.endless import finite_definitions, fits
-from cierzo.grammar.schema.inlining import unsatisfiable
+from cierzo.grammar.schema.subset.edits import problem
+from cierzo.grammar.schema.subset.infinite import finite_definitions, fits
+from cierzo.grammar.schema.subset.inlining import unsatisfiable
 
 MOST_TRIES = 60
 

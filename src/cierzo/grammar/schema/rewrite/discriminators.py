@@ -13,7 +13,7 @@ from cierzo.grammar.schema.masks import Mask, all_of, any_of
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite import Rewriter
+    from cierzo.grammar.schema.rewrite.positive import Rewriter
 
 FEWEST = 2
 

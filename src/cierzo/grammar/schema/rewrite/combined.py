@@ -6,11 +6,11 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
-from cierzo.grammar.schema.switches import switched
+from cierzo.grammar.schema.rewrite.discriminators import switched
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite import Rewriter
+    from cierzo.grammar.schema.rewrite.positive import Rewriter
 
 MOST_WAYS = 64  # through all alternatives of one schema
 MOST_APART = 8  # alternatives that are written as each without the others

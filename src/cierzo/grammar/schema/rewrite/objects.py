@@ -18,13 +18,13 @@ from cierzo.grammar.pattern import (
     parse,
     quoted,
 )
-from cierzo.grammar.schema.arrays import _APPLICATORS
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
+from cierzo.grammar.schema.rewrite.arrays import _APPLICATORS
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite import Rewriter
+    from cierzo.grammar.schema.rewrite.positive import Rewriter
 
 
 MOST_PATTERNS = 24  # for names, in one object

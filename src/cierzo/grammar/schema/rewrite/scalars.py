@@ -16,7 +16,7 @@ from cierzo.grammar.values import exactly
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite import Rewriter
+    from cierzo.grammar.schema.rewrite.positive import Rewriter
 
 MOST_PATTERN_COST = 3_000  # of all patterns in a schema
 MOST_STEP, LONGEST_STEP = 2**31, 12  # the largest multipleOf in a mask, and its digits

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from cierzo.grammar import formats
 from cierzo.grammar.pattern import excluding, inverse, is_clear, masked
-from cierzo.grammar.schema.arrays import layout, somewhere
 from cierzo.grammar.schema.dialect import keywords
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, any_of, type_of
-from cierzo.grammar.schema.plain import types_of
+from cierzo.grammar.schema.rewrite.arrays import layout, somewhere
+from cierzo.grammar.schema.rewrite.scalars import types_of
 
 if TYPE_CHECKING:
     from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite import Rewriter
+    from cierzo.grammar.schema.rewrite.positive import Rewriter
 
 
 def negative(rewriter: Rewriter, place: Place) -> Mask:

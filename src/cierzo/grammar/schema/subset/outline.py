@@ -16,10 +16,10 @@ from cierzo.grammar.pattern import ANY_CHARACTER, excluding, in_json, parse
 from cierzo.grammar.schema import intervals
 from cierzo.grammar.schema.constants import spelled
 from cierzo.grammar.schema.errors import SchemaError
-from cierzo.grammar.schema.inlining import inlined, is_empty, refusal, unsatisfiable
 from cierzo.grammar.schema.masks import Mask, inner
-from cierzo.grammar.schema.oddness import Oddness
-from cierzo.grammar.schema.ways import Way, Ways
+from cierzo.grammar.schema.subset.inlining import inlined, is_empty, refusal, unsatisfiable
+from cierzo.grammar.schema.subset.oddness import Oddness
+from cierzo.grammar.schema.subset.ways import Way, Ways
 
 MOST_RULES = 8_000
 MOST_AT_ONCE = 8  # patterns that a string must match: with each, llguidance does twice as much

@@ -1,0 +1,1 @@
+"""A schema to a mask: what llguidance is told of it, part by part."""
