@@ -111,7 +111,7 @@ class Assault:
         self.longest = 0.0
 
     def begin(self) -> None:
-        """Start them all."""
+        """Starts them all."""
         for client in self._clients:
             if client.manner == "connects":
                 self._held.append(socket.create_connection(("127.0.0.1", self._port)))
@@ -177,7 +177,7 @@ def wait_once(port: int, outcome: Outcome) -> None:
 
 
 def measure(command: list[str], model: str, attack: Attack, seconds: float) -> Outcome:
-    """Run one attack, for so long at most, and the bystander beside it."""
+    """Runs one attack, for so long at most, and the bystander beside it."""
     outcome = Outcome(attack.name)
     with serving(command, model) as (port, _):
         for _ in range(5):

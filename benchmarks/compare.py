@@ -44,7 +44,7 @@ class Outcome:
 def compare(
     row: Row, who: Sequence[Contestant], files: Sequence[Path], rounds: int, threads: int
 ) -> Outcome:
-    """Measure one row. `files` are the quantisations to choose from, the given one first."""
+    """Measures one row. `files` are the quantisations to choose from, the given one first."""
     cost = work(files[0])
     outcome = Outcome(row.key, row.title, row.part, cost.prefill_ops, cost.decode_bytes)
     playing: list[tuple[Contestant, Path]] = []
@@ -90,7 +90,7 @@ def _rate(one: Contestant, file: Path, row: Row, threads: int, outcome: Outcome 
 
 
 def _best_file(one: Contestant, row: Row, files: Sequence[Path], threads: int) -> Path:
-    """Return the file that this contestant is fastest with, by one trial each."""
+    """The file that this contestant is fastest with, by one trial each."""
     rates: dict[Path, float] = {}
     failure = Failed("no file to run")
     for file in files:
@@ -105,7 +105,7 @@ def _best_file(one: Contestant, row: Row, files: Sequence[Path], threads: int) -
 
 @contextmanager
 def _burning_core() -> Iterator[None]:
-    """Keep one other process busy on whatever core the system gives it."""
+    """Keeps one other process busy on whatever core the system gives it."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
@@ -115,7 +115,7 @@ def _burning_core() -> Iterator[None]:
 
 
 def _shown(command: Sequence[str]) -> str:
-    """Return the command as results show it: programs and files by name, without folders."""
+    """The command as results show it: programs and files by name, without folders."""
     return " ".join(Path(part).name if "/" in part else part for part in command)
 
 

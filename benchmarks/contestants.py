@@ -36,11 +36,11 @@ class Contestant(Protocol):
         """The command that measures `prompt` tokens of prefill, then `output` decoded tokens."""
 
     def read(self, printed: str) -> Speed:
-        """Make sense of what the command printed."""
+        """Makes sense of what the command printed."""
 
 
 def measure(contestant: Contestant, model: Path, prompt: int, output: int, threads: int) -> Speed:
-    """Run one measurement in a process of its own. Raises `Failed`."""
+    """Runs one measurement in a process of its own. Raises `Failed`."""
     command = contestant.command(model, prompt, output, threads)
     try:
         done = subprocess.run(
@@ -125,7 +125,7 @@ def _read_json(printed: str) -> Speed:
 
 
 def parse_llama_bench(text: str) -> LlamaBench:
-    """Read `PATH[:NAME[:EXTRA ARGUMENTS]]`, for instance `ik/llama-bench:ik, repacked:-rtr 1`."""
+    """Reads `PATH[:NAME[:EXTRA ARGUMENTS]]`, for instance `ik/llama-bench:ik, repacked:-rtr 1`."""
     path, _, rest = text.partition(":")
     name, _, extra = rest.partition(":")
     return LlamaBench(name or Path(path).name, path, tuple(extra.split()))

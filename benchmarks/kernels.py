@@ -55,7 +55,7 @@ def pack_random(case: Case, seed: int) -> _native.PackedWeight:
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measures and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tokens", type=int, default=512, help="tokens of the prefill column")
     parser.add_argument("--passes", type=int, default=5, help="the best of so many counts")

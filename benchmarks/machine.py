@@ -42,7 +42,7 @@ class Machine:
 
 
 def measure_machine(threads: int) -> Machine:
-    """Compile the probe and run it with 1 and with `threads` threads."""
+    """Compiles the probe and run it with 1 and with `threads` threads."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         raise RuntimeError("no C++ compiler found; install one or set CXX to its path")
@@ -64,7 +64,7 @@ def measure_machine(threads: int) -> Machine:
 
 
 def busy_cores(seconds: float = 1.0) -> float:
-    """Return how many cores other work keeps busy, watched for a while during which we do nothing.
+    """How many cores other work keeps busy, watched for a while during which we do nothing.
 
     The load average would not do: it remembers our own last measurement. 0 where the system does
     not tell (no /proc/stat).
@@ -75,7 +75,7 @@ def busy_cores(seconds: float = 1.0) -> float:
 
 
 def _processor_seconds() -> float:
-    """Return the processor time used or stolen since the machine started, over all cores."""
+    """The processor time used or stolen since the machine started, over all cores."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0.0
@@ -107,7 +107,7 @@ def _processor_name() -> str:
 
 
 def main() -> None:
-    """Print the machine as JSON."""
+    """Prints the machine as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

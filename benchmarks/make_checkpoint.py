@@ -65,7 +65,7 @@ def uses_more_bits(layer: int, layers: int) -> bool:
 
 
 def plan(geometry: Geometry, quantization: str) -> Iterator[Tensor]:
-    """Yield the tensors in file order. Spreads keep activations near 1 at any depth."""
+    """Yields the tensors in file order. Spreads keep activations near 1 at any depth."""
     g = geometry
     base = {"Q4_K_M": Kind.Q4_K, "Q4_0": Kind.Q4_0, "Q8_0": Kind.Q8_0}[quantization]
     head = Kind.Q8_0 if quantization == "Q8_0" or g.hidden_size % 256 else Kind.Q6_K
@@ -95,7 +95,7 @@ def plan(geometry: Geometry, quantization: str) -> Iterator[Tensor]:
 
 
 def write_checkpoint(target: Path, geometry: Geometry, quantization: str, seed: int = 0) -> None:
-    """Write the file under a temporary name beside `target`, then move it there."""
+    """Writes the file under a temporary name beside `target`, then move it there."""
     partial = target.with_name(target.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(partial, "llama")

@@ -62,13 +62,13 @@ def closeness(reference: Reference, logits: Iterator[Floats]) -> Closeness:
 
 
 def surprise(logprobs: Floats, ids: Tokens) -> Floats:
-    """Return -ln p of each token after the first, [T - 1], given log-probabilities [T, V]."""
+    """-ln p of each token after the first, [T - 1], given log-probabilities [T, V]."""
     following = ids[1:, None].astype(np.int64)
     return -np.take_along_axis(logprobs[:-1], following, axis=1)[:, 0]
 
 
 def cierzo_logits(model: Path, tokens: Tokens, threads: int) -> Iterator[Floats]:
-    """Yield our logits, [T, V] a window, computed as the server computes a prompt."""
+    """Yields our logits, [T, V] a window, computed as the server computes a prompt."""
     from cierzo import LLM
 
     with LLM(str(model), threads=threads, max_model_len=tokens.shape[1] + 1) as llm:
@@ -77,7 +77,7 @@ def cierzo_logits(model: Path, tokens: Tokens, threads: int) -> Iterator[Floats]
 
 
 def llama_cpp_logits(python: str, model: Path, tokens: Tokens, threads: int) -> Iterator[Floats]:
-    """Yield llama.cpp's logits, [T, V] a window, from the Python that has llama-cpp-python."""
+    """Yields llama.cpp's logits, [T, V] a window, from the Python that has llama-cpp-python."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "tokens.npy"
         np.save(source, tokens)

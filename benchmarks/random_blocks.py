@@ -83,7 +83,7 @@ _MAKERS: dict[GGMLQuantizationType, Callable[[Random, int, float], Bytes]] = {
 def random_rows(
     rng: Random, kind: GGMLQuantizationType, rows: int, columns: int, spread: float
 ) -> Bytes:
-    """Return uint8 [rows, bytes of a row]: weights of `kind` with standard deviation `spread`."""
+    """Uint8 [rows, bytes of a row]: weights of `kind` with standard deviation `spread`."""
     block_length, block_bytes = GGML_QUANT_SIZES[kind]
     if columns % block_length:
         raise ValueError(f"{kind.name} needs rows of a multiple of {block_length}, not {columns}")

@@ -20,7 +20,7 @@ _TEMPLATE = (
 
 
 def _byte_characters() -> list[str]:
-    """Return GPT-2's printable stand-in for each byte, in byte order."""
+    """GPT-2's printable stand-in for each byte, in byte order."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = iter(range(256, 512))
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
@@ -40,7 +40,7 @@ def _merges(characters: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def add_vocabulary(writer: GGUFWriter, vocab_size: int) -> None:
-    """Add a `tekken` BPE tokenizer of `vocab_size` tokens and a chat template to the metadata."""
+    """Adds a `tekken` BPE tokenizer of `vocab_size` tokens and a chat template to the metadata."""
     characters = _byte_characters()
     wanted = vocab_size - len(_CONTROL) - len(characters)
     if wanted < 0:

@@ -31,14 +31,14 @@ _LAYER_PARTS = {
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """Return natural-log probabilities over the last axis, [..., V] to [..., V], in float32."""
+    """Natural-log probabilities over the last axis, [..., V] to [..., V], in float32."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     total = np.exp(shifted, dtype=np.float64).sum(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(total), dtype=np.float32)
 
 
 def make_reference(gguf: Path, target: Path, windows: int, window_length: int) -> None:
-    """Run transformers in float32 over the sample text and write the folder `target`."""
+    """Runs transformers in float32 over the sample text and write the folder `target`."""
     import torch
     from transformers import AutoTokenizer
 
@@ -61,7 +61,7 @@ def make_reference(gguf: Path, target: Path, windows: int, window_length: int) -
 
 
 def _load_model(gguf: Path) -> Any:
-    """Return transformers' Llama with the file's weights, each dequantised to float32."""
+    """Transformers' Llama with the file's weights, each dequantised to float32."""
     import torch
     from gguf import GGUFReader
     from gguf.quants import dequantize
@@ -88,7 +88,7 @@ def _load_model(gguf: Path) -> Any:
 
 
 def _rotary_halves(weight: Floats, heads: int) -> Floats:
-    """Undo GGUF's row order for `llama`: rotary pairs lie side by side there, in halves here."""
+    """Undoes GGUF's row order for `llama`: rotary pairs lie side by side there, in halves here."""
     rows, columns = weight.shape
     pairs = weight.reshape(heads, rows // heads // 2, 2, columns)
     return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(rows, columns))
@@ -107,7 +107,7 @@ def _hugging_face_name(name: str) -> str:
 
 
 def _windows(ids: list[int], count: int, length: int) -> list[Tokens]:
-    """Return `count` windows of `length` ids spread evenly over the text."""
+    """`count` windows of `length` ids spread evenly over the text."""
     if len(ids) < count * length:
         raise ValueError(f"the sample text has {len(ids)} tokens, {count * length} are needed")
     step = (len(ids) - length) // max(1, count - 1) if count > 1 else 0

@@ -16,7 +16,7 @@ OURS = "cierzo"
 
 
 def write_report(folder: Path, target: Path) -> None:
-    """Write `target` from the measurements that `folder` holds; parts not measured are left out.
+    """Writes `target` from the measurements that `folder` holds; parts not measured are left out.
 
     What stands there by hand, from `_BY_HAND` on, stays.
     """
@@ -73,7 +73,7 @@ def _machine(machine: Json) -> str:
 
 
 def _summary(speed: Json) -> str:
-    """Return one line a row: us, the fastest peer, the ratio."""
+    """One line a row: us, the fastest peer, the ratio."""
     rows = []
     for row in speed["rows"].values():
         samples = row["samples"]
@@ -141,7 +141,7 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
 
 
 def _share_of_peak(row: Json, values: Sequence[float], machine: Json) -> str:
-    """Return the share of the machine's bound.
+    """The share of the machine's bound.
 
     For decoding that is memory's; small weights stay in the cache and may exceed it.
     """
@@ -157,7 +157,7 @@ def _share_of_peak(row: Json, values: Sequence[float], machine: Json) -> str:
 
 
 def _quality(quality: Json) -> str:
-    """Return the table of divergences from the float32 reference."""
+    """The table of divergences from the float32 reference."""
     lines = [
         [
             name,
@@ -189,7 +189,7 @@ def _quality(quality: Json) -> str:
 
 
 def main() -> None:
-    """Write the report again from measurements already made."""
+    """Writes the report again from measurements already made."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

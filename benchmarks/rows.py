@@ -69,7 +69,7 @@ class Work:
 
 
 def work(model: Path) -> Work:
-    """Add up the matrices of a GGUF file."""
+    """Adds up the matrices of a GGUF file."""
     tensors = {t.name: t for t in GGUFReader(model).tensors if len(t.shape) == 2}
     head = "output.weight" if "output.weight" in tensors else "token_embd.weight"
     layers = [t for name, t in tensors.items() if name.startswith("blk.")]

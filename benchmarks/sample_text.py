@@ -15,12 +15,12 @@ PROSE_MODULES = ("doctest", "decimal", "difflib", "fractions", "optparse", "argp
 
 
 def code_sample() -> str:
-    """Return the joined source of `CODE_MODULES`."""
+    """The joined source of `CODE_MODULES`."""
     return "\n\n".join(inspect.getsource(import_module(name)) for name in CODE_MODULES)
 
 
 def prose_sample() -> str:
-    """Return the longer docstrings of `PROSE_MODULES` that are not interpreter transcripts."""
+    """The longer docstrings of `PROSE_MODULES` that are not interpreter transcripts."""
     return "\n\n".join(
         text
         for name in PROSE_MODULES

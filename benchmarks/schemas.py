@@ -42,7 +42,7 @@ CLOSERS = frozenset('"}]')
 def read(
     path: Path, sample: int | None, seed: int = 1
 ) -> Iterator[tuple[str, Any, list[dict[str, Any]]]]:
-    """Yield name, schema and tests, from a file of JSON lines or a folder of JSON files."""
+    """Yields name, schema and tests, from a file of JSON lines or a folder of JSON files."""
     if path.is_file():
         lines = path.read_text().splitlines()
         rows = [json.loads(line) for line in lines if line]
@@ -143,7 +143,7 @@ def spellings(value: Any) -> Iterator[str]:
 
 
 def orders_of(mask: Any) -> list[dict[str, int]]:
-    """Give the orders of properties that a mask speaks of."""
+    """The orders of properties that a mask speaks of."""
     orders: list[dict[str, int]] = []
     stack = [mask]
     while stack:
@@ -171,7 +171,7 @@ class Walker:
         self.plain = np.array([bool(t) and t.isascii() and t.strip().isalnum() for t in texts])
 
     def walk(self, constraint: Constraint, seed: int) -> bytes:
-        """Give a finished answer; ConstraintError if the search gave up, TimeoutError if none."""
+        """A finished answer; ConstraintError if the search gave up, TimeoutError if none."""
         chance = np.random.default_rng(seed)
         state = Constrained(self.compiler.take(constraint), self.vocabulary)
         tokens: list[int] = []
@@ -201,7 +201,7 @@ class Walker:
 
 
 def wrong(schema: Any, value: bytes) -> str | None:
-    """Say what plain jsonschema has against a value."""
+    """Says what plain jsonschema has against a value."""
     if isinstance(schema, dict) and "$schema" not in schema and old(schema):
         kind: Any = jsonschema.Draft7Validator
     else:

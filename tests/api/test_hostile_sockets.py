@@ -96,7 +96,7 @@ def test_a_body_over_the_limit(server: Live, connection: socket.socket, declared
 def test_a_head_that_trickles(
     server: Live, connection: socket.socket, first: bytes, drip: bytes
 ) -> None:
-    """Cut after the 2 s that this server allows, however often a byte comes."""
+    """Cuts after the 2 s that this server allows, however often a byte comes."""
     connection.sendall(first)
     connection.settimeout(0.1)
     answer, end = b"", time.monotonic() + HANGS_SECONDS

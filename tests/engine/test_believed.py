@@ -10,7 +10,7 @@ import pytest
 from cierzo import LLM, SamplingParams
 from cierzo.chat.calls.tool_format import output_constraint
 from cierzo.chat.tools import Tool, ToolChoice
-from cierzo.engine.constraints.checks import Check, CheckWorker
+from cierzo.engine.constraints.check_worker import Check, CheckWorker
 from cierzo.engine.constraints.constrained import Constrained
 from tests.support.checkpoints import tekken_model, write_mistral
 

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
-from cierzo.engine.constraints.checks import _Turns
+from cierzo.engine.constraints.check_worker import _Turns
 from cierzo.engine.constraints.constrained import Constrained
-from cierzo.engine.constraints.masks import MaskWorker
+from cierzo.engine.constraints.mask_worker import MaskWorker
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint

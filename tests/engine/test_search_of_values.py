@@ -27,7 +27,7 @@ def vocabulary() -> Vocabulary:
 
 
 def written(vocabulary: Vocabulary, schema: Any, seed: int) -> Any:
-    """Write a value as a model would that knows nothing, but likes short texts."""
+    """Writes a value as a model would that knows nothing, but likes short texts."""
     enforced = enforce(schema)
     assert not enforced.exact
     constraint = Constraint(

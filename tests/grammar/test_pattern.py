@@ -15,8 +15,8 @@ from cierzo.grammar.pattern import (
     PatternError,
     Work,
     excluding,
+    in_rust,
     inverse,
-    masked,
     matches,
 )
 from tests.support.masks import byte_tokenizer
@@ -126,7 +126,7 @@ def test_matching_is_python_s(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_masks_allow_what_matches_and_nothing_else_where_they_say_so(pattern: str) -> None:
-    found = masked(pattern)
+    found = in_rust(pattern)
     for text in TEXTS:
         if matches(pattern, text):
             assert through_mask(found.patterns, text), text
@@ -138,12 +138,12 @@ def test_masks_allow_what_matches_and_nothing_else_where_they_say_so(pattern: st
     "pattern", ["^(?=.*b)[abc]+$", "^(?!ab)[abc]+$", "(a$|b)", "^(?!a$|bc)[abc]*$"]
 )
 def test_what_leads_a_pattern_can_be_said_exactly(pattern: str) -> None:
-    assert masked(pattern).exact
+    assert in_rust(pattern).exact
 
 
 @pytest.mark.parametrize("pattern", [r"\bab\b", "(?<=a)b", "a(?!b)c|d"])
 def test_what_masks_cannot_say_is_left_out_and_noted(pattern: str) -> None:
-    assert not masked(pattern).exact
+    assert not in_rust(pattern).exact
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -187,7 +187,7 @@ def test_too_much_work_is_an_error_and_not_an_answer() -> None:
 )
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(PatternError):
-        masked(pattern)
+        in_rust(pattern)
 
 
 def test_sets_exclude_what_any_engine_means_by_them() -> None:
@@ -203,7 +203,7 @@ def test_sets_exclude_what_any_engine_means_by_them() -> None:
     "pattern", [r"^(?!\*).*$", r"^(?!\$).*$", r"^(?!a|\*b).*$", r"^(?!\$$|\*).*$"]
 )
 def test_signs_of_patterns_are_letters_like_others(pattern: str, text: str) -> None:
-    found = masked(pattern)
+    found = in_rust(pattern)
     assert found.exact
     assert through_mask(found.patterns, text) == matches(pattern, text)
 
@@ -214,6 +214,6 @@ def test_signs_of_patterns_are_excluded_like_other_letters() -> None:
 
 
 def test_a_long_word_that_is_excluded_is_left_to_the_check() -> None:
-    found = masked("^(?!" + "a" * 3_000 + ").*$")
+    found = in_rust("^(?!" + "a" * 3_000 + ").*$")
     assert not found.exact
     assert through_mask(found.patterns, "ab")

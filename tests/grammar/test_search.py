@@ -13,7 +13,7 @@ from cierzo.grammar.search import RESTART, Search, luby
 def solve(
     faults: Callable[[str], tuple[int, int] | None], length: int, alphabet: str, budget: int
 ) -> tuple[str | None, Search]:
-    """Write letters in a fixed random order of preference, and mend what `faults` objects to."""
+    """Writes letters in a fixed random order of preference, and mend what `faults` objects to."""
     search = Search(budget=budget)
     banned: list[set[str]] = [set() for _ in range(length)]
     text = ""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
 from cierzo.engine.constraints.beside import Beside
-from cierzo.engine.constraints.checks import Check
+from cierzo.engine.constraints.check_worker import Check
 from cierzo.engine.constraints.constrained import Constrained, ConstraintError
 from cierzo.engine.errors import PromptTooLong, QueueFull
 from cierzo.engine.messages import EngineStats, FinishReason, StepOutput, TokenLogprobs

@@ -45,7 +45,7 @@ class Part:
 
 
 def read(text: str) -> Part:
-    """Read one JSON value; TextError if it is none, or one that not all read in the same way."""
+    """Reads one JSON value; TextError if it is none, or one that not all read in the same way."""
     part, at = _value(text, _skip(text, 0), 0)
     at = _skip(text, at)
     if at != len(text):
@@ -93,7 +93,7 @@ def _number(match: re.Match[str], at: int) -> Part:
 
 
 def _overflow(text: str, at: int) -> int:
-    """Give where a number has become too large: what is mended must come before."""
+    """Where a number has become too large: what is mended must come before."""
     exponent = text.lower().find("e") + 1
     for end in range(exponent + 1, len(text)):
         if text[end - 1].isdigit() and not math.isfinite(float(text[:end])):

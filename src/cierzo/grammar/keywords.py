@@ -24,7 +24,7 @@ FAULTS_OF_ONE = 8
 
 
 def at(message: str, name: str | int) -> ValidationError:
-    """Make an error about one member of the value."""
+    """Makes an error about one member of the value."""
     error = ValidationError(message)
     error.path.append(name)
     return error
@@ -130,7 +130,7 @@ def _unique(validator: Any, unique: Any, instance: Any, _: Any) -> Iterator[Vali
 def _alternatives(
     validator: Any, options: Any, instance: Any, context: list[ValidationError]
 ) -> Iterator[int]:
-    """Yield the places of the options that the value is valid under, and note why not the others.
+    """Yields the places of the options that the value is valid under, and note why not the others.
 
     Not all of it: errors know each other, so what is noted lives until Python looks for such
     circles, and while it looks at a hundred thousand errors nobody can do anything.
@@ -164,7 +164,7 @@ def _one_of(validator: Any, options: Any, instance: Any, _: Any) -> Iterator[Val
 
 
 def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:
-    """Give the names of the properties that a schema evaluates, if the value is valid under it."""
+    """The names of the properties that a schema evaluates, if the value is valid under it."""
     if not isinstance(schema, dict):
         return set()
     validator.means.work.spend(10 + len(schema) + len(instance) // 2)

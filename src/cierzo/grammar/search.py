@@ -40,7 +40,7 @@ class Search:
         self._thorough = False  # whether nothing is passed over any more
 
     def rewind(self, choices: Sequence[int], start: int, end: int, length: int) -> int | None:
-        """Give the index in `choices` to go back to, or RESTART; None if the search is over.
+        """The index in `choices` to go back to, or RESTART; None if the search is over.
 
         `start` and `end` are the span at fault, and `length` is that of the text that was written.
         """
@@ -68,7 +68,7 @@ class Search:
         return RESTART
 
     def _distance(self, inside: int) -> int:
-        """Give how many choices to go back, where `inside` of them lie in the span.
+        """How many choices to go back, where `inside` of them lie in the span.
 
         Most tries are near the end of the span, where the least is lost, but the far ones double
         and double again: a fault may come from a choice that was made long before.
@@ -83,7 +83,7 @@ class Search:
 
 
 def luby(number: int) -> int:
-    """Give the term of 1, 1, 2, 1, 1, 2, 4, ...: the best mixture when the right one is unknown."""
+    """The term of 1, 1, 2, 1, 1, 2, 4, ...: the best mixture when the right one is unknown."""
     while number & (number + 1):
         number -= (1 << (number.bit_length() - 1)) - 1
     return (number + 1) >> 1

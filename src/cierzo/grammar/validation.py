@@ -57,7 +57,7 @@ class Means:
         self._bounded: dict[Any, Any] = {}
 
     def forget(self) -> None:
-        """Get ready for another value."""
+        """Gets ready for another value."""
         self.numbering.forget()
         self.faults = MOST_FAULTS
 
@@ -89,7 +89,7 @@ class Means:
 
 
 def resolver_for(schema: Any, draft: int) -> Any:
-    """Give what finds a schema's references. Raises Unverifiable for identifiers that are none."""
+    """What finds a schema's references. Raises Unverifiable for identifiers that are none."""
     resource = _SPECIFICATIONS[draft].create_resource(schema)
     try:
         base_uri = resource.id() or ""
@@ -101,7 +101,7 @@ def resolver_for(schema: Any, draft: int) -> Any:
 
 
 def validator_for(schema: Any, draft: int, work: Work) -> Any:
-    """Give a jsonschema validator; using it raises Unverifiable once the work is done up.
+    """A jsonschema validator; using it raises Unverifiable once the work is done up.
 
     It remembers the lists and objects that it has seen: they must not change while it is in use.
     Raises Unverifiable for identifiers that are none.
@@ -112,7 +112,7 @@ def validator_for(schema: Any, draft: int, work: Work) -> Any:
 
 
 def faults(validator: Any, value: Any) -> Iterator[Any]:
-    """Give what is wrong with a value, in whatever way engines read the patterns.
+    """What is wrong with a value, in whatever way engines read the patterns.
 
     A text that some of them match and others do not may be neither required nor excluded.
     Raises RecursionError for what is nested too deep, also where the stack ends in a library in
@@ -159,7 +159,7 @@ def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Iterator[
 
 
 def _evolve(validator: Any, *, schema: Any, _resolver: Any = None) -> Any:
-    """Step to another schema, of another draft if it says so.
+    """Steps to another schema, of another draft if it says so.
 
     jsonschema would step to its own, unbounded validator there: for the root too, if that says of
     what draft it is and is referred to.

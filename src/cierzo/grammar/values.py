@@ -46,7 +46,7 @@ class Object(dict[str, Any]):
 
 
 def brief(value: Any) -> Any:
-    """Give the value in these types, all parts of it."""
+    """The value in these types, all parts of it."""
     if isinstance(value, str):
         return Text(value)
     if isinstance(value, list):

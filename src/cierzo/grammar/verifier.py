@@ -58,7 +58,7 @@ class Verifier:
         self._validator = validator_for(schema, draft_of(schema), self._work)
 
     def violation(self, value: bytes) -> Violation | None:
-        """Give the first thing that is wrong with a value; None if it is valid."""
+        """The first thing that is wrong with a value; None if it is valid."""
         try:
             with self._work.at_most(MOST_WORK + WORK_PER_BYTE * len(value)):
                 return self._violation(value)
@@ -66,7 +66,7 @@ class Verifier:
             self._validator.means.forget()
 
     def fault(self, value: bytes) -> str | None:
-        """Say what is certainly wrong with a value that should be valid; None if nothing is.
+        """Says what is certainly wrong with a value that should be valid; None if nothing is.
 
         It is read as every client reads it. What would be too much work counts as right here.
         """
@@ -110,7 +110,7 @@ def _in_bytes(text: str, message: str, start: int, end: int) -> Violation:
 
 
 def _first(errors: Iterable[ValidationError], whole: Part) -> tuple[str, int, int]:
-    """Give the error that ends first: whatever comes later is written anew anyway."""
+    """The error that ends first: whatever comes later is written anew anyway."""
     found = [(error.message, *_place(error, whole)) for error in errors]
     return min(found, key=lambda place: (place[2], -place[1]))
 
@@ -154,7 +154,7 @@ def _farthest(error: ValidationError, whole: Part) -> tuple[int, int]:
 
 
 def _gap(part: Part, parts: list[Part], index: int) -> tuple[int, int]:
-    """Give what stands before the member that is one too many: there it could have ended."""
+    """What stands before the member that is one too many: there it could have ended."""
     start = part.start if index == 0 else parts[index - 1].end
     end = parts[index].name_start or parts[index].start
     return start, max(end, start + 1)

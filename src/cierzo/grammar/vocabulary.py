@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Encode: TypeAlias = Callable[[str], list[int]]
 EncoderKind: TypeAlias = Literal["tiktoken", "tokenizers", ""]
-Mask: TypeAlias = npt.NDArray[np.uint32]  # [words]: a bit for each token, lowest bit first
+TokenMask: TypeAlias = npt.NDArray[np.uint32]  # [words]: a bit for each token, lowest bit first
 
 WHITE_SPACE = b" \t\n\r\v\f"  # what clients trim from texts, and `Constraint.trims` is about
 
@@ -92,14 +92,14 @@ class Vocabulary:
         return token_id in self.special or self.ends_in_space(token_id)
 
     @cached_property
-    def starting_in_space(self) -> Mask:
+    def starting_in_space(self) -> TokenMask:
         """Tokens of text that begin with white space."""
         ids = [
             i for i, data in enumerate(self.tokens) if data[:1] in _SPACES and i not in self.special
         ]
         bits = np.zeros(self.num_words * 32, dtype=np.uint8)
         bits[ids] = 1
-        mask: Mask = np.packbits(bits, bitorder="little").view(np.uint32)
+        mask: TokenMask = np.packbits(bits, bitorder="little").view(np.uint32)
         return mask
 
 

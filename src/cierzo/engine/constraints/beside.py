@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cierzo.engine.constraints.checks import Check, CheckWorker
-from cierzo.engine.constraints.masks import MaskWorker
+from cierzo.engine.constraints.check_worker import Check, CheckWorker
+from cierzo.engine.constraints.mask_worker import MaskWorker
 from cierzo.engine.request import Request
 
 LATE_SECONDS = 0.005  # after the forward pass; nearly all masks are finished long before

@@ -16,7 +16,7 @@ import numpy as np
 
 from cierzo.grammar.pattern import MatchError
 from cierzo.grammar.search import RESTART, Search
-from cierzo.grammar.vocabulary import WHITE_SPACE, Mask, Vocabulary
+from cierzo.grammar.vocabulary import WHITE_SPACE, TokenMask, Vocabulary
 
 if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled
@@ -53,7 +53,7 @@ class Constrained:
         self._witnesses: dict[str, Verifier] = {}  # by rule, of those that have been asked
         self._work = compiled.work
         self._vocabulary = vocabulary
-        self.mask: Mask = np.zeros(vocabulary.num_words, dtype=np.uint32)
+        self.mask: TokenMask = np.zeros(vocabulary.num_words, dtype=np.uint32)
         self.mask_ready = False  # whether it is the next token's
         self.mask_seconds = 0.0  # that masks took in all
         self.pauses = 0  # that checks made in all

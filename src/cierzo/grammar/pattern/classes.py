@@ -48,20 +48,20 @@ def _every_character() -> str:
 
 @cache
 def wide(name: str) -> Ranges:
-    """Give the largest set that any engine means by \\d, \\w or \\s."""
+    """The largest set that any engine means by \\d, \\w or \\s."""
     return merged([*python(name), *NARROW[name], *([(0xFEFF, 0xFEFF)] if name == "s" else [])])
 
 
 @cache
 def python(name: str) -> Ranges:
-    """Give what Python means by \\d, \\w or \\s."""
+    """What Python means by \\d, \\w or \\s."""
     found = re.finditer(f"\\{name}+", _every_character())
     return tuple((match.start(), match.end() - 1) for match in found)
 
 
 @cache
 def category(name: str) -> Ranges | None:
-    """Give the characters of a general category (\\p{L}, \\p{Lu}); None for another property."""
+    """The characters of a general category (\\p{L}, \\p{Lu}); None for another property."""
     name = {"Letter": "L", "Number": "N", "Punctuation": "P", "Alphabetic": "L"}.get(name, name)
     if name in ("Any", "ASCII"):
         return ((0, LAST if name == "Any" else 0x7F),)

@@ -6,11 +6,9 @@ to an expression by taking out one state after another.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import pairwise
 
 from cierzo.grammar.pattern.nodes import Chars, Choice, Node, Ranges, Repeat, Sequence, merged
-from cierzo.grammar.pattern.rust import whole_texts
 from cierzo.grammar.pattern.spelling import spelled
 
 MOST_STEPS = 400  # of the automaton for the pattern
@@ -22,17 +20,8 @@ class _TooLarge(Exception):
     pass
 
 
-@lru_cache(maxsize=256)
-def inverse(pattern: str) -> str | None:
-    """Give the pattern of all texts in which `pattern` is not found; None if that is too large."""
-    nodes = whole_texts(pattern)
-    found = [inverse_of(node) for node in nodes or ()]
-    texts = [text for text in found if text is not None]
-    return f"^(?:{'|'.join(texts)})$" if texts and len(texts) == len(found) else None
-
-
 def inverse_of(node: Node) -> str | None:
-    """Give the expression, without anchors, of all texts that `node` is not the whole of."""
+    """The expression, without anchors, of all texts that `node` is not the whole of."""
     try:
         return _inverse(node)
     except _TooLarge:
@@ -55,7 +44,7 @@ class _Automaton:
         return len(self.moves) - 1
 
     def add(self, node: Node, start: int) -> int:
-        """Build on from a step; give the step where the node has matched."""
+        """Builds on from a step; gives the step where the node has matched."""
         if isinstance(node, Chars):
             end = self.new()
             self.moves[start].append((node, end))
@@ -94,7 +83,7 @@ class _Automaton:
         return frozenset(found)
 
     def parts(self) -> list[Ranges]:
-        """Cut all characters into sets that no step tells apart."""
+        """Cuts all characters into sets that no step tells apart."""
         marks = {0, 0x110000}
         sets = list({chars for moves in self.moves for chars, _ in moves})
         for chars in sets:
@@ -136,7 +125,7 @@ def _inverse(node: Node) -> str:
 
 
 def _expression(edges: dict[tuple[int, int], str], states: int, accepting: set[int]) -> str:
-    """Take out the states until one arrow is left, from the start to the end."""
+    """Takes out the states until one arrow is left, from the start to the end."""
     start, end = states, states + 1
     edges[start, 0] = ""
     for state in accepting:

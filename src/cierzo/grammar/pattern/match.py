@@ -73,12 +73,12 @@ def may_differ(pattern: str, text: str) -> bool:
 
 
 def matches(pattern: str, text: str, work: Work | None = None) -> bool:
-    """Say whether the pattern is found anywhere in the text."""
+    """Whether the pattern is found anywhere in the text."""
     return found(parse(pattern), text, work or Work())
 
 
 def found(node: Node, text: str, work: Work) -> bool:
-    """Say whether the pattern, which was read before, is found anywhere in the text."""
+    """Whether the pattern, which was read before, is found anywhere in the text."""
     return _Matcher(text, work).ends(node, (1 << (len(text) + 1)) - 1) != 0
 
 
@@ -107,7 +107,7 @@ class _Matcher:
         return known
 
     def points(self, chars: Chars) -> list[int]:
-        """Give the characters that are in the set and in the text; the smaller is gone through."""
+        """The characters that are in the set and in the text; the smaller is gone through."""
         self.work.spend(1 + len(chars.ranges))
         ranges = merged(chars.ranges)
         size = sum(1 + high - low for low, high in ranges)
@@ -124,7 +124,7 @@ class _Matcher:
         ]
 
     def ends(self, node: Node, starts: int) -> int:  # noqa: PLR0911
-        """Give where the node can end, if it begins at any of `starts`."""
+        """Where the node can end, if it begins at any of `starts`."""
         self.work.spend(self.cost)
         if not starts:
             return 0

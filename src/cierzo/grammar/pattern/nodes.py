@@ -62,7 +62,7 @@ ANYTHING = Repeat(ANY_CHARACTER, 0, None)
 
 
 def counts(node: Node) -> bool:
-    """Say whether something longer than a character is counted in it: "up to 50 words"."""
+    """Whether something longer than a character is counted in it: "up to 50 words"."""
     if isinstance(node, Repeat):
         many = max(node.low, node.high or 0) > 8 and not isinstance(node.item, Chars)
         return many or counts(node.item)
@@ -72,7 +72,7 @@ def counts(node: Node) -> bool:
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Put ranges in order and join those that touch."""
+    """Puts ranges in order and joins those that touch."""
     out: list[tuple[int, int]] = []
     for low, high in sorted(ranges):
         if out and low <= out[-1][1] + 1:

@@ -39,7 +39,7 @@ class PatternError(ValueError):
 
 @lru_cache(maxsize=512)
 def parse(pattern: str, *, as_python: bool = False) -> Node:
-    """Read a pattern; PatternError if it is none.
+    """Reads a pattern; PatternError if it is none.
 
     What matches matches in every engine. With `as_python`, what matches in Python: that is more,
     and where something must not match, it matters.
@@ -164,7 +164,7 @@ class _Reader:
         return Look(*_LOOKS[look], inner) if look else inner
 
     def flagged(self, flags: re.Match[str], depth: int) -> Node:
-        """Read a group with flags: for itself if it has something in it, else for what follows."""
+        """Reads a group with flags: for itself if it has something in it, else for what follows."""
         self.at = flags.end()
         before = self.folds, self.all
         self.folds |= "i" in flags[1]
@@ -203,7 +203,7 @@ class _Reader:
         return Choice(tuple(Sequence(both) for both in looks))
 
     def class_escape(self, *, negative: bool) -> Ranges | None:
-        """Read a set after a backslash. `negative`: the set will be excluded."""
+        """Reads a set after a backslash. `negative`: the set will be excluded."""
         char = self.peek()
         if char.lower() in classes.NARROW and char:
             self.at += 1
@@ -225,7 +225,7 @@ class _Reader:
         return None
 
     def character(self) -> int:
-        """Read one character after a backslash."""
+        """Reads one character after a backslash."""
         char = self.peek()
         if not char:
             raise PatternError("a backslash at the end")

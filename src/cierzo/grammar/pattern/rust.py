@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
+from cierzo.grammar.pattern.inverse import inverse_of
 from cierzo.grammar.pattern.nodes import (
     ANYTHING,
     EMPTY,
@@ -30,7 +31,7 @@ LONGEST_WORD = 64  # that a lookahead may exclude; calls nest with every letter
 
 
 @dataclass(frozen=True)
-class Masked:
+class RustPatterns:
     """Expressions in Rust's syntax that all hold; `exact`: they say what the pattern says."""
 
     patterns: tuple[str, ...]
@@ -38,36 +39,45 @@ class Masked:
 
 
 @lru_cache(maxsize=512)
-def masked(pattern: str) -> Masked:
-    """Rewrite a pattern; PatternError if it is none."""
+def in_rust(pattern: str) -> RustPatterns:
+    """Rewrites a pattern; PatternError if it is none."""
     rewriter = _Rewriter()
     whole = rewriter.search(parse(pattern))
     parts = [part for part in (*rewriter.also, whole) if part != ANYTHING]
     texts = [part if isinstance(part, str) else spelled(part) for part in parts]
     patterns = tuple(f"^(?:{text})$" for text in texts)
-    return Masked(patterns, rewriter.exact)
+    return RustPatterns(patterns, rewriter.exact)
 
 
 def whole_texts(pattern: str) -> list[Node] | None:
-    """Give expressions that all match just the texts in which `pattern` is found, if there are."""
+    """Expressions that all match just the texts in which `pattern` is found, if there are."""
     rewriter = _Rewriter()
     whole = rewriter.search(parse(pattern))
     also = [node for node in rewriter.also if not isinstance(node, str)]
     return [*also, whole] if rewriter.exact and len(also) == len(rewriter.also) else None
 
 
+@lru_cache(maxsize=256)
+def inverse(pattern: str) -> str | None:
+    """The pattern of all texts in which `pattern` is not found; None if that is too large."""
+    nodes = whole_texts(pattern)
+    found = [inverse_of(node) for node in nodes or ()]
+    texts = [text for text in found if text is not None]
+    return f"^(?:{'|'.join(texts)})$" if texts and len(texts) == len(found) else None
+
+
 def quoted(text: str) -> str:
-    """Give the pattern that only `text` matches, without anchors."""
+    """The pattern that only `text` matches, without anchors."""
     return "".join(spelled_char(ord(char)) for char in text)
 
 
 def excluding(texts: Iterable[str]) -> str:
-    """Give the pattern of every text but these."""
+    """The pattern of every text but these."""
     return f"^(?:{_spelled_others(_trie((text, True) for text in texts))})$"
 
 
 def _spelled_others(node: _Trie) -> str:
-    """Write what `_others` gives at once: texts may be long, and calls nest once a letter."""
+    """Writes what `_others` gives at once: texts may be long, and calls nest once a letter."""
     other = complement((ord(char), ord(char)) for char in node.nexts)
     options = [] if node.excluded else [""]
     options.append(f"{spelled(Chars(other))}{spelled(ANYTHING)}")
@@ -86,7 +96,7 @@ class _Rewriter:
         self.pieces = 0
 
     def search(self, node: Node) -> Node:
-        """Give the texts in which `node` is found, as a pattern over the whole text."""
+        """The texts in which `node` is found, as a pattern over the whole text."""
         return self.whole(node, left=False, right=False)
 
     def whole(self, node: Node, *, left: bool, right: bool) -> Node:
@@ -140,7 +150,7 @@ class _Rewriter:
     also_allowed = True
 
     def leads(self, look: Look) -> bool:
-        """Take a lookahead at the very start out, as a demand on the whole text."""
+        """Takes a lookahead at the very start out, as a demand on the whole text."""
         if not self.also_allowed:
             return False
         if not look.negative:
@@ -151,8 +161,6 @@ class _Rewriter:
         words = _words(look.item)
         other: Node | str | None = None if words is None else _not_starting(words)
         if other is None:
-            from cierzo.grammar.pattern.inverse import inverse_of
-
             inner = _Rewriter()
             whole = inner.whole(look.item, left=True, right=False)
             other = inverse_of(whole) if inner.exact and not inner.also else None
@@ -161,7 +169,7 @@ class _Rewriter:
         return other is not None
 
     def plain(self, node: Node) -> Node:
-        """Leave out what is no ordinary expression; then more may match."""
+        """Leaves out what is no ordinary expression; then more may match."""
         if isinstance(node, Anchor | Look):
             self.exact = False
             return EMPTY
@@ -185,7 +193,7 @@ def _anchored(node: Node) -> bool:
 
 
 def _words(node: Node) -> list[tuple[str, bool]] | None:
-    """Give the words a node stands for, and whether the text ends there; None if not so simple."""
+    """The words a node stands for, and whether the text ends there; None if not so simple."""
     if isinstance(node, Choice):
         found = [_words(option) for option in node.options]
         if any(words is None for words in found) or len(found) > 50:
@@ -227,12 +235,12 @@ def _trie(words: Iterable[tuple[str, bool]]) -> _Trie:
 
 
 def _not_starting(words: list[tuple[str, bool]]) -> Node:
-    """Give the texts that start with none of the words (or, where it says so, are none of them)."""
+    """The texts that start with none of the words (or, where it says so, are none of them)."""
     return _others(_trie(words)) or Chars(())
 
 
 def _others(node: _Trie) -> Node | None:
-    """Give the texts that go on from here to no excluded word; None: there are none."""
+    """The texts that go on from here to no excluded word; None: there are none."""
     if node.excluded == "begun":
         return None
     other = complement((ord(char), ord(char)) for char in node.nexts)

@@ -32,7 +32,7 @@ NOTHING = r"[^\x00-\x{10FFFF}]"
 
 
 def spelled(node: Node) -> str:
-    """Write an expression without anchors and lookaround in Rust's syntax."""
+    """Writes an expression without anchors and lookaround in Rust's syntax."""
     return _written(node, _set, "(?s:.*)")
 
 
@@ -42,7 +42,7 @@ def is_odd(pattern: str) -> bool:
 
 
 def in_json(node: Node) -> str:
-    """Write an expression for the JSON strings, without quotes, that stand for matching texts.
+    """Writes an expression for the JSON strings, without quotes, that stand for matching texts.
 
     `node` is a pattern of whole texts. Anchors are left out.
     """

@@ -20,7 +20,8 @@ from cierzo.grammar.schema.limits import (
 )
 from cierzo.grammar.schema.references import References
 from cierzo.grammar.schema.rewrite.combined import MOST_WAYS
-from cierzo.grammar.schema.rewrite.positive import Rewriter
+from cierzo.grammar.schema.rewrite.positive import rules
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 from cierzo.grammar.schema.subset.contradictions import contradiction, drop_contradictions
 from cierzo.grammar.schema.subset.edits import (
     drop_unused,
@@ -31,7 +32,7 @@ from cierzo.grammar.schema.subset.edits import (
     spread,
     weaken,
 )
-from cierzo.grammar.schema.subset.infinite import drop_endless
+from cierzo.grammar.schema.subset.infinite import drop_infinite
 from cierzo.grammar.schema.subset.inlining import (
     COMPILE_LIMITS,
     CONTRADICTION,
@@ -70,7 +71,7 @@ class Enforced:
 
 
 def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
-    """Rewrite a schema; SchemaError if it cannot be served."""
+    """Rewrites a schema; SchemaError if it cannot be served."""
     if not isinstance(schema, dict | bool):
         raise SchemaError("a schema must be an object, true or false")
     check_size(schema, limits)
@@ -120,7 +121,13 @@ class _Source:
                 return True
 
         made = Rewriter(
-            self.references, self.draft, self.limits, valid, guess=guess, most_ways=ways
+            self.references,
+            self.draft,
+            self.limits,
+            valid,
+            rules,
+            guess=guess,
+            most_ways=ways,
         )
         return made
 
@@ -128,11 +135,11 @@ class _Source:
 def _made(
     source: _Source, *, guess: bool, ways: int = MOST_WAYS
 ) -> tuple[Rewriter, dict[str, Any], str | None]:
-    """Rewrite a schema once, and say what is wrong with the mask, if anything is."""
+    """Rewrites a schema once, and says what is wrong with the mask, if anything is."""
     rewriter = source.rewriter(guess=guess, ways=ways)
     mask = rewriter.run()
     for _ in range(3):
-        if not drop_endless(mask):
+        if not drop_infinite(mask):
             return rewriter, mask, CONTRADICTION
         drop_unused(mask)
         join_words(mask)

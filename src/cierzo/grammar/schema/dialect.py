@@ -73,13 +73,13 @@ _TEXTS = (
 
 
 def named_draft(schema: Any) -> int | None:
-    """Give the draft that `$schema` names, if it is a known one."""
+    """The draft that `$schema` names, if it is a known one."""
     named = schema.get("$schema") if isinstance(schema, dict) else None
     return DRAFTS.get(named.split("://")[-1].rstrip("#")) if isinstance(named, str) else None
 
 
 def draft_of(schema: Any) -> int:
-    """Give the draft: what `$schema` says, else the latest one in which the schema makes sense."""
+    """The draft: what `$schema` says, else the latest one in which the schema makes sense."""
     named = named_draft(schema)
     if named is not None:
         return named
@@ -96,7 +96,7 @@ def draft_of(schema: Any) -> int:
 
 
 def keywords(node: Mapping[str, Any], draft: int) -> dict[str, Any]:
-    """Give what of a schema object counts in this draft."""
+    """What of a schema object counts in this draft."""
     if draft < 2019 and isinstance(node.get("$ref"), str):
         return {"$ref": node["$ref"]}
     return {
@@ -107,7 +107,7 @@ def keywords(node: Mapping[str, Any], draft: int) -> dict[str, Any]:
 
 
 def children(node: Mapping[str, Any]) -> Iterator[tuple[Any, Path]]:
-    """Yield the schemas right below a schema, with the way to each."""
+    """Yields the schemas right below a schema, with the way to each."""
     for key in SCHEMAS:
         if key in node and not isinstance(node[key], list):
             yield node[key], (key,)
@@ -122,7 +122,7 @@ def children(node: Mapping[str, Any]) -> Iterator[tuple[Any, Path]]:
 
 
 def subschemas(schema: Any) -> Iterator[tuple[Any, Path]]:
-    """Yield the schema and all below it."""
+    """Yields the schema and all below it."""
     stack: list[tuple[Any, Path]] = [(schema, ())]
     while stack:
         node, path = stack.pop()
@@ -132,7 +132,7 @@ def subschemas(schema: Any) -> Iterator[tuple[Any, Path]]:
 
 
 def check_form(schema: Any, draft: int) -> None:
-    """Raise SchemaError where a keyword's value is not what it must be."""
+    """Raises SchemaError where a keyword's value is not what it must be."""
     for node, path in subschemas(schema):
         if isinstance(node, bool):
             continue

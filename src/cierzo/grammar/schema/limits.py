@@ -41,7 +41,7 @@ DEFAULT_LIMITS = schema_limits(Limits())
 
 
 def check_size(schema: Any, limits: SchemaLimits) -> None:
-    """Raise SchemaError if the schema is too large; stops as soon as that is known."""
+    """Raises SchemaError if the schema is too large; stops as soon as that is known."""
     text = nodes = 0
     stack: list[tuple[Any, tuple[str | int, ...]]] = [(schema, ())]
     while stack:

@@ -18,7 +18,7 @@ ALL_TYPES = ("null", "boolean", "number", "string", "array", "object")
 
 
 def all_of(masks: Iterable[Mask]) -> Mask:
-    """Give the mask of what fits all; what comes first decides the order of properties."""
+    """The mask of what fits all; what comes first decides the order of properties."""
     parts: list[dict[str, Any]] = []
     for mask in masks:
         if mask is False:
@@ -34,7 +34,7 @@ def all_of(masks: Iterable[Mask]) -> Mask:
 
 
 def any_of(masks: Iterable[Mask]) -> Mask:
-    """Give the mask of what fits one at least."""
+    """The mask of what fits one at least."""
     parts: list[dict[str, Any]] = []
     for mask in masks:
         if mask is True or mask == {}:
@@ -50,7 +50,7 @@ def any_of(masks: Iterable[Mask]) -> Mask:
 
 
 def _distinct(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give each of them once. They are looked up: thousands may stand side by side."""
+    """Each of them once. They are looked up: thousands may stand side by side."""
     if len(parts) < 2:
         return parts
     by_text = {json.dumps(part, sort_keys=True): part for part in reversed(parts)}
@@ -58,12 +58,12 @@ def _distinct(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def inner(node: dict[str, Any]) -> list[Any]:
-    """Give what is in a part of a mask, without constants: those may look like anything."""
+    """What is in a part of a mask, without constants: those may look like anything."""
     return [v for key, v in node.items() if key != "enum" or not isinstance(v, list)]
 
 
 def values_of(part: dict[str, Any]) -> list[Mask]:
-    """Give the masks for the parts of a value."""
+    """The masks for the parts of a value."""
     found = [part[key] for key in ("items", "additionalProperties") if key in part]
     for key in ("properties", "patternProperties"):
         found.extend(part.get(key, {}).values())
@@ -71,7 +71,7 @@ def values_of(part: dict[str, Any]) -> list[Mask]:
 
 
 def parts_of(part: dict[str, Any]) -> list[Mask]:
-    """Give the masks right below one, for the same value and for its parts."""
+    """The masks right below one, for the same value and for its parts."""
     return [*values_of(part), *part.get("allOf", ()), *part.get("anyOf", ())]
 
 
@@ -91,7 +91,7 @@ class Known:
         return True
 
     def types(self, mask: Mask, depth: int = 0) -> frozenset[str]:
-        """Give the types that fitting values can have (perhaps more); an integer is a number."""
+        """The types that fitting values can have (perhaps more); an integer is a number."""
         mask = self.body(mask)
         if mask is False:
             return frozenset()
@@ -113,15 +113,15 @@ class Known:
         return found
 
     def ways(self, mask: Mask) -> int:
-        """Give how many ways there are through a mask, where it is multiplied with another."""
+        """How many ways there are through a mask, where it is multiplied with another."""
         return self._shape(mask, [MOST_VISITS])[0]
 
     def names(self, mask: Mask) -> int:
-        """Give how many properties a mask speaks of, in all its ways."""
+        """How many properties a mask speaks of, in all its ways."""
         return self._shape(mask, [MOST_VISITS])[1]
 
     def _shape(self, mask: Mask, left: list[int]) -> tuple[int, int]:
-        """Give the ways through a mask and the properties in them; what is too large is many."""
+        """The ways through a mask and the properties in them; what is too large is many."""
         mask = self.body(mask)
         left[0] -= 1
         if not isinstance(mask, dict):
@@ -137,7 +137,7 @@ class Known:
         return ways, names
 
     def heavy(self, mask: Mask, most: int = 120) -> bool:
-        """Say whether a mask, with all that it refers to, has more than `most` parts."""
+        """Whether a mask, with all that it refers to, has more than `most` parts."""
         seen: set[str] = set()
         stack: list[Any] = [mask]
         parts = 0
@@ -157,7 +157,7 @@ class Known:
     def disjoint(  # noqa: PLR0911
         self, one: Mask, other: Mask, depth: int = 0, among: frozenset[str] = frozenset(ALL_TYPES)
     ) -> bool:
-        """Say whether it is certain that no value (of the types `among`) fits both.
+        """Whether it is certain that no value (of the types `among`) fits both.
 
         Nothing is, once very many masks have been compared.
         """
@@ -182,7 +182,7 @@ class Known:
         return common == {"object"} and self._apart(one, other, depth)
 
     def _apart(self, one: dict[str, Any], other: dict[str, Any], depth: int) -> bool:
-        """Say whether a property that one of two objects must have tells them apart."""
+        """Whether a property that one of two objects must have tells them apart."""
         for name in {*one.get("required", ()), *other.get("required", ())}:
             if self.disjoint(self._property(one, name), self._property(other, name), depth + 1):
                 return True
@@ -195,7 +195,7 @@ class Known:
 
 
 def type_of(value: Any) -> str:
-    """Give the type of a JSON value; an integer is a number."""
+    """The type of a JSON value; an integer is a number."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -208,12 +208,12 @@ def type_of(value: Any) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Say whether two JSON values are equal: 1 and 1.0 are, 1 and true are not."""
+    """Whether two JSON values are equal: 1 and 1.0 are, 1 and true are not."""
     return bool(identity(one) == identity(other))
 
 
 def identity(value: Any) -> Any:
-    """Give something hashable that is the same for equal JSON values."""
+    """Something hashable that is the same for equal JSON values."""
     if isinstance(value, list):
         return ("array", *map(identity, value))
     if isinstance(value, dict):

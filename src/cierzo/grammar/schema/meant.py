@@ -44,7 +44,7 @@ _ABSENT: Final = object()
 
 
 def meant(schema: Any, *, arguments: bool = False) -> Any:
-    """Give the schema as the strict reader takes it. Nothing is changed in place.
+    """The schema as the strict reader takes it. Nothing is changed in place.
 
     `arguments`: of a tool. There an empty enumeration is one that was never filled; elsewhere it
     is JSON Schema that no value fits, and stays.

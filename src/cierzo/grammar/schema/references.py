@@ -68,7 +68,7 @@ class References:
         return self._bases.get(id(node), otherwise)
 
     def resolve(self, reference: str, base: str, path: Path) -> Place:
-        """Give the place; SchemaError if there is none in this document."""
+        """The place; SchemaError if there is none in this document."""
         try:
             target, fragment = urldefrag(urljoin(base, reference))
         except ValueError:
@@ -106,7 +106,7 @@ class References:
         return Place(node, way, self.base_of(node, place.base))
 
     def _standard(self, uri: str) -> Place | None:
-        """Give one of the drafts' own schemas."""
+        """One of the drafts' own schemas."""
         if "json-schema.org" not in uri:
             return None
         resource = REGISTRY.get(uri) or REGISTRY.get(f"{uri}#")

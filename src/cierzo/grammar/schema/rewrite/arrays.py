@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cierzo.grammar.schema.masks import Mask, any_of
-
-if TYPE_CHECKING:
-    from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite.positive import Rewriter
+from cierzo.grammar.schema.references import Place
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 
 MOST_ITEMS = 2_000  # more than that many items are not counted by the mask
 PLACES = 4  # where one of a kind is looked for
@@ -48,7 +46,7 @@ def arrays(
 def layout(
     words: dict[str, Any], draft: int
 ) -> tuple[list[tuple[Any, ...]], tuple[Any, ...] | None]:
-    """Give the ways to the schemas of the first items, and to that of the others."""
+    """The ways to the schemas of the first items, and to that of the others."""
     if isinstance(words.get("items"), list):
         first = [("items", at) for at in range(len(words["items"]))]
         return first, ("additionalItems",) if "additionalItems" in words else None
@@ -57,7 +55,7 @@ def layout(
 
 
 def _unique(rewriter: Rewriter, out: dict[str, Any]) -> None:
-    """Bound the length by how many different items there are; the rest is for the check."""
+    """Bounds the length by how many different items there are; the rest is for the check."""
     items = rewriter.known.body(out.get("items", True))
     kinds = kinds_of(items)
     if kinds is not None and kinds <= MOST_ITEMS:
@@ -68,7 +66,7 @@ def _unique(rewriter: Rewriter, out: dict[str, Any]) -> None:
 
 
 def kinds_of(mask: Mask) -> int | None:
-    """Give how many different values fit; None: very many."""
+    """How many different values fit; None: very many."""
     if isinstance(mask, bool):
         return None if mask else 0
     if "enum" in mask:
@@ -92,7 +90,7 @@ def _contains(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[M
 
 
 def somewhere(rewriter: Rewriter, item: Mask, least: int = 1) -> Mask:
-    """Give the arrays (and whatever is no array) with an item that fits, in one of a few places."""
+    """The arrays (and whatever is no array) with an item that fits, in one of a few places."""
     rewriter.exact = False
     if not rewriter.guess or least > 50:
         return {"minItems": least}

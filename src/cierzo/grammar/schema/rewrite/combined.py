@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
-from cierzo.grammar.schema.rewrite.discriminators import switched
-
-if TYPE_CHECKING:
-    from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite.positive import Rewriter
+from cierzo.grammar.schema.references import Place
+from cierzo.grammar.schema.rewrite.discriminators import discriminated
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 
 MOST_WAYS = 64  # through all alternatives of one schema
 MOST_APART = 8  # alternatives that are written as each without the others
@@ -27,7 +25,7 @@ def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
             continue
         found.append(_dynamic(rewriter, place, words[key], key))
     conditions = words.get("allOf", [])
-    switches, taken = switched(rewriter, place, conditions)
+    switches, taken = discriminated(rewriter, place, conditions)
     others = [at for at in range(len(conditions)) if at not in taken]
     found += [rewriter.beside(place, "allOf", at) for at in others] + switches
     if "anyOf" in words:
@@ -45,12 +43,12 @@ def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
 
 
 def _light(rewriter: Rewriter, mask: Mask) -> Mask:
-    """Leave what is negated to the check where it would be very much to multiply with."""
+    """Leaves what is negated to the check where it would be very much to multiply with."""
     return rewriter.loose() if rewriter.known.heavy(mask) else mask
 
 
 def _bounded(rewriter: Rewriter, masks: list[Mask], size: int) -> list[Mask]:
-    """Leave alternatives to the check where multiplying them out would be too much."""
+    """Leaves alternatives to the check where multiplying them out would be too much."""
     known = rewriter.known
     ways, kept = 1, set()
     for mask in sorted(masks, key=known.ways):
@@ -65,7 +63,7 @@ def _bounded(rewriter: Rewriter, masks: list[Mask], size: int) -> list[Mask]:
 
 
 def _dynamic(rewriter: Rewriter, place: Place, reference: str, key: str) -> Mask:
-    """Follow a dynamic reference where it can only mean one schema."""
+    """Follows a dynamic reference where it can only mean one schema."""
     name = "#" if key == "$recursiveRef" else reference.rpartition("#")[2]
     if rewriter.references.dynamic.get(name, 0) > 1:
         return rewriter.loose()

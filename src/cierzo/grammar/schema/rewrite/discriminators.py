@@ -5,23 +5,21 @@ Two ways through each of twenty conditions would be a million; the cases of a sw
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cierzo.grammar.pattern import excluding
 from cierzo.grammar.schema.dialect import keywords
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
-
-if TYPE_CHECKING:
-    from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite.positive import Rewriter
+from cierzo.grammar.schema.references import Place
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 
 FEWEST = 2
 
 
-def switched(
+def discriminated(
     rewriter: Rewriter, place: Place, conditions: list[Any]
 ) -> tuple[list[Mask], set[int]]:
-    """Give the switches that some of `allOf`'s schemas make up, and which of them those are."""
+    """The switches that some of `allOf`'s schemas make up, and which of them those are."""
     by_name: dict[str, list[tuple[int, list[str], bool]]] = {}
     for at, condition in enumerate(conditions):
         found = _case(condition, rewriter.draft)
@@ -57,7 +55,7 @@ def switched(
 
 
 def _case(condition: Any, draft: int) -> tuple[str, list[str], bool] | None:  # noqa: PLR0911
-    """Give the property, the values it is asked for, and whether it must be there."""
+    """The property, the values it is asked for, and whether it must be there."""
     if not isinstance(condition, dict):
         return None
     words = keywords(condition, draft)

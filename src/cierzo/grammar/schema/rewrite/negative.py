@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cierzo.grammar import formats
-from cierzo.grammar.pattern import excluding, inverse, is_clear, masked
+from cierzo.grammar.pattern import excluding, in_rust, inverse, is_clear
 from cierzo.grammar.schema.dialect import keywords
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, any_of, type_of
+from cierzo.grammar.schema.references import Place
 from cierzo.grammar.schema.rewrite.arrays import layout, somewhere
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 from cierzo.grammar.schema.rewrite.scalars import types_of
-
-if TYPE_CHECKING:
-    from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite.positive import Rewriter
 
 
 def negative(rewriter: Rewriter, place: Place) -> Mask:
-    """Give the mask of the values that are not valid under the schema at `place`."""
+    """The mask of the values that are not valid under the schema at `place`."""
     words = keywords(place.node, rewriter.draft)
     types = types_of(words)
     found: list[Mask] = [_other_types(rewriter, types)] if "type" in words else []
@@ -179,7 +177,7 @@ def _objects(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
     for text in words.get("patternProperties", {}):
         other = rewriter.child(place, "patternProperties", text, positive=False)
         if other is not False:
-            names = masked(text)
+            names = in_rust(text)
             simple = rewriter.guess and names.exact and len(names.patterns) == 1
             only = {"patternProperties": {names.patterns[0]: other}} if simple else {}
             found.append(_some_name(rewriter, {**only, "additionalProperties": not simple}))
@@ -202,7 +200,7 @@ def _objects(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
 
 
 def _some_name(rewriter: Rewriter, mask: dict[str, Any]) -> Mask:
-    """Give the objects with a property that `mask` speaks of; guessing, with no others."""
+    """The objects with a property that `mask` speaks of; guessing, with no others."""
     rewriter.exact = False
     if not rewriter.guess:
         return {"type": "object", "minProperties": 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llguidance import LLMatcher
 
@@ -11,21 +11,18 @@ from cierzo.grammar.pattern import (
     MatchError,
     PatternError,
     found,
+    in_rust,
     is_clear,
     is_odd,
-    masked,
     matches,
     parse,
     quoted,
 )
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
+from cierzo.grammar.schema.references import Place
 from cierzo.grammar.schema.rewrite.arrays import _APPLICATORS
-
-if TYPE_CHECKING:
-    from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite.positive import Rewriter
-
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 
 MOST_PATTERNS = 24  # for names, in one object
 
@@ -70,11 +67,11 @@ def objects(
 
 
 def _pattern(rewriter: Rewriter, place: Place, text: str, shape: _Shape) -> None:
-    """Add the names that match `text`; where that cannot be said, allow it under other names."""
+    """Adds the names that match `text`; where that cannot be said, allows it under other names."""
     body = rewriter.child(place, "patternProperties", text)
     path = (*place.path, "patternProperties", text)
     try:
-        result = masked(text)
+        result = in_rust(text)
         node = parse(text)
         for name, its_body in shape.properties.items():
             if found(node, name, rewriter.work):
@@ -102,7 +99,7 @@ def _inside(spelled: str) -> str:
 
 
 def _apart(patterns: list[str]) -> bool:
-    """Say whether no name matches two of the patterns."""
+    """Whether no name matches two of the patterns."""
     if len(patterns) > 1 and any(map(is_odd, patterns)):
         return False  # llguidance would read another pattern
     mask = {"type": "object", "patternProperties": dict.fromkeys(patterns, True)}
@@ -111,7 +108,7 @@ def _apart(patterns: list[str]) -> bool:
 
 
 def _names(rewriter: Rewriter, place: Place, shape: _Shape) -> None:
-    """Hold the names to their schema, where it is one pattern or a list."""
+    """Holds the names to their schema, where it is one pattern or a list."""
     below = rewriter.below(place, "propertyNames")
     names = rewriter.known.body(rewriter.child(place, "propertyNames"))
     for name in (*shape.properties, *shape.needed):
@@ -139,7 +136,7 @@ def _names(rewriter: Rewriter, place: Place, shape: _Shape) -> None:
 
 
 def names_pattern(names: dict[str, Any]) -> str | None:
-    """Give the one pattern that says what names are allowed; None if it takes more."""
+    """The one pattern that says what names are allowed; None if it takes more."""
     if names.get("type", "string") != "string" and "string" not in names["type"]:
         return None
     said = set(names) - {"type"}
@@ -155,7 +152,7 @@ def names_pattern(names: dict[str, Any]) -> str | None:
 def _unevaluated(
     rewriter: Rewriter, place: Place, words: dict[str, Any], properties: dict[str, Mask]
 ) -> Mask:
-    """Allow what the neighbours evaluate, where it is known by name."""
+    """Allows what the neighbours evaluate, where it is known by name."""
     if not any(key in words for key in _APPLICATORS):
         return rewriter.child(place, "unevaluatedProperties")
     names: set[str] = set()
@@ -168,7 +165,7 @@ def _unevaluated(
 
 
 def _collect(rewriter: Rewriter, place: Place, names: set[str], depth: int) -> bool:
-    """Collect the names that a schema and its neighbours evaluate; False if not all are known."""
+    """Collects the names that a schema and its neighbours evaluate; False if not all are known."""
     node = place.node
     if not isinstance(node, dict):
         return node is False or depth > 0
@@ -190,7 +187,7 @@ def _collect(rewriter: Rewriter, place: Place, names: set[str], depth: int) -> b
 
 
 def _count(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> list[Mask]:  # noqa: PLR0911
-    """Bound the number of properties, as far as masks can count."""
+    """Bounds the number of properties, as far as masks can count."""
     least = int(words.get("minProperties", 0))
     most = int(words["maxProperties"]) if "maxProperties" in words else None
     needed = out.get("required", [])
@@ -236,7 +233,7 @@ def _count(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> li
 
 
 def _under(mask: dict[str, Any], name: str) -> Mask:
-    """Give what an object's mask says of a property."""
+    """What an object's mask says of a property."""
     if name in mask.get("properties", {}):
         return mask["properties"][name]  # type: ignore[no-any-return]
     patterns = mask.get("patternProperties", {})
@@ -245,7 +242,7 @@ def _under(mask: dict[str, Any], name: str) -> Mask:
 
 
 def _no_object(out: dict[str, Any]) -> Mask:
-    """Give the mask of all but objects, as far as the type leaves any."""
+    """The mask of all but objects, as far as the type leaves any."""
     named = out.get("type", ["null", "boolean", "number", "string", "array"])
     others = [name for name in named if name != "object"] if isinstance(named, list) else []
     return {"type": others} if others else False

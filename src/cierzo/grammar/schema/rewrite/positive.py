@@ -1,184 +1,51 @@
-"""From a schema to a mask: the way down through its parts, its references, and what is negated.
-
-Every part is written so that it allows all that the schema allows, and as little more as can be
-said; `exact` tells whether it is more at all. Where "somewhere in it there must be one" cannot be
-said, `guess` chooses places for it, and the mask allows less: the model could hardly hit on it.
-"""
+"""What a schema becomes: the mask of what is valid under it, put together from its keywords."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from cierzo.grammar.pattern import Work
-from cierzo.grammar.schema.dialect import Path, keywords
-from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
-from cierzo.grammar.schema.limits import SchemaLimits
-from cierzo.grammar.schema.masks import Known, Mask, all_of
-from cierzo.grammar.schema.references import Place, References
-from cierzo.grammar.schema.rewrite import arrays, combined, objects
-from cierzo.grammar.schema.rewrite import negative as negated
-from cierzo.grammar.schema.rewrite import scalars as plain
-
-_DEEP = 40
+from cierzo.grammar.schema.dialect import keywords
+from cierzo.grammar.schema.masks import Mask, all_of
+from cierzo.grammar.schema.references import Place
+from cierzo.grammar.schema.rewrite.arrays import arrays
+from cierzo.grammar.schema.rewrite.combined import combined
+from cierzo.grammar.schema.rewrite.negative import negative
+from cierzo.grammar.schema.rewrite.objects import objects
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
+from cierzo.grammar.schema.rewrite.scalars import numbers, strings, types_of, values
 
 
-class Rewriter:
-    def __init__(
-        self,
-        references: References,
-        draft: int,
-        limits: SchemaLimits,
-        valid: Callable[[Any, Any], bool],
-        *,
-        guess: bool,
-        most_ways: int = combined.MOST_WAYS,
-    ) -> None:
-        self.references = references
-        self.draft = draft
-        self.valid = valid  # (schema, value): whether the value is valid under this part
-        self.guess = guess
-        self.most_ways = most_ways  # through the alternatives of one schema
-        self.guessed = False
-        self.exact = True
-        self.pattern_cost = 0
-        self.work = Work()  # for matching all names with all patterns
-        self.definitions: dict[str, Mask | None] = {}
-        self.known = Known(self.definitions)
-        self.paths: dict[str, Path] = {}
-        self._names: dict[tuple[int, bool], str] = {}
-        self._parts: dict[tuple[int, bool], Mask] = {}
-        self._later: list[tuple[str, Place, bool]] = []
-        self._unmoved: tuple[str, ...] = ()  # definitions entered since the last step into a value
-        self._depth = 0
-        self._count = 0
-        self._limits = limits
-
-    def run(self) -> dict[str, Any]:
-        root = self.reference(self.references.root, positive=True)
-        while self._later:
-            name, place, positive = self._later.pop()
-            self.definitions[name] = self._build(name, place, positive)
-        mask: dict[str, Any] = {"allOf": [False]} if root is False else {}
-        if isinstance(root, dict):
-            mask.update(root)
-        mask["$defs"] = self.definitions
-        return mask
-
-    def loose(self) -> Mask:
-        """Note that something is left to the check; as a mask, it allows everything."""
-        self.exact = False
-        return True
-
-    def reference(self, place: Place, *, positive: bool) -> Mask:
-        """Give a reference to the definition that `place` becomes, or its body if it is short."""
-        key = (id(place.node), positive)
-        name = self._names.get(key)
-        if name is not None and name in self._unmoved:
-            raise SchemaError("refers to itself without end", place.path)
-        if name is None:
-            name = self._names[key] = str(len(self._names))
-            self.paths[name] = place.path
-            self.definitions[name] = None
-            if self._depth > _DEEP:
-                self._later.append((name, place, positive))
-            else:
-                self.definitions[name] = self._build(name, place, positive)
-        body = self.definitions[name]
-        if isinstance(body, bool) or (body is not None and _short(body)):
-            return body
-        return {"$ref": f"#/$defs/{name}"}
-
-    def _build(self, name: str, place: Place, positive: bool) -> Mask:
-        before, self._unmoved = self._unmoved, (*self._unmoved, name)
-        try:
-            return self.part(place, positive=positive)
-        finally:
-            self._unmoved = before
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Step from a value into a part of it: from here on, coming back is no endless circle."""
-        before, self._unmoved = self._unmoved, ()
-        try:
-            yield
-        finally:
-            self._unmoved = before
-
-    def below(self, place: Place, *way: str | int) -> Place:
-        node = place.node
-        for part in way:
-            node = node[part]
-        base = self.references.base_of(node, place.base)
-        return Place(node, (*place.path, *way), base)
-
-    def child(self, place: Place, *way: str | int, positive: bool = True) -> Mask:
-        """Give the mask of a schema that applies to a part of the value."""
-        with self.inside():
-            return self.part(self.below(place, *way), positive=positive)
-
-    def beside(self, place: Place, *way: str | int, positive: bool = True) -> Mask:
-        """Give the mask of a schema that applies to the same value."""
-        return self.part(self.below(place, *way), positive=positive)
-
-    def part(self, place: Place, *, positive: bool) -> Mask:
-        if isinstance(place.node, bool):
-            return place.node is positive
-        known = self._parts.get((id(place.node), positive))
-        if known is None:
-            known = self._parts[id(place.node), positive] = self._part(place, positive)
-        return known
-
-    def _part(self, place: Place, positive: bool) -> Mask:
-        self._count += 1
-        if self._count > self._limits.expanded:
-            raise SchemaTooLarge("is too large once all its parts are followed", place.path)
-        self._depth += 1
-        try:
-            if not isinstance(place.node, dict):
-                raise SchemaError("a schema must be an object, true or false", place.path)
-            return self._positive(place) if positive else negated.negative(self, place)
-        finally:
-            self._depth -= 1
-
-    def _positive(self, place: Place) -> Mask:
-        words = keywords(place.node, self.draft)
-        if "enum" in words or "const" in words:
-            return plain.values(self, place, words)
-        types = plain.types_of(words)
-        out: dict[str, Any] = {}
-        if "type" in words:
-            out["type"] = types[0] if len(types) == 1 else types
-        also: list[Mask] = []
-        if "number" in types or "integer" in types:
-            plain.numbers(self, words, out)
-        if "string" in types:
-            also += plain.strings(self, place, words, out)
-        if "array" in types:
-            also += arrays.arrays(self, place, words, out)
-        if "object" in types:
-            also += objects.objects(self, place, words, out)
-        also += combined.combined(self, place, words)
-        if len(out) == ("type" in out) and "type" in out and len(also) == 1:
-            return all_of([out, *also])
-        rest = all_of(also)
-        if rest is True:
-            return out or True
-        if rest is False:
-            return False
-        if not out:
-            return rest
-        assert isinstance(rest, dict)
-        return {**out, "allOf": rest["allOf"] if set(rest) == {"allOf"} else [rest]}
+def rules(rewriter: Rewriter, place: Place, positive: bool) -> Mask:
+    """For `Rewriter`: the mask of what is valid, or is not, under the schema at `place`."""
+    return _positive(rewriter, place) if positive else negative(rewriter, place)
 
 
-def _short(mask: dict[str, Any]) -> bool:
-    return (
-        len(mask) <= 3
-        and not any(isinstance(v, dict) for v in mask.values())
-        and not any(
-            isinstance(v, list) and (len(v) > 8 or any(isinstance(i, dict) for i in v))
-            for v in mask.values()
-        )
-    )
+def _positive(rewriter: Rewriter, place: Place) -> Mask:
+    words = keywords(place.node, rewriter.draft)
+    if "enum" in words or "const" in words:
+        return values(rewriter, place, words)
+    types = types_of(words)
+    out: dict[str, Any] = {}
+    if "type" in words:
+        out["type"] = types[0] if len(types) == 1 else types
+    also: list[Mask] = []
+    if "number" in types or "integer" in types:
+        numbers(rewriter, words, out)
+    if "string" in types:
+        also += strings(rewriter, place, words, out)
+    if "array" in types:
+        also += arrays(rewriter, place, words, out)
+    if "object" in types:
+        also += objects(rewriter, place, words, out)
+    also += combined(rewriter, place, words)
+    if len(out) == ("type" in out) and "type" in out and len(also) == 1:
+        return all_of([out, *also])
+    rest = all_of(also)
+    if rest is True:
+        return out or True
+    if rest is False:
+        return False
+    if not out:
+        return rest
+    assert isinstance(rest, dict)
+    return {**out, "allOf": rest["allOf"] if set(rest) == {"allOf"} else [rest]}

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cierzo.grammar import formats
-from cierzo.grammar.pattern import PatternError, counts, is_clear, masked, parse
+from cierzo.grammar.pattern import PatternError, counts, in_rust, is_clear, parse
 from cierzo.grammar.schema.constants import SAFE
 from cierzo.grammar.schema.errors import SchemaError, SchemaTooLarge
 from cierzo.grammar.schema.intervals import MOST_DIGITS, interval_of
 from cierzo.grammar.schema.masks import Mask, identity, same, type_of
+from cierzo.grammar.schema.references import Place
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 from cierzo.grammar.values import exactly
-
-if TYPE_CHECKING:
-    from cierzo.grammar.schema.references import Place
-    from cierzo.grammar.schema.rewrite.positive import Rewriter
 
 MOST_PATTERN_COST = 3_000  # of all patterns in a schema
 MOST_STEP, LONGEST_STEP = 2**31, 12  # the largest multipleOf in a mask, and its digits
@@ -41,7 +39,7 @@ def types_of(words: dict[str, Any]) -> list[str]:
 
 
 def values(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mask:
-    """Give the constants that are allowed: those that fit the rest of the schema too."""
+    """The constants that are allowed: those that fit the rest of the schema too."""
     listed = words["enum"] if "enum" in words else [words["const"]]
     found = list({identity(value): value for value in reversed(listed)}.values())[::-1]
     if "const" in words and "enum" in words:
@@ -65,7 +63,7 @@ def _has_type(value: Any, types: list[str], draft: int) -> bool:
 
 
 def size_of(value: Any) -> int:
-    """Give how many parts a constant has; plain values count for nothing."""
+    """How many parts a constant has; plain values count for nothing."""
     if not isinstance(value, list | dict):
         return 0
     parts = value if isinstance(value, list) else value.values()
@@ -95,7 +93,7 @@ def numbers(rewriter: Rewriter, words: dict[str, Any], out: dict[str, Any]) -> N
 
 
 def _steps(rewriter: Rewriter, step: int | float, out: dict[str, Any]) -> None:
-    """Add what a number is a multiple of, where llguidance can count in it."""
+    """Adds what a number is a multiple of, where llguidance can count in it."""
     exact = exactly(step)
     if out.get("type") == "integer":
         exact = Fraction(exact.numerator)  # of the multiples, those that are whole
@@ -113,7 +111,7 @@ def _steps(rewriter: Rewriter, step: int | float, out: dict[str, Any]) -> None:
 
 
 def _few_multiples(step: Fraction, mask: dict[str, Any]) -> list[int | float]:
-    """Give the multiples within a mask's bounds; none where they are many."""
+    """The multiples within a mask's bounds; none where they are many."""
     interval = interval_of(mask)
     if interval.low is None or interval.high is None:
         return []
@@ -157,7 +155,7 @@ def strings(
 
 def pattern(rewriter: Rewriter, text: str, path: tuple[str | int, ...]) -> list[str]:
     try:
-        result = masked(text)
+        result = in_rust(text)
     except PatternError as error:
         raise SchemaError(f"{text[:60]!r} cannot be used: {error}", path) from None
     negative = "(?!" in text or "(?<!" in text

@@ -13,7 +13,7 @@ MOST_TRIES = 60
 
 
 def drop_contradictions(mask: dict[str, Any]) -> bool:
-    """Make definitions that contradict themselves `false`; say whether there were any.
+    """Makes definitions that contradict themselves `false`; says whether there were any.
 
     llguidance refuses a mask that only refers to one, even where nothing needs it.
     """
@@ -30,7 +30,7 @@ def drop_contradictions(mask: dict[str, Any]) -> bool:
 
 
 def contradiction(mask: dict[str, Any], paths: dict[str, Path]) -> Path:
-    """Give the way to the part that makes a mask impossible, as deep as can be told."""
+    """The way to the part that makes a mask impossible, as deep as can be told."""
     definitions = mask["$defs"]
     finite = finite_definitions(definitions)
     part: Any = mask
@@ -47,7 +47,7 @@ def contradiction(mask: dict[str, Any], paths: dict[str, Path]) -> Path:
 
 
 def _impossible(part: Any, definitions: dict[str, Any], finite: set[str]) -> str | None:
-    """Give the required property that nothing fits."""
+    """The required property that nothing fits."""
     if not isinstance(part, dict):
         return None
     properties = part.get("properties", {})

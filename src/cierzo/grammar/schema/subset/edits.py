@@ -23,7 +23,7 @@ MOST_TEXT = 300_000  # characters of grammar that are compiled to find what is w
 
 
 def problem(mask: dict[str, Any]) -> str | None:
-    """Say why a mask cannot be compiled; None: it can."""
+    """Says why a mask cannot be compiled; None: it can."""
     try:
         outline = outlined(mask)
     except SchemaError as error:
@@ -43,7 +43,7 @@ def is_writable(mask: dict[str, Any]) -> bool:
 
 
 def loosen(mask: dict[str, Any]) -> None:
-    """Leave out, in place, what llguidance cannot write, where it is too much to be written out."""
+    """Leaves out, in place, what llguidance cannot write and what is too much to write out."""
     for part in _parts(mask):
         for key in BOUNDS:
             if key in part and odd_number(part[key]):
@@ -58,7 +58,7 @@ def loosen(mask: dict[str, Any]) -> None:
 
 
 def drop_unused(mask: dict[str, Any]) -> None:
-    """Leave out definitions that nothing refers to."""
+    """Leaves out definitions that nothing refers to."""
     used: set[str] = set()
     stack: list[Any] = [{key: value for key, value in mask.items() if key != "$defs"}]
     while stack:
@@ -78,7 +78,7 @@ def drop_unused(mask: dict[str, Any]) -> None:
 
 
 def join_words(mask: dict[str, Any]) -> None:
-    """Make long lists of strings one pattern, where they meet others.
+    """Makes long lists of strings one pattern, where they meet others.
 
     llguidance would try each of one list with each of the other.
     """
@@ -102,7 +102,7 @@ def join_words(mask: dict[str, Any]) -> None:
 
 
 def spread(mask: dict[str, Any]) -> None:
-    """Put bodies in place of references that stand beside something else.
+    """Puts bodies in place of references that stand beside something else.
 
     llguidance follows such references at once, and may find itself in the middle of the same one.
     So whatever has one becomes a definition of its own first, which others can refer to.
@@ -134,7 +134,7 @@ def spread(mask: dict[str, Any]) -> None:
 
 
 def weaken(mask: dict[str, Any], message: str) -> str | None:
-    """Leave out, in place, what llguidance objects to; give its last word, if any."""
+    """Leaves out, in place, what llguidance objects to; gives its last word, if any."""
     tries = max(4, min(MOST_TRIES, MOST_TEXT // len(json.dumps(mask))))
     for suspect in _suspects(message):
         edits = _edits(mask, suspect)
@@ -199,7 +199,7 @@ def _kind(message: str) -> str:
 
 
 def _suspects(message: str) -> Iterator[tuple[str, ...]]:
-    """Yield keywords that may be to blame, the likeliest first."""
+    """Yields keywords that may be to blame, the likeliest first."""
     if "min/maxProperties" in message:
         yield ("minProperties", "maxProperties")
     if "patternProp" in message:
@@ -224,7 +224,7 @@ def _suspects(message: str) -> Iterator[tuple[str, ...]]:
 
 
 def _parts(mask: Any) -> Iterator[dict[str, Any]]:
-    """Yield all schemas in a mask (not the maps of names to schemas)."""
+    """Yields all schemas in a mask (not the maps of names to schemas)."""
     stack = [mask]
     seen = set()
     while stack:

@@ -9,7 +9,7 @@ from cierzo.grammar.schema.masks import Mask
 
 
 def finite_definitions(definitions: Mapping[str, Mask]) -> set[str]:
-    """Give the names of the definitions that some finite value fits, as far as can be told."""
+    """The names of the definitions that some finite value fits, as far as can be told."""
     finite = {name for name, body in definitions.items() if body is True}
     while True:
         more = {
@@ -20,8 +20,8 @@ def finite_definitions(definitions: Mapping[str, Mask]) -> set[str]:
         finite |= more
 
 
-def drop_endless(mask: dict[str, Any]) -> bool:
-    """Put `false` in place of definitions that no finite value fits; say whether any fits the mask.
+def drop_infinite(mask: dict[str, Any]) -> bool:
+    """Puts `false` for definitions that no finite value fits; says whether any fits the mask.
 
     llguidance refuses a mask that only refers to such a one, even where nothing needs it.
     """
@@ -52,7 +52,7 @@ def _bury(mask: dict[str, Any], dead: set[str]) -> None:
 
 
 def fits(mask: Mask, finite: set[str]) -> bool:  # noqa: PLR0911
-    """Say whether a value may fit, if some fits each of the definitions in `finite`."""
+    """Whether a value may fit, if some fits each of the definitions in `finite`."""
     if isinstance(mask, bool):
         return mask
     if "$ref" in mask and mask["$ref"].rpartition("/")[2] not in finite:

@@ -47,7 +47,7 @@ class Ways:
         self.exact = True
 
     def through(self, mask: Mask, depth: int = 0) -> list[Way]:
-        """Give the ways. Raises SchemaError where there are too many."""
+        """The ways. Raises SchemaError where there are too many."""
         if isinstance(mask, bool):
             return [{}] if mask else []
         if depth > _DEEPEST:
@@ -69,7 +69,7 @@ class Ways:
         return found
 
     def _both(self, one: Way, other: Way) -> list[Way]:
-        """Give the way of what fits both; nothing where nothing does."""
+        """The way of what fits both; nothing where nothing does."""
         self._spend(1 + sum(map(_size, (one, other))))
         if not one or not other:
             return [one or other]
@@ -94,7 +94,7 @@ class Ways:
         return one if one == other else {"allOf": [one, other]}
 
     def _shared(self, one: Way, other: Way) -> list[Any]:
-        """Give the constants that fit both."""
+        """The constants that fit both."""
         if "enum" not in one:
             one, other = other, one
         if "enum" in other:
@@ -144,7 +144,7 @@ class Ways:
         return {**found, **_counts(one, other, "Properties")}
 
     def property(self, way: Way, name: str) -> Mask:
-        """Give what an object says of a name. The rewriter has joined patterns with properties."""
+        """What an object says of a name. The rewriter has joined patterns with properties."""
         if name in way.get("properties", {}):
             return way["properties"][name]  # type: ignore[no-any-return]
         try:
@@ -163,7 +163,7 @@ def _size(way: Way) -> int:
 
 
 def _own(mask: dict[str, Any]) -> list[Way]:
-    """Give the ways of what a mask says itself, one for each type."""
+    """The ways of what a mask says itself, one for each type."""
     said = mask.keys() - {"enum", "$ref", "allOf", "anyOf", "$defs"}
     if not said:
         return [{}]
