@@ -2,6 +2,7 @@
 
     python -m benchmarks.schemas schemas.jsonl --walks 3
     python -m benchmarks.schemas maskbench/data --sample 500
+    python -m benchmarks.schemas maskbench/data --sample 500 --without outline
 
 A schema comes with values that are valid or not, as in MaskBench. For each, this counts: whether
 llguidance alone compiles it, whether `enforce` and llguidance do; whether each valid value is
@@ -27,11 +28,13 @@ import numpy as np
 from llguidance import LLMatcher
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
+from benchmarks.schema_parts import PARTS, switch_off
 from cierzo.engine.constraints.constrained import Constrained, ConstraintError
+from cierzo.grammar import schema as grammar_schema
 from cierzo.grammar.compiler import GrammarCompiler
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.errors import GrammarError
-from cierzo.grammar.schema import Enforced, SchemaError, enforce
+from cierzo.grammar.schema import Enforced, SchemaError
 from cierzo.grammar.verifier import Verifier
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 
@@ -164,6 +167,7 @@ class Walker:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.compiler = GrammarCompiler(vocabulary)
+        self.taken_back = 0  # tokens, by the search for a value that is valid
         tokens = vocabulary.tokens
         texts = [data.decode("utf-8", "replace") for data in tokens]
         self.closing = np.array([bool(text) and set(text) <= CLOSERS for text in texts])
@@ -181,6 +185,7 @@ class Walker:
             allowed = bits[: self.vocabulary.vocab_size].astype(bool)
             token = self.pick(allowed, chance, step, len(tokens))
             change = state.accept(token) or state.settle()
+            self.taken_back += max(0, len(tokens) + 1 - change.keep)
             tokens = [*[*tokens, token][: change.keep], *change.append]
             if state.ended:
                 return self.vocabulary.bytes_of(tokens)
@@ -237,7 +242,7 @@ class Tally:
         self.counts["llguidance alone compiles"] += not LLMatcher.validate_grammar(alone)
         began = time.perf_counter()
         try:
-            enforced = enforce(schema)
+            enforced = grammar_schema.enforce(schema)
             compiled = self.small.take(constraint_of(schema, enforced))
         except (SchemaError, GrammarError) as error:
             valid = any(test["valid"] for test in tests)
@@ -303,6 +308,8 @@ class Tally:
     def report(self, *, verbose: bool) -> None:
         if verbose:
             print("\n".join(self.notes), end="\n\n")
+        if self.walker is not None:
+            self.counts["tokens taken back in walks"] = self.walker.taken_back
         for key, count in self.counts.items():
             print(f"| {key} | {count} |")
         self.times.sort()
@@ -316,8 +323,11 @@ def main() -> None:
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=1, help="which sample")
     parser.add_argument("--walks", type=int, default=2)
+    parser.add_argument("--without", choices=PARTS, help="a part that is switched off")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
+    if options.without:
+        switch_off(options.without)
     tally = Tally(options.walks)
     for name, schema, tests in read(options.schemas, options.sample, options.seed):
         tally.schema(name, schema, tests)

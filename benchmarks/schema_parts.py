@@ -1,0 +1,57 @@
+"""What each part of the schema rewriting earns: `benchmarks.schemas --without PART`.
+
+A part is switched off by putting in its place what says "leave it to the check". The verifier and
+the search hold every value to the schema all the same; what is lost is what a mask forbids at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+from cierzo.grammar import schema as whole
+from cierzo.grammar.pattern import rust
+from cierzo.grammar.schema import Enforced
+from cierzo.grammar.schema.masks import Mask
+from cierzo.grammar.schema.rewrite import combined, positive
+from cierzo.grammar.schema.rewrite.rewriter import Rewriter
+from cierzo.grammar.schema.subset import outline
+from cierzo.grammar.schema.subset.inlining import inlined
+
+
+def _loose(rewriter: Rewriter, *_: Any) -> Mask:
+    return rewriter.loose()
+
+
+def _unchanged(mask: dict[str, Any], message: str) -> str:
+    return message
+
+
+def _as_it_is(mask: dict[str, Any]) -> outline.Outline:
+    return outline.Outline(inlined(mask), exact=False)
+
+
+def _lenient(schema: Any, *_: Any) -> Enforced:
+    """llguidance alone: what it does not know, it leaves out."""
+    told = json.dumps({**schema, "x-guidance": {"lenient": True}} if schema is not True else {})
+    return Enforced({}, f"%json {told}", exact=False)
+
+
+# For each part: where it stands, and what takes its place.
+PARTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
+    "inverse": (rust, "inverse_of", lambda node: None),
+    "negative": (positive, "negative", _loose),
+    "discriminators": (combined, "discriminated", lambda *_: ([], set())),
+    "contradictions": (whole, "drop_contradictions", lambda mask: False),
+    "weaken": (whole, "weaken", _unchanged),
+    "outline": (whole, "outlined", _as_it_is),
+    "all": (whole, "enforce", _lenient),
+}
+
+
+def switch_off(part: str) -> None:
+    """For the rest of this process."""
+    place, name, instead = PARTS[part]
+    mock.patch.object(place, name, instead).start()
