@@ -90,7 +90,7 @@ COMMA := ,
 define SANITIZE
 PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/$@ -G Ninja --log-level=WARNING \
   -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" -DCMAKE_CXX_COMPILER="$(CXX)" \
-  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCIERZO_SANITIZE=$(1)
+  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCIERZO_PROBE=ON -DCIERZO_SANITIZE=$(1)
 $(BIN)/cmake --build build/$@
 PYTHONPATH=tests/support/sanitized SANITIZED_NATIVE="$$(echo $(CURDIR)/build/$@/_native.*.so)" \
   LD_PRELOAD="$$($(CXX) -print-file-name=$(2)) $$($(CXX) -print-file-name=libstdc++.so.6)" \

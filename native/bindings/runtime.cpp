@@ -1,6 +1,5 @@
 // Python bindings: thread pool, KV cache, recorded programs.
 #include "bindings/bindings.h"
-#include "bindings/weights.h"
 
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -9,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "runtime/kv_cache.h"
+#include "runtime/packed_weight.h"
 #include "runtime/program.h"
 #include "runtime/thread_pool.h"
 
@@ -102,6 +102,9 @@ Matrix matrix_of(const std::vector<const PackedWeight*>& parts) {
 }  // namespace
 
 void bind_runtime(nb::module_& m) {
+    m.attr("CACHE_BLOCK_POSITIONS") = kBlockPositions;
+    m.attr("LOGITS_ROOM") = kLogitsFloats;
+
     nb::class_<ThreadPool>(m, "ThreadPool")
         .def(nb::init<int>(), "threads"_a)
         .def_prop_ro("threads", &ThreadPool::threads)
@@ -192,8 +195,7 @@ void bind_runtime(nb::module_& m) {
             },
             "token_ids"_a, "positions"_a, "query_start"_a, "context_len"_a, "block_tables"_a,
             "logits_rows"_a, "Runs one step, one operation at a time: [(name, seconds)] in order.")
-        .def_prop_ro("max_logits_rows", &Program::max_logits_rows)
-        .def_prop_ro("activation_bytes", &Program::activation_bytes);
+        .def_prop_ro("max_logits_rows", &Program::max_logits_rows);
 }
 
 }  // namespace cierzo

@@ -166,6 +166,9 @@ BoundState make_state(int vocab_size, const Tokens& prompt, float temperature, f
 }  // namespace
 
 void bind_sampling(nb::module_& m) {
+    m.attr("NOT_FINITE") = kNotFinite;
+    m.attr("NOTHING_LEFT") = kNothingLeft;
+
     using namespace nb::literals;
     nb::class_<BoundState>(m, "SamplingState",
                            "What choosing a sequence's next token depends on besides the logits.")

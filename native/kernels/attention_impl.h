@@ -55,8 +55,8 @@ struct Block {
           value_scales(key_scales + kBlockPositions) {}
 };
 
-// acc[r][v] += sum over k of rows[r][k] * columns[k][16 v ...], k ascending.
-// `ahead`, if not null, is as large as the columns and read soon.
+// acc[r][v] += sum over k of rows[r][k] * columns[k][16 v ...], k ascending. `ahead`, if not null,
+// is as large as the columns and read soon.
 template <typename Cache, int Rows, int Vectors>
 inline void accumulate(const float* rows, size_t row_stride, const typename Cache::Element* columns,
                        size_t column_stride, int depth, F32 (&acc)[Rows][Vectors],

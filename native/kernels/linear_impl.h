@@ -1,5 +1,4 @@
-// Kernels for matrix products with packed weights, for the instruction set
-// being compiled.
+// Kernels for matrix products with packed weights, for the instruction set being compiled.
 #pragma once
 
 #include <limits>
@@ -11,9 +10,8 @@
 namespace cierzo::CIERZO_ISA {
 namespace linear {
 
-// x = q * scale with scale = absmax / 127, by group of 32. A group that holds a
-// NaN or an infinity gets a NaN for its scale, so that the damage shows in the
-// result.
+// x = q * scale with scale = absmax / 127, by group of 32. A group that holds a NaN or an infinity
+// gets a NaN for its scale, so that the damage shows in the result.
 inline void quantize_group(const float* x, int8_t* q, float& scale, int32_t* sum, float& offset) {
     const F32 a = load(x);
     const F32 b = load(x + kLanes);
@@ -56,8 +54,7 @@ inline void quantize_rows(const float* x, size_t x_stride, int cols, int token_b
     }
 }
 
-// sums[p][r] of each factor = rows of the activations times its pairs of
-// blocks, in any layout.
+// sums[p][r] of each factor = rows of the activations times its pairs of blocks, in any layout.
 inline void any_product(const Factor* factors, int num_factors, int block, int blocks,
                         const float* x, size_t x_stride, const QuantizedRows* xq, int row_begin,
                         int rows, Scratch& scratch) {

@@ -12,7 +12,6 @@ namespace {
 
 // Room for partial attention states, in floats: 32 MB, committed when contexts get long.
 constexpr size_t kPartialFloats = size_t{8} << 20;
-constexpr int64_t kLogitsFloats = int64_t{16} << 20;  // 64 MB, committed row by row
 
 void require(bool holds, const std::string& what) {
     if (!holds) throw std::invalid_argument(what);

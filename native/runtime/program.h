@@ -13,6 +13,8 @@
 
 namespace cierzo {
 
+inline constexpr int64_t kLogitsFloats = int64_t{16} << 20;  // 64 MB, committed row by row
+
 struct ProgramLimits {
     int max_batch_tokens;
     int max_batch_sequences;
@@ -47,7 +49,6 @@ class Program {
     std::vector<std::pair<std::string, double>> profile(const BatchView& batch);
 
     const ProgramLimits& limits() const { return limits_; }
-    size_t activation_bytes() const { return activations_.bytes(); }
 
   private:
     template <typename T, typename... Args>

@@ -1,4 +1,3 @@
-// Laying out a checkpoint's matrix for the kernels, on all the processor's threads.
 #include "runtime/weight_packing.h"
 
 #include <algorithm>
@@ -21,7 +20,7 @@ constexpr int kRefinements = 4;
 
 // Calls work(begin, end) for ranges of [0, blocks), from several threads when there is much to do.
 template <typename Work>
-void for_blocks(int blocks, size_t bytes, const Work& work) {
+void for_blocks(int blocks, size_t bytes, int threads, const Work& work) {
     std::atomic<int> next{0};
     const auto drain = [&] {
         for (int begin; (begin = next.fetch_add(kBlocksAtOnce)) < blocks;) {
@@ -30,8 +29,7 @@ void for_blocks(int blocks, size_t bytes, const Work& work) {
     };
     std::vector<std::jthread> helpers;
     if (bytes >= kWorthThreads) {
-        const unsigned threads = std::min(std::thread::hardware_concurrency(), 16u);
-        for (unsigned i = 1; i < threads; ++i) helpers.emplace_back(drain);
+        for (int i = 1; i < threads; ++i) helpers.emplace_back(drain);
     }
     drain();
 }
@@ -146,20 +144,21 @@ size_t file_bytes(Layout layout, int rows, int cols) {
     return 0;
 }
 
-PackedWeight pack_weight(const uint8_t* raw, Layout layout, int rows, int cols) {
+PackedWeight pack_weight(const uint8_t* raw, Layout layout, int rows, int cols, int threads) {
     PackedWeight packed = allocate(layout, rows, cols);
     const Weight& view = packed.view();
-    for_blocks(view.blocks(), packed.bytes(),
+    for_blocks(view.blocks(), packed.bytes(), threads,
                [&](int begin, int end) { active_kernels().linear.pack(raw, view, begin, end); });
     return packed;
 }
 
-PackedWeight quantize_weight(const uint8_t* raw, Layout stored, Layout wanted, int rows, int cols) {
+PackedWeight quantize_weight(const uint8_t* raw, Layout stored, Layout wanted, int rows, int cols,
+                             int threads) {
     PackedWeight packed = allocate(wanted, rows, cols);
     const Weight& view = packed.view();
     const size_t row_bytes = file_bytes(wanted, 1, cols);
     const size_t group_bytes = file_bytes(wanted, 1, kGroup);
-    for_blocks(view.blocks(), packed.bytes(), [&](int begin, int end) {
+    for_blocks(view.blocks(), packed.bytes(), threads, [&](int begin, int end) {
         std::vector<uint8_t> file(row_bytes * kLanes);
         for (int block = begin; block < end; ++block) {
             const int block_rows = std::min(kLanes, rows - block * kLanes);

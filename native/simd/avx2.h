@@ -1,5 +1,4 @@
-// Sixteen lanes as two AVX2 registers; with AVX-VNNI the byte products are one
-// instruction.
+// Sixteen lanes as two AVX2 registers; with AVX-VNNI the byte products are one instruction.
 #pragma once
 
 #include <immintrin.h>
@@ -72,8 +71,7 @@ inline F32 round_f32(F32 a) {
     constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     return {_mm256_round_ps(a.lo, nearest), _mm256_round_ps(a.hi, nearest)};
 }
-// a * 2^n for integral n in [-126, 127] and a normal result; n = -127 gives
-// zero.
+// a * 2^n for integral n in [-126, 127] and a normal result; n = -127 gives zero.
 inline F32 times_power_of_two(F32 a, F32 n) {
     const auto power = [](__m256 x) {
         const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
@@ -121,8 +119,7 @@ inline float reduce_max(F32 a) {
     return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
 }
 
-// The largest magnitude in both; what is not a number counts as larger than
-// infinity.
+// The largest magnitude in both; what is not a number counts as larger than infinity.
 inline float reduce_absmax(F32 a, F32 b) {
     // As integers the patterns of magnitudes are in that order.
     const F32 x = vabs(a);
@@ -186,8 +183,8 @@ inline Bytes high_nibbles(Bytes a) {
     return {_mm256_and_si256(_mm256_srli_epi16(a.lo, 4), mask),
             _mm256_and_si256(_mm256_srli_epi16(a.hi, 4), mask)};
 }
-// a with the bits of `from` under Mask, after a shift right by Shift (left
-// where negative), set too.
+// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
+// too.
 template <int Shift, uint8_t Mask>
 inline __m256i bits_register(__m256i a, __m256i from) {
     if constexpr (Shift > 0) from = _mm256_srli_epi16(from, Shift);
@@ -207,8 +204,7 @@ inline __m256i dot_register_below_128(__m256i acc, __m256i w, __m256i x) {
     return dot_register(acc, w, x);
 }
 #else
-// vpmaddubsw saturates its 16-bit pairs once w passes 128; the top bit apart,
-// each half fits.
+// vpmaddubsw saturates its 16-bit pairs once w passes 128; the top bit apart, each half fits.
 inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
     const __m256i ones = _mm256_set1_epi16(1);
     const __m256i low = _mm256_and_si256(w, _mm256_set1_epi8(0x7f));

@@ -81,8 +81,7 @@ inline float reduce_add(F32 a) {
 }
 inline float reduce_max(F32 a) { return _mm512_reduce_max_ps(a.v); }
 
-// The largest magnitude in both; what is not a number counts as larger than
-// infinity.
+// The largest magnitude in both; what is not a number counts as larger than infinity.
 inline float reduce_absmax(F32 a, F32 b) {
     // As integers the patterns of magnitudes are in that order.
     const __m512i all = _mm512_max_epi32(_mm512_castps_si512(_mm512_abs_ps(a.v)),
@@ -123,8 +122,8 @@ inline Bytes low_nibbles(Bytes a) { return {_mm512_and_si512(a.v, _mm512_set1_ep
 inline Bytes high_nibbles(Bytes a) {
     return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(0x0f))};
 }
-// a with the bits of `from` under Mask, after a shift right by Shift (left
-// where negative), set too.
+// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
+// too.
 template <int Shift, uint8_t Mask>
 inline Bytes with_bits(Bytes a, Bytes from) {
     __m512i moved = from.v;

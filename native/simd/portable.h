@@ -1,6 +1,5 @@
-// Sixteen lanes as the compiler's own vectors, for any processor.
-// Products and sums are not fused here (a fused multiply-add without hardware
-// is a library call).
+// Sixteen lanes as the compiler's own vectors, for any processor. Products and sums are not fused
+// here (a fused multiply-add without hardware is a library call).
 #pragma once
 
 #include <cstddef>
@@ -59,8 +58,8 @@ inline void store(float* p, F32 a) { detail::write(p, a.v); }
 inline F32 load_f16(const uint16_t* p) {
     using namespace detail;
     const Words half = __builtin_convertvector(read<Halves>(p), Words);
-    // Exponent and fraction move into place; a multiplication by 2^112 rebases
-    // the exponent, and makes subnormals right.
+    // Exponent and fraction move into place; a multiplication by 2^112 rebases the exponent, and
+    // makes subnormals right.
     const Floats value = bits<Floats>((half & 0x7fff) << 13) * 0x1p112f;
     const Ints special = (half & 0x7c00) == 0x7c00;  // infinities and not-a-number
     const Words exponent = bits<Words>(special) & 0x7f800000u;
@@ -115,8 +114,7 @@ inline F32 round_f32(F32 a) {
     const F32 rounder = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
     return {(a.v + rounder.v) - rounder.v};
 }
-// a * 2^n for integral n in [-126, 127] and a normal result; n = -127 gives
-// zero.
+// a * 2^n for integral n in [-126, 127] and a normal result; n = -127 gives zero.
 inline F32 times_power_of_two(F32 a, F32 n) {
     const detail::Ints biased = __builtin_convertvector(n.v, detail::Ints) + 127;
     return {a.v * detail::bits<detail::Floats>(biased << 23)};
@@ -145,8 +143,7 @@ inline void store_f16(uint16_t* p, F32 a) {
     const Floats within = vmin(vmax(a, broadcast(-65504.0f)), broadcast(65504.0f)).v;
     const Words sign = bits<Words>(within) & 0x80000000u;
     const Words magnitude = bits<Words>(within) ^ sign;
-    // Normal: add just under half a unit, plus one when the kept part is odd,
-    // then cut.
+    // Normal: add just under half a unit, plus one when the kept part is odd, then cut.
     const Words normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
     // Subnormal: adding 0.5 makes the float unit rounds the fraction to multiples
     // of 2^-24.
@@ -157,8 +154,7 @@ inline void store_f16(uint16_t* p, F32 a) {
     write(p, __builtin_convertvector(half, Halves));
 }
 
-// The largest magnitude in both; what is not a number counts as larger than
-// infinity.
+// The largest magnitude in both; what is not a number counts as larger than infinity.
 inline float reduce_absmax(F32 a, F32 b) {
     // As integers the patterns of magnitudes are in that order.
     const detail::Ints x = detail::bits<detail::Ints>(vabs(a).v);
@@ -204,8 +200,8 @@ inline Bytes load_bytes(const uint8_t* p) { return {detail::read<detail::U8x64>(
 inline void store_bytes(uint8_t* p, Bytes a) { detail::write(p, a.v); }
 inline Bytes low_nibbles(Bytes a) { return {a.v & 15}; }
 inline Bytes high_nibbles(Bytes a) { return {a.v >> 4}; }
-// a with the bits of `from` under Mask, after a shift right by Shift (left
-// where negative), set too.
+// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
+// too.
 template <int Shift, uint8_t Mask>
 inline Bytes with_bits(Bytes a, Bytes from) {
     if constexpr (Shift >= 0) return {a.v | ((from.v >> Shift) & Mask)};

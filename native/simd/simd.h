@@ -1,13 +1,12 @@
-// Sixteen lanes of the instruction set being compiled: the vocabulary that
-// every kernel is written in.
+// Sixteen lanes of the instruction set being compiled: the vocabulary that every kernel is written
+// in.
 //
 // Each set offers the same types and functions:
 //   F32    sixteen floats
 //   I32    sixteen 32-bit integers
 //   Bytes  sixty-four bytes: sixteen lanes of four
-// Reductions over lanes use one tree (8 apart, 4, 2, 1), so they give the same
-// bits on every set. The polynomials below are written once, over those
-// functions.
+// Reductions over lanes use one tree (8 apart, 4, 2, 1), so they give the same bits on every set.
+// The polynomials below are written once, over those functions.
 #pragma once
 
 #include <cstddef>
@@ -23,13 +22,12 @@
 
 namespace cierzo::CIERZO_ISA {
 
-// 2^x for x <= 0, to about two units in the last place; 0 for x < -126 (where
-// the exact result is below the smallest normal float).
+// 2^x for x <= 0, to about two units in the last place; 0 for x < -126 (where the exact result is
+// below the smallest normal float).
 inline F32 exp2_nonpositive(F32 x) {
     const F32 n = round_f32(vmax(x, broadcast(-127.0f)));
     const F32 f = sub(x, n);  // [-0.5, 0.5]
-    // Taylor coefficients of 2^f, ln(2)^i / i!; the first one left out is below
-    // 2^-26.
+    // Taylor coefficients of 2^f, ln(2)^i / i!; the first one left out is below 2^-26.
     F32 p = broadcast(1.5252733804e-5f);
     p = fma(p, f, broadcast(1.5403530393e-4f));
     p = fma(p, f, broadcast(1.3333558146e-3f));
@@ -43,8 +41,7 @@ inline F32 exp2_nonpositive(F32 x) {
 
 // x / (1 + e^-x), for any finite x.
 inline F32 silu(F32 x) {
-    // With t = e^-|x| <= 1 both signs are exact in form: x / (1 + t) and x * t /
-    // (1 + t).
+    // With t = e^-|x| <= 1 both signs are exact in form: x / (1 + t) and x * t / (1 + t).
     const F32 t = exp2_nonpositive(mul(vabs(x), broadcast(-1.44269504088896341f)));
     const F32 one = broadcast(1.0f);
     return div(mul(x, select_negative(x, t, one)), add(one, t));

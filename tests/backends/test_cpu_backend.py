@@ -11,8 +11,9 @@ import pytest
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.cpu import CpuBackend
+from cierzo.backends.cpu.sizes import cache_block_bytes
 from cierzo.backends.cpu.threads import default_threads
-from cierzo.backends.ops import AttentionShape, CacheShape, kv_bytes_per_block
+from cierzo.backends.ops import AttentionShape, CacheShape
 from cierzo.backends.tensor import RawTensor, StorageType
 from tests.support.checkpoints import TinyModel
 from tests.support.steps import Rows, TinyRunner, batch_of, random_tokens, raw_tensor
@@ -100,7 +101,7 @@ def test_a_block_takes_the_bytes_that_the_plan_counts() -> None:
     shape = AttentionShape(8, 2, 64, inv_freq, 1.0, rope_interleaved=False)
     for dtype in ("f16", "int8"):
         block = TinyRunner(TinyModel(), kv_cache_dtype=dtype).ops.read_block(0)
-        assert len(block) == kv_bytes_per_block(shape, 2, 32, dtype)
+        assert len(block) == cache_block_bytes(2, shape.num_kv_heads, shape.head_dim, dtype)
 
 
 def test_blocks_that_are_not_there_or_of_another_size_are_refused(runner: TinyRunner) -> None:

@@ -68,7 +68,7 @@ def _assert_product(got: Floats, x: npt.NDArray[np.float64], weights: Floats) ->
 def test_rows_come_back_exactly(storage: StorageType, rows: int, cols: int) -> None:
     values = _weights(storage, rows, cols)
     packed = _pack(values, storage)
-    back = np.stack([packed.dequantize_row(row) for row in range(rows)])
+    back = np.stack([_native.dequantize_row(packed, row) for row in range(rows)])
     assert np.array_equal(back, stored(values, storage))
 
 
@@ -84,7 +84,7 @@ def test_product(storage: StorageType, rows: int, cols: int, tokens: int) -> Non
     values = _weights(storage, rows, cols)
     x = _inputs(tokens, cols)
     seen = x.astype(np.float64) if storage in _FLOATS else _rounded(x)
-    _assert_product(_pack(values, storage).product(x), seen, stored(values, storage))
+    _assert_product(_native.product(_pack(values, storage), x), seen, stored(values, storage))
 
 
 @pytest.mark.parametrize("storage", _ALL)
@@ -92,9 +92,9 @@ def test_bits_do_not_depend_on_the_cut(storage: StorageType) -> None:
     rows, cols, tokens = 83, 1536, 300
     packed = _pack(_weights(storage, rows, cols), storage)
     x = _inputs(tokens, cols)
-    whole = packed.product(x)
+    whole = _native.product(packed, x)
     for block_step, token_step in [(1, 512), (2, 17), (3, 8), (512, 1), (512, 5), (1, 3)]:
-        cut = packed.product(x, block_step=block_step, token_step=token_step)
+        cut = _native.product(packed, x, block_step=block_step, token_step=token_step)
         assert np.array_equal(cut.view(np.int32), whole.view(np.int32))
 
 
@@ -106,12 +106,12 @@ def test_two_planes_are_nearly_exact(storage: StorageType, tokens: int) -> None:
     exact = x.astype(np.float64) @ stored(values, storage).astype(np.float64).T
     magnitude = np.abs(x) @ np.abs(values).T
     packed = _pack(values, storage)
-    fine = np.abs(packed.product(x, planes=2) - exact)
-    coarse = np.abs(packed.product(x) - exact)
+    fine = np.abs(_native.product(packed, x, planes=2) - exact)
+    coarse = np.abs(_native.product(packed, x) - exact)
     assert np.all(fine <= 2e-5 * magnitude)
     assert fine.mean() < coarse.mean() / 30
-    apart = [packed.product(x[t : t + 1], planes=2)[0] for t in range(tokens)]
-    assert np.array_equal(packed.product(x, planes=2), np.stack(apart))
+    apart = [_native.product(packed, x[t : t + 1], planes=2)[0] for t in range(tokens)]
+    assert np.array_equal(_native.product(packed, x, planes=2), np.stack(apart))
 
 
 @pytest.mark.parametrize("storage", [StorageType.Q8_0, StorageType.Q5_1, StorageType.Q4_0])
@@ -122,7 +122,9 @@ def test_largest_numbers_do_not_saturate(storage: StorageType) -> None:
     for signs in (np.ones(64), -np.ones(64), np.resize([1, -1], 64), np.resize([1, 1, -1, -1], 64)):
         x = np.repeat(signs.astype(np.float32)[None] * 127, 10, axis=0)
         _assert_product(
-            _pack(values, storage).product(x), x.astype(np.float64), stored(values, storage)
+            _native.product(_pack(values, storage), x),
+            x.astype(np.float64),
+            stored(values, storage),
         )
 
 
@@ -131,9 +133,9 @@ def test_largest_numbers_do_not_saturate(storage: StorageType) -> None:
 def test_zeros(storage: StorageType, tokens: int) -> None:
     values = _weights(storage, 20, 256)
     packed = _pack(values, storage)
-    assert not packed.product(np.zeros((tokens, 256), dtype=np.float32)).any()
+    assert not _native.product(packed, np.zeros((tokens, 256), dtype=np.float32)).any()
     packed = _pack(np.zeros_like(values), storage)
-    assert not packed.product(_inputs(tokens, 256)).any()
+    assert not _native.product(packed, _inputs(tokens, 256)).any()
 
 
 @pytest.mark.parametrize("storage", [StorageType.Q8_0, StorageType.Q4_0, StorageType.Q4_1])
@@ -141,7 +143,9 @@ def test_zeros(storage: StorageType, tokens: int) -> None:
 def test_subnormal_scales(storage: StorageType, size: float) -> None:
     values = _weights(storage, 16, 64) * np.float32(size)
     x = _inputs(9, 64)
-    _assert_product(_pack(values, storage).product(x), _rounded(x), stored(values, storage))
+    _assert_product(
+        _native.product(_pack(values, storage), x), _rounded(x), stored(values, storage)
+    )
 
 
 @pytest.mark.parametrize("storage", [StorageType.Q4_1, StorageType.Q6_K])
@@ -149,9 +153,9 @@ def test_subnormal_scales(storage: StorageType, size: float) -> None:
 def test_what_is_not_a_number_shows_in_its_own_row(storage: StorageType, bad: float) -> None:
     values = _weights(storage, 20, 256)
     x = _inputs(9, 256)
-    clean = _pack(values, storage).product(x)
+    clean = _native.product(_pack(values, storage), x)
     x[4, 100] = bad
-    got = _pack(values, storage).product(x)
+    got = _native.product(_pack(values, storage), x)
     assert not np.isfinite(got[4]).any()
     assert np.array_equal(np.delete(got, 4, axis=0), np.delete(clean, 4, axis=0))
 
@@ -164,7 +168,7 @@ def test_float_matrices_can_be_made_smaller(
     values = np.random.default_rng(0).normal(size=(40, 320)).astype(np.float32)
     packed = _native.quantize(_raw(values, storage), str(storage), 40, 320, wanted)
     assert packed.layout == wanted
-    back = np.stack([packed.dequantize_row(row) for row in range(40)])
+    back = np.stack([_native.dequantize_row(packed, row) for row in range(40)])
     assert np.sqrt(np.mean((back - values) ** 2)) < error
 
 
@@ -176,6 +180,6 @@ def test_wrong_sizes_are_refused() -> None:
         _native.pack(raw, "q3", 1, 32)
     packed = _native.pack(raw, "q4_0", 1, 32)
     with pytest.raises(ValueError, match="width"):
-        packed.product(np.zeros((1, 64), dtype=np.float32))
+        _native.product(packed, np.zeros((1, 64), dtype=np.float32))
     with pytest.raises(IndexError):
-        packed.dequantize_row(1)
+        _native.dequantize_row(packed, 1)

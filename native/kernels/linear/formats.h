@@ -1,21 +1,22 @@
-// How each quantised layout lies in a block of 16 rows, and how to read it back
-// 32 columns at a time.
+// How each quantized layout lies in a block of 16 rows, and how to read it back 32 columns at a
+// time.
 //
-// A block is made of planes, one after the other, each running over the groups
-// of 32 columns:
-//   low        16 rows x 32 numbers, 4 bits each (256 bytes) or 8 bits each
-//   (512) high       their fifth bit (64 bytes), or fifth and sixth (128) scale
-//   16 float16 (32 bytes), or 16 bytes; Q6_K: two times 16 bytes, one for each
-//   half-group min        the same, for layouts that have a minimum super K
-//   layouts: 16 float16 for each 256 columns, the unit of the scale bytes
-//   super_min  the unit of the min bytes
-// A quad is 4 consecutive columns of 16 rows: 64 bytes as `dot` wants them, row
-// by row. A 64-byte load of the 4-bit plane holds quad j in its low and quad j
-// + 4 in its high nibbles. In a high plane, bit j (bits 2j, 2j + 1) of a byte
-// belongs to quad j.
+// A block is made of planes, one after the other, each running over the groups of 32 columns:
+// clang-format off
+//   plane      of a group                                                 of which layouts
+//   low        16 rows x 32 numbers of 4 bits (256 bytes) or of 8 (512)   all
+//   high       their fifth bit (64 bytes), or fifth and sixth (128)       5-bit ones, Q6_K
+//   scale      16 float16 (32 bytes)                                      all but K layouts
+//              or 16 bytes; two times 16 for Q6_K, one a half-group       K layouts
+//   min        the same as scale                                          those with a minimum
+//   super      16 float16 for each 256 columns: the unit of scale bytes   K layouts
+//   super_min  the same: the unit of min bytes                            Q4_K, Q5_K
+// clang-format on
+// A quad is 4 consecutive columns of 16 rows: 64 bytes as `dot` wants them, row by row. A 64-byte
+// load of the 4-bit plane holds quad j in its low and quad j + 4 in its high nibbles. In a high
+// plane, bit j (bits 2j, 2j + 1) of a byte belongs to quad j.
 //
-// The values are w = scale * (number - zero_point) + min, exactly those of the
-// file.
+// The values are w = scale * (number - zero_point) + min, exactly those of the file.
 #pragma once
 
 #include "kernels/linear.h"
@@ -60,8 +61,7 @@ constexpr Traits traits(Layout layout) {
     }
 }
 
-// Offsets of the planes in a block, and their sizes for one group (or 256
-// columns).
+// Offsets of the planes in a block, and their sizes for one group (or 256 columns).
 struct Planes {
     size_t low_bytes, high_bytes, scale_bytes, min_bytes;
     size_t high, scale, min, super, super_min, end;
@@ -84,9 +84,8 @@ constexpr Planes planes(Traits t, int cols) {
     return p;
 }
 
-// a with the bits of `from` under Mask << position (0..7) at bit 4 and up. The
-// position is a constant once the caller's loop is unrolled, which leaves one
-// case.
+// a with the bits of `from` under Mask << position (0..7) at bit 4 and up. The position is a
+// constant once the caller's loop is unrolled, which leaves one case.
 template <uint8_t Mask>
 [[gnu::always_inline]] inline Bytes with_bit_four(Bytes a, Bytes from, int position) {
     switch (position) {
@@ -150,8 +149,7 @@ class Reader {
         }
     }
 
-    // Asks for what lies `kAhead` bytes after a pair of quads, maybe in a later
-    // block.
+    // Asks for what lies `kAhead` bytes after a pair of quads, maybe in a later block.
     [[gnu::always_inline]] void prefetch(int group, int j) const {
         constexpr size_t kAhead = 2048;
         const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes + kAhead;
@@ -198,8 +196,7 @@ class Reader {
     const uint8_t* data_;
 };
 
-// Calls `work.template operator()<layout>()` for a quantised layout known at
-// run time.
+// Calls `work.template operator()<layout>()` for a quantised layout known at run time.
 template <typename Work>
 inline void with_layout(Layout layout, Work&& work) {
     switch (layout) {

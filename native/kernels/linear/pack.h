@@ -1,8 +1,7 @@
 // From the file's bytes to packed blocks, and back to float32 by row.
 //
-// The block formats are ggml's (a struct of scales and numbers for 32 or 256
-// columns of one row). Four columns move at a time: one 32-bit word of the
-// source becomes one row's part of a quad.
+// The block formats are ggml's (a struct of scales and numbers for 32 or 256 columns of one row).
+// Four columns move at a time: one 32-bit word of the source becomes one row's part of a quad.
 #pragma once
 
 #include <cstring>
@@ -52,8 +51,7 @@ inline uint32_t word(const uint8_t* p) {
 inline void put_word(uint8_t* p, uint32_t w) { std::memcpy(p, &w, sizeof w); }
 inline void copy_half(uint8_t* to, const uint8_t* from) { std::memcpy(to, from, 2); }
 
-// The 6-bit scale and minimum of group `g` of 8 in the 12 bytes of Q4_K and
-// Q5_K.
+// The 6-bit scale and minimum of group `g` of 8 in the 12 bytes of Q4_K and Q5_K.
 inline void unpack_scale_min(const uint8_t* p, int g, uint8_t& scale, uint8_t& min) {
     if (g < 4) {
         scale = p[g] & 63;
@@ -72,8 +70,7 @@ inline uint32_t file_numbers(const uint8_t* block, int g, int j) {
     if constexpr (kLayout == Layout::Q8_0) {
         return word(low + 4 * j) ^ 0x80808080u;  // signed to offset by 128
     } else if constexpr (kLayout == Layout::Q6_K) {
-        // Two halves of 128 columns; groups 0 and 1 of a half are low nibbles, 2
-        // and 3 high ones.
+        // Two halves of 128 columns; groups 0 and 1 of a half are low nibbles, 2 and 3 high ones.
         const int half = g / 4;
         const int group = g % 4;
         const uint32_t l = word(low + 64 * half + 32 * (group % 2) + 4 * j) >> (group / 2 * 4);
@@ -197,8 +194,7 @@ inline void pack(const uint8_t* raw, const Weight& weight, int block_begin, int 
     }
 }
 
-// GCC 12 at -O3 concludes, wrongly, that some of these have no effect, and
-// leaves the call out.
+// GCC 12 at -O3 concludes, wrongly, that some of these have no effect, and leaves the call out.
 #if defined(__GNUC__) && !defined(__clang__)
 #define CIERZO_OPAQUE __attribute__((noipa))
 #else

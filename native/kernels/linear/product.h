@@ -27,8 +27,7 @@
 namespace cierzo::CIERZO_ISA {
 namespace linear {
 
-// Register tile of the many-token path: kTileBlocks x kTileTokens vectors of
-// sums.
+// Register tile of the many-token path: kTileBlocks x kTileTokens vectors of sums.
 #if defined(CIERZO_ISA_avx512)
 inline constexpr int kTileBlocks = 2;
 inline constexpr int kTileTokens = 6;
@@ -94,8 +93,7 @@ inline I32 dot_numbers(I32 n, Bytes w, I32 x) {
     return Bits == 8 ? dot(n, w, x) : dot_below_128(n, w, x);
 }
 
-// Runs `work.template operator()<n>()` for a count n of 1 to Max known at run
-// time.
+// Runs `work.template operator()<n>()` for a count n of 1 to Max known at run time.
 template <int Max, typename Work>
 inline void with_count(int n, Work&& work) {
     if constexpr (Max > 1) {
@@ -104,8 +102,7 @@ inline void with_count(int n, Work&& work) {
     work.template operator()<Max>();
 }
 
-// What the integer sums of a (half-)group start at: the bias and the zero
-// point's share.
+// What the integer sums of a (half-)group start at: the bias and the zero point's share.
 template <Layout kLayout>
 inline int32_t start_of(const int32_t* half_sums, int half) {
     constexpr Traits t = traits(kLayout);
@@ -115,8 +112,7 @@ inline int32_t start_of(const int32_t* half_sums, int half) {
 
 // --- few tokens ---------------------------------------------------------------------------------
 
-// sums[r][Blocks * 16] of neighbouring blocks over all columns, for rows [row,
-// row + Tokens) of x.
+// sums[r][Blocks * 16] of neighbouring blocks over all columns, for rows [row, row + Tokens) of x.
 template <Layout kLayout, int Blocks, int Tokens>
 [[gnu::noinline]] void few_tokens(const Weight& weight, int block, const QuantizedRows& x, int row,
                                   float* sums) {
@@ -210,8 +206,8 @@ struct Target {
     }
 };
 
-// Adds `count` groups to sums[r][Blocks * 16] of one tile, which then go to the
-// target if it has a place.
+// Adds `count` groups to sums[r][Blocks * 16] of one tile, which then go to the target if it has a
+// place.
 template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
 [[gnu::noinline]] void tile(const UnpackedGroup* weights, size_t block_stride,
                             const InputTile& input, int count, bool fresh, float* sums,
@@ -313,8 +309,7 @@ inline void unpack_slice(const Weight& weight, int block, int first, int count,
     }
 }
 
-// Lays out groups [first, first + count) of `rows` rows of activations in
-// tiles.
+// Lays out groups [first, first + count) of `rows` rows of activations in tiles.
 template <Layout kLayout>
 inline void lay_out_input(const QuantizedRows& x, int row_begin, int rows, int first, int count,
                           InputTile* tiles) {
@@ -352,8 +347,7 @@ inline void lay_out_input(const QuantizedRows& x, int row_begin, int rows, int f
     }
 }
 
-// All tiles for `Blocks` neighbouring blocks of a pair, of which `weights` is
-// the first.
+// All tiles for `Blocks` neighbouring blocks of a pair, of which `weights` is the first.
 template <Layout kLayout, int Blocks>
 inline void all_tiles(const UnpackedGroup* weights, const InputTile* tiles, int rows, int count,
                       bool fresh, float* sums, const Target& target) {
@@ -367,18 +361,17 @@ inline void all_tiles(const UnpackedGroup* weights, const InputTile* tiles, int 
     }
 }
 
-// One of the matrices that take the same activations, and where the sums of its
-// pairs begin.
+// One of the matrices that take the same activations, and where the sums of its pairs begin.
 struct Factor {
     const Weight* weight;
     Sums* sums;
-    // Of the first row of activations and the first row of the matrix; only with
-    // whole pairs of blocks, and more than kFewTokens * kFewPasses rows.
+    // Of the first row of activations and the first row of the matrix; only with whole pairs of
+    // blocks, and more than kFewTokens * kFewPasses rows.
     Target target = {};
 };
 
-// sums[p][r][0..31] = rows [row_begin, row_begin + rows) of x times blocks
-// block + 2p, block + 2p + 1 of each factor. At most kPanelTokens rows.
+// sums[p][r][0..31] = rows [row_begin, row_begin + rows) of x times blocks block + 2p, block + 2p +
+// 1 of each factor. At most kPanelTokens rows.
 template <Layout kLayout>
 inline void product(const Factor* factors, int num_factors, int block, int blocks,
                     const QuantizedRows& x, int row_begin, int rows, Scratch& scratch) {

@@ -1,8 +1,7 @@
 // Products of float32 activations with float weights.
 //
-// Every output element is four chains of fused multiply-adds, over the columns
-// k with the same k mod 4, added as (c0 + c1) + (c2 + c3): the same for any cut
-// of rows and tokens.
+// Every output element is four chains of fused multiply-adds, over the columns k with the same k
+// mod 4, added as (c0 + c1) + (c2 + c3): the same for any cut of rows and tokens.
 #pragma once
 
 #include "kernels/linear/product.h"
@@ -74,8 +73,7 @@ inline void all_float_tiles(const Factor& factor, int block, int blocks, const f
     }
 }
 
-// The same as `product`, for a float layout; x begins with the first of `rows`
-// rows.
+// The same as `product`, for a float layout; x begins with the first of `rows` rows.
 inline void product_float(const Factor& factor, int block, int blocks, const float* x,
                           size_t x_stride, int rows) {
     const Layout layout = factor.weight->layout;

@@ -117,6 +117,7 @@ class Backend(Protocol[A, W]):
     """A device that can hold one model."""
 
     name: str  # as shown to people, such as "cpu (avx512, 2 threads)"
+    block_size: int  # positions in a block of its KV cache
 
     def open(
         self,
@@ -129,14 +130,3 @@ class Backend(Protocol[A, W]):
     ) -> Ops[A, W]:
         """Allocates the cache and the step's buffers and returns the operations over them."""
         ...
-
-
-def kv_bytes_per_block(
-    attention: AttentionShape, num_layers: int, block_size: int, dtype: str
-) -> int:
-    """Bytes that one cache block takes over all layers.
-
-    16-bit: 2 bytes a number. int8: 1 byte a number and one float16 scale a head and position.
-    """
-    per_head = attention.head_dim * 2 if dtype == "f16" else attention.head_dim + 2
-    return 2 * num_layers * block_size * attention.num_kv_heads * per_head

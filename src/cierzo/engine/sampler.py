@@ -14,8 +14,8 @@ from cierzo.engine.messages import TokenLogprobs
 from cierzo.engine.sampling_params import SamplingParams
 
 # Given in place of a token.
-NOT_FINITE = -1  # the logits are not all finite numbers
-NOTHING_LEFT = -2  # bias, bans, penalties and the mask leave nothing to choose from
+NOT_FINITE = _native.NOT_FINITE  # the logits are not all finite numbers
+NOTHING_LEFT = _native.NOTHING_LEFT  # bias, bans, penalties and the mask leave no token
 
 _NEVER = -math.inf
 NO_MASKS = np.empty((0, 0), dtype=np.uint32)

@@ -24,7 +24,6 @@ class ModelRunner:
         backend: Backend[A, W],
         *,
         num_blocks: int,
-        block_size: int = 32,
         kv_cache_dtype: str = "f16",
         max_batch_tokens: int = 512,
         max_batch_sequences: int = 64,
@@ -39,7 +38,7 @@ class ModelRunner:
         config = checkpoint.config
         self.config = config
         self.num_blocks = num_blocks
-        self.block_size = block_size
+        self.block_size = backend.block_size
         self.max_model_len = max_model_len or config.max_position_embeddings
         inv_freq, rope_scale = rotary_frequencies(config)
         try:
@@ -52,7 +51,7 @@ class ModelRunner:
                     rope_scale=rope_scale,
                     rope_interleaved=config.rope_interleaved,
                 ),
-                CacheShape(config.num_hidden_layers, num_blocks, block_size, kv_cache_dtype),
+                CacheShape(config.num_hidden_layers, num_blocks, self.block_size, kv_cache_dtype),
                 max_batch_tokens=max_batch_tokens,
                 max_batch_sequences=max_batch_sequences,
                 max_model_len=self.max_model_len,

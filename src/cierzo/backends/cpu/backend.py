@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from cierzo import _native
 from cierzo.backends.batch import Batch, Int32Array
+from cierzo.backends.cpu.sizes import BLOCK_SIZE
 from cierzo.backends.cpu.threads import default_threads
 from cierzo.backends.cpu.weights import pack
 from cierzo.backends.ops import AttentionShape, CacheShape, Logits, StepFunction
 from cierzo.backends.tensor import RawTensor, StorageType
-
-_BLOCK_SIZE = 32  # of the native cache
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class CpuWeight:
 
 class CpuBackend:
     """This machine's processor."""
+
+    block_size = BLOCK_SIZE
 
     def __init__(self, threads: int = 0) -> None:
         """`threads` 0: one a physical core that this process may use."""
@@ -51,8 +52,8 @@ class CpuBackend:
         max_model_len: int,
     ) -> CpuOps:
         """See `Backend`. Raises ValueError for shapes that the kernels do not know."""
-        if cache.block_size != _BLOCK_SIZE:
-            raise ValueError(f"the CPU's cache has blocks of {_BLOCK_SIZE}, not {cache.block_size}")
+        if cache.block_size != BLOCK_SIZE:
+            raise ValueError(f"the CPU's cache has blocks of {BLOCK_SIZE}, not {cache.block_size}")
         return CpuOps(
             self._pool,
             attention,
@@ -96,6 +97,7 @@ class CpuOps:
             max_batch_sequences=max_batch_sequences,
             max_model_len=max_model_len,
         )
+        self._threads = pool.threads
         # Weights that the program refers to and does not own.
         self._weights: list[CpuWeight] = []
 
@@ -108,7 +110,7 @@ class CpuOps:
 
     def matrix(self, *parts: RawTensor, quantize: str = "") -> CpuWeight:
         """See `Ops`. Parts may have different types."""
-        weight = CpuWeight(parts=tuple(pack(part, quantize) for part in parts))
+        weight = CpuWeight(parts=tuple(pack(part, self._threads, quantize) for part in parts))
         self._weights.append(weight)
         return weight
 

@@ -9,7 +9,7 @@ _FLOATS = (StorageType.F32, StorageType.F16, StorageType.BF16)
 _QUANTIZED = {"w8": StorageType.Q8_0, "w4": StorageType.Q4_1}
 
 
-def pack(raw: RawTensor, quantize: str = "") -> _native.PackedWeight:
+def pack(raw: RawTensor, threads: int, quantize: str = "") -> _native.PackedWeight:
     """Packs a matrix, value for value; float matrices to 8 or 4 bits where `quantize` says so.
 
     Raises ValueError naming the tensor when its rows do not fit the type's blocks.
@@ -18,7 +18,7 @@ def pack(raw: RawTensor, quantize: str = "") -> _native.PackedWeight:
     wanted = _QUANTIZED[quantize] if quantize else raw.storage
     try:
         if wanted is not raw.storage and raw.storage in _FLOATS:
-            return _native.quantize(raw.data, str(raw.storage), rows, cols, str(wanted))
-        return _native.pack(raw.data, str(raw.storage), rows, cols)
+            return _native.quantize(raw.data, str(raw.storage), rows, cols, str(wanted), threads)
+        return _native.pack(raw.data, str(raw.storage), rows, cols, threads)
     except ValueError as error:
         raise ValueError(f"tensor {raw.name} in {raw.file.name}: {error}") from None

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cierzo.chat.answers.detokenizer import Detokenizer, Piece, TokenText
-from cierzo.chat.calls.tool_format import CallDelta, CallIds, Event, ToolFormat
+from cierzo.chat.calls.tool_format import SPACE, CallDelta, CallIds, Event, ToolFormat
 from cierzo.chat.messages import ToolCall
-from cierzo.chat.templates.canonical import SPACE
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Answer", "CallDelta", "Step", "call_id", "whole_calls"]

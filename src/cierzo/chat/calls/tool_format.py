@@ -42,6 +42,7 @@ class CallParser(Protocol):
         """The answer is over, perhaps within a call. Nothing that came is lost."""
 
 
+SPACE = " \t\n\r\v\f"  # what `ToolFormat.trims` is about; other white space is text
 _FREE = "FREE: /(?s:.*)/"
 
 

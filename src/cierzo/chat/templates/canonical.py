@@ -11,11 +11,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cierzo.chat.calls.tool_format import SPACE
 from cierzo.chat.messages import ChatError, Message, ToolCall, pair_tool_results
 from cierzo.chat.tokenizers.tokenizer import without_surrogates
 
 _MOST_DIGITS = 4000  # of a whole number; Python's own limit is a little higher
-SPACE = " \t\n\r\v\f"  # what `Constraint.trims` is about; other white space is text
 
 
 def canonical(messages: Sequence[Message]) -> list[Message]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from cierzo.backends.cpu import CpuBackend
-from cierzo.backends.ops import AttentionShape, kv_bytes_per_block
-from cierzo.backends.tensor import StorageType
+from cierzo.backends.cpu.sizes import (
+    BLOCK_SIZE,
+    cache_block_bytes,
+    scratch_bytes,
+    weights_bytes,
+)
 from cierzo.engine.engine import Engine
 from cierzo.engine.loading.memory import (
-    WEIGHTS_FACTOR,
     MemoryNeeds,
     MemoryPlan,
     MemoryPlanError,
@@ -23,17 +23,10 @@ from cierzo.engine.loading.memory import (
     plan_memory,
 )
 from cierzo.engine.messages import EngineInfo, EngineLaunch
-from cierzo.model.config import ModelConfig
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.checkpoint import Checkpoint, open_checkpoint
 from cierzo.model.runner import ModelRunner
 from cierzo.settings import EngineSettings
-
-BLOCK_SIZE = 32
-# Bytes a number takes once quantised on load: its bits, and a 16-bit scale for each 32.
-_QUANTISED = {"w8": 8.5 / 8, "w4": 4.5 / 8}
-_LOGITS = 16 * 2**20  # logits that the CPU backend keeps room for at least
-_FLOATS = (StorageType.F32, StorageType.F16, StorageType.BF16)
 
 
 class LoadError(RuntimeError):
@@ -55,7 +48,6 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
             checkpoint,
             backend,
             num_blocks=plan.num_blocks,
-            block_size=BLOCK_SIZE,
             kv_cache_dtype=settings.kv_cache_dtype,
             max_batch_tokens=settings.max_batch_tokens,
             max_batch_sequences=settings.max_batch_sequences,
@@ -90,19 +82,18 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
 def plan_for(checkpoint: Checkpoint, settings: EngineSettings) -> MemoryPlan:
     """Where the memory would go, before anything is loaded. Raises MemoryPlanError."""
     config = checkpoint.config
-    attention = AttentionShape(
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        inv_freq=np.empty(0),  # does not count for sizes
-        rope_scale=1.0,
-        rope_interleaved=config.rope_interleaved,
-    )
+    heads = config.num_attention_heads + 2 * config.num_key_value_heads
+    widths = 4 * config.hidden_size + 2 * heads * config.head_dim + 3 * config.intermediate_size
     needs = MemoryNeeds(
-        weights_bytes=_weights_bytes(checkpoint, settings.quantize),
-        scratch_bytes=_scratch_bytes(config, settings),
-        block_bytes=kv_bytes_per_block(
-            attention, config.num_hidden_layers, BLOCK_SIZE, settings.kv_cache_dtype
+        weights_bytes=weights_bytes(checkpoint.tensors.values(), settings.quantize or None),
+        scratch_bytes=scratch_bytes(
+            widths, settings.max_batch_tokens, settings.max_batch_sequences, config.vocab_size
+        ),
+        block_bytes=cache_block_bytes(
+            config.num_hidden_layers,
+            config.num_key_value_heads,
+            config.head_dim,
+            settings.kv_cache_dtype,
         ),
         block_size=BLOCK_SIZE,
         context=config.max_position_embeddings,
@@ -114,22 +105,3 @@ def plan_for(checkpoint: Checkpoint, settings: EngineSettings) -> MemoryPlan:
         max_model_len=settings.max_model_len,
         kv_cache_mb=settings.kv_cache_memory_mb,
     )
-
-
-def _weights_bytes(checkpoint: Checkpoint, quantize: str) -> int:
-    """What the weights will take in memory, an upper bound."""
-    total = 0.0
-    for tensor in checkpoint.tensors.values():
-        size = float(tensor.data.size)
-        if quantize and len(tensor.shape) > 1 and tensor.storage in _FLOATS:
-            size = min(size, math.prod(tensor.shape) * _QUANTISED[quantize])
-        total += size
-    return int(total * WEIGHTS_FACTOR)
-
-
-def _scratch_bytes(config: ModelConfig, settings: EngineSettings) -> int:
-    """What the buffers of a step take: activations in float32, logits, and the sampler's row."""
-    heads = config.num_attention_heads + 2 * config.num_key_value_heads
-    widths = 4 * config.hidden_size + 2 * heads * config.head_dim + 3 * config.intermediate_size
-    rows = max(settings.max_batch_sequences * config.vocab_size, _LOGITS) + 4 * config.vocab_size
-    return 4 * (settings.max_batch_tokens * widths + rows)

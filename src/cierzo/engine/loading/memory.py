@@ -10,7 +10,6 @@ MIB = 2**20
 LARGEST_SHARE = 0.9  # of what is free, for a cache that is needed in any case
 USUAL_SHARE = 0.5  # of what is free, for a cache that is as large as it is useful
 PROCESS_BYTES = 150 * MIB  # interpreter, libraries, buffers of the operating system
-WEIGHTS_FACTOR = 1.05  # in memory against in the file, after repacking
 
 
 class MemoryPlanError(ValueError):

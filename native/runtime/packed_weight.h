@@ -1,4 +1,4 @@
-// A matrix laid out for the kernels, as Python holds it.
+// A matrix laid out for the kernels, and the memory that it lies in.
 #pragma once
 
 #include <cstddef>
