@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,27 @@ settings.register_profile(
     "any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("any speed")
+
+
+# These compare with transformers, or train a model with torch: the extra `parity`.
+_COMPARED = (
+    "agents",
+    "chat/test_jinja_template.py",
+    "chat/test_smollm2.py",
+    "chat/test_tokenizer.py",
+    "model/test_parity.py",
+    "model/test_rope.py",
+)
+_left_out = [name for name in ("torch", "transformers") if find_spec(name) is None]
+collect_ignore = list(_COMPARED) if _left_out else []
+
+
+def pytest_report_header() -> str | None:
+    """Says what is not run."""
+    if not _left_out:
+        return None
+    missing = " and ".join(_left_out)
+    return f"left out without {missing} (`make test` installs them): {', '.join(_COMPARED)}"
 
 
 def pytest_configure() -> None:

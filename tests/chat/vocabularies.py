@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mistral_common
 import tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from cierzo.chat.tokenizers.byte_letters import LETTER_OF_BYTE
 from cierzo.model.readers.contents import TokenizerSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 DATA = Path(mistral_common.__file__).parent / "data"
 TEKKEN_FILE = DATA / "tekken_240911.json"  # Pixtral 12B's, 131,072 tokens
@@ -171,6 +173,8 @@ def hf_source(path: Path, **fields: Any) -> TokenizerSource:
 
 def reference(json_text: str, **settings: Any) -> PreTrainedTokenizerFast:
     """transformers' tokenizer over the same file."""
+    from transformers import PreTrainedTokenizerFast  # late: most tests do without it
+
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizers.Tokenizer.from_str(json_text),
         clean_up_tokenization_spaces=False,
