@@ -29,9 +29,9 @@ settings.load_profile("any speed")
 # These compare with transformers, or train a model with torch: the extra `parity`.
 _COMPARED = (
     "agents",
-    "chat/test_jinja_template.py",
-    "chat/test_smollm2.py",
-    "chat/test_tokenizer.py",
+    "chat/templates/test_jinja_template.py",
+    "chat/templates/test_smollm2.py",
+    "chat/tokenizers/test_tokenizer.py",
     "model/test_parity.py",
     "model/test_rope.py",
 )

@@ -14,8 +14,8 @@ import openai
 import pytest
 
 from tests.api.live import HELLO, NO_END, Live, start
+from tests.api.openai.test_structured_output import wanted
 from tests.api.openrouter import conforms
-from tests.api.test_structured_output import wanted
 from tests.api.tools import TOOLS
 
 ENDLESS: dict[str, Any] = {"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}

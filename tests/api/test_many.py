@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from tests.api.live import HELLO, NO_END, Live, send_chat, start
-from tests.api.test_structured_output import DISTINCT, POINT, wanted
+from tests.api.openai.test_structured_output import DISTINCT, POINT, wanted
 from tests.api.tools import TOOLS, check_calls, joined, stream
 
 CHAT = "/v1/chat/completions"

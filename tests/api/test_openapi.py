@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from tests.api.live import HELLO, Live
-from tests.api.test_chat import events
+from tests.api.openai.test_chat import events
 
 
 @pytest.fixture(scope="module")

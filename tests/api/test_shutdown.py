@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.api.live import HELLO, NO_END, ROOT, Live, send_chat, start
-from tests.api.test_structured_output import wanted
+from tests.api.openai.test_structured_output import wanted
 
 ENDLESS: dict[str, Any] = {"messages": HELLO, "max_tokens": 30_000, "logit_bias": NO_END}
 

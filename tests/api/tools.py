@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 
 from tests.api.live import Live
-from tests.api.test_chat import events
+from tests.api.openai.test_chat import events
 
 BASH: dict[str, Any] = {
     "type": "function",

@@ -13,8 +13,8 @@ from cierzo.chat.calls.tool_format import output_constraint
 from cierzo.chat.messages import Message
 from cierzo.chat.tools import ToolChoice
 from cierzo.grammar.vocabulary import WHITE_SPACE
-from tests.chat.answers import TOOLS, answer_to, calls_of, text_of, turn_of
-from tests.chat.test_mistral_template import tekken_of
+from tests.chat.templates.test_mistral_template import tekken_of
+from tests.chat.written_answers import TOOLS, answer_to, calls_of, text_of, turn_of
 from tests.support.checkpoints import write_mistral
 from tests.support.tiny_model import tekken_model
 

@@ -12,11 +12,11 @@ from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tools import Tool
-from tests.chat.answers import ARGUMENTS, CONTENTS
-from tests.chat.test_jinja_template import CHATML, STRICT
-from tests.chat.test_jinja_template import TOOLS as TAGGED
-from tests.chat.test_mistral_template import VERSIONS, tekken_of
+from tests.chat.templates.test_jinja_template import CHATML, STRICT
+from tests.chat.templates.test_jinja_template import TOOLS as TAGGED
+from tests.chat.templates.test_mistral_template import VERSIONS, tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source
+from tests.chat.written_answers import ARGUMENTS, CONTENTS
 
 RECORDED = Path(__file__).parent.parent / "data" / "marshmallow-1867.json"
 TEMPLATES = {"chatml": CHATML, "tagged": TAGGED, "strict": STRICT}

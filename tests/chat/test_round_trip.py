@@ -21,7 +21,12 @@ from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import ToolChoice
 from cierzo.grammar.constraint import Constraint
 from tests.chat import vocabularies
-from tests.chat.answers import (
+from tests.chat.sampled import accepts, sample
+from tests.chat.templates.test_jinja_template import CHATML
+from tests.chat.templates.test_jinja_template import TOOLS as TAGGED
+from tests.chat.templates.test_mistral_template import VERSIONS, tekken_of
+from tests.chat.vocabularies import gguf_source, tekken_source
+from tests.chat.written_answers import (
     ARGUMENTS,
     CONTENTS,
     TOOLS,
@@ -30,11 +35,6 @@ from tests.chat.answers import (
     text_of,
     turn_of,
 )
-from tests.chat.sampled import accepts, sample
-from tests.chat.test_jinja_template import CHATML
-from tests.chat.test_jinja_template import TOOLS as TAGGED
-from tests.chat.test_mistral_template import VERSIONS, tekken_of
-from tests.chat.vocabularies import gguf_source, tekken_source
 from tests.support.tokenizers import tekken_json
 
 Model = tuple[ChatTemplate, Tokenizer]

@@ -12,11 +12,11 @@ from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
-from tests.chat.answers import TOOLS
-from tests.chat.test_jinja_template import CHATML, STRICT
-from tests.chat.test_mistral_template import VERSIONS, tekken_of
-from tests.chat.test_text_calls import NO_SYSTEM, QWEN
+from tests.chat.calls.test_text_calls import NO_SYSTEM, QWEN
+from tests.chat.templates.test_jinja_template import CHATML, STRICT
+from tests.chat.templates.test_mistral_template import VERSIONS, tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source
+from tests.chat.written_answers import TOOLS
 
 TEMPLATES = {"chatml": CHATML, "strict": STRICT, "no system": NO_SYSTEM, "qwen": QWEN}
 ORDERS = (

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.api.http.test_hostile_sockets import memory_mb
 from tests.api.live import HANGS_SECONDS, HELLO, NO_END, Live, send_chat, start
-from tests.api.test_hostile_sockets import memory_mb
 from tests.api.wire import parse, read_all, read_one, with_headers
 
 IDLE = 2_000

@@ -9,7 +9,7 @@ import pytest
 from cierzo.engine.scheduling.places import SHORT_TOKENS
 from cierzo.engine.scheduling.scheduler import Scheduler
 from cierzo.engine.scheduling.sequence import Sequence
-from tests.engine.scheduling import carry_out, drain, make, sequence, step
+from tests.engine.scheduling.steps import carry_out, drain, make, sequence, step
 
 PLACES = 16
 

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from tests.api.live import HELLO, NO_END, Live
+from tests.api.openai.test_chat import streamed
 from tests.api.openrouter import conforms, validator
-from tests.api.test_chat import streamed
 
 CHAT = "/api/v1/chat/completions"
 PATHS = pytest.mark.parametrize("path", ["/v1", "/api/v1"])

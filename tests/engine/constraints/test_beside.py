@@ -19,8 +19,15 @@ from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.verifier import Verifier, Violation
+from tests.engine.constraints.test_constrained import (
+    EOS,
+    PERSON,
+    UNIQUE,
+    json_answer,
+    knowing,
+    text_of,
+)
 from tests.engine.models import Answer, Request, make_engine, random_prompt, run
-from tests.engine.test_constrained import EOS, PERSON, UNIQUE, json_answer, knowing, text_of
 
 CHECKED = json_answer(UNIQUE, UNIQUE | {"uniqueItems": True})
 WORDS = [f"word {number:04}" for number in range(2_000)]

@@ -17,7 +17,7 @@ from cierzo.engine.process.engine_process import EngineProcess
 from cierzo.engine.process.watchdog import BUSY_FACTOR
 from cierzo.engine.sampling_params import SamplingParams
 from tests.engine.models import random_prompt
-from tests.engine.test_client import LONG, complete, exists, launch, started, until
+from tests.engine.process.test_client import LONG, complete, exists, launch, started, until
 
 LONG_ENOUGH = SamplingParams(max_tokens=3, temperature=0.0, ignore_eos=True)
 # An engine whose every step takes longer than all patience with a silent process.

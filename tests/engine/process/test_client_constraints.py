@@ -21,7 +21,7 @@ from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError
 from cierzo.model.readers.checkpoint import open_checkpoint
 from tests.engine.models import Answer, random_prompt
-from tests.engine.test_client import begun, complete, started, until
+from tests.engine.process.test_client import begun, complete, started, until
 
 DIGITS = Constraint(grammar="start: /[0-9]{5}/")
 BROKEN = Constraint(grammar="start: nowhere")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cierzo.engine.scheduling.places import SHORT_TOKENS
 from cierzo.engine.scheduling.scheduler import Scheduler
 from cierzo.engine.scheduling.sequence import Sequence
-from tests.engine.scheduling import BLOCK, carry_out, drain, make, sequence, step
+from tests.engine.scheduling.steps import BLOCK, carry_out, drain, make, sequence, step
 
 BUDGET = 16
 

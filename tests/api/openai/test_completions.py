@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api.live import NO_END, Live
-from tests.api.test_chat import events
+from tests.api.openai.test_chat import events
 
 PATH = "/v1/completions"
 IDS = [40, 41, 42, 43, 44]

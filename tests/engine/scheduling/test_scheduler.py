@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cierzo.engine.scheduling import places as places_module
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
 from cierzo.engine.scheduling.scheduler import Chunk
-from tests.engine.scheduling import BLOCK, carry_out, drain, make, sequence
+from tests.engine.scheduling.steps import BLOCK, carry_out, drain, make, sequence
 
 
 def test_decodes_come_first_and_prompts_fill_the_rest() -> None:

@@ -21,11 +21,11 @@ from cierzo.chat.tools import Tool, ToolChoice
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError
 from cierzo.grammar.verifier import Verifier
-from tests.chat.answers import TOOLS, answer_to, calls_of, text_of
+from tests.chat.answers.test_answer import MISTRAL
 from tests.chat.sampled import accepts, compiler_of, sample
-from tests.chat.test_answer import MISTRAL
-from tests.chat.test_mistral_template import tekken_of
+from tests.chat.templates.test_mistral_template import tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source
+from tests.chat.written_answers import TOOLS, answer_to, calls_of, text_of
 
 FORMS = (*MISTRAL, "text", "tags")
 REQUIRED = ToolChoice("required")

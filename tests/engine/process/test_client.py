@@ -357,7 +357,7 @@ def test_a_second_stop_does_not_wait(long_model: Path) -> None:
 PARENT = """
 import asyncio, signal, sys
 from cierzo.engine.process.client import EngineClient
-from tests.engine.test_client import launch, complete, until
+from tests.engine.process.test_client import launch, complete, until
 from cierzo.engine.sampling_params import SamplingParams
 from pathlib import Path
 

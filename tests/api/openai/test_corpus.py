@@ -31,10 +31,10 @@ import pytest
 from cierzo.api.openai.wire.chat import ChatRequest
 from cierzo.api.openai.wire.foreign import _ONLY, _UNUSED
 from tests.api.live import Live
-from tests.api.test_chat import events
+from tests.api.openai.test_chat import events
 from tests.api.tools import joined
 
-FOLDER = Path(__file__).parents[1] / "data" / "requests"
+FOLDER = Path(__file__).parents[2] / "data" / "requests"
 CASES: dict[str, dict[str, Any]] = {
     case["name"]: case
     for file in sorted(FOLDER.glob("*.json"))

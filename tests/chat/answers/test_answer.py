@@ -16,9 +16,9 @@ from cierzo.chat.calls.tool_format import ToolFormat
 from cierzo.chat.messages import ToolCall
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
-from tests.chat.answers import answer_to, calls_of, text_of
-from tests.chat.test_mistral_template import tekken_of
+from tests.chat.templates.test_mistral_template import tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source
+from tests.chat.written_answers import answer_to, calls_of, text_of
 
 many = settings(max_examples=200, deadline=None)
 cuts = st.lists(st.integers(1, 7), max_size=40)

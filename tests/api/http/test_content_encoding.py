@@ -14,8 +14,8 @@ from backports import zstd
 
 from cierzo.api.errors import ApiError
 from cierzo.api.http.encodings import IN_SLICE, OUT_SLICE, Decoding
+from tests.api.http.test_hostile_sockets import memory_mb
 from tests.api.live import Live, start
-from tests.api.test_hostile_sockets import memory_mb
 from tests.api.wire import Reply, exchange, short_chat, with_headers
 
 MB = 1 << 20
