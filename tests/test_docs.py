@@ -18,15 +18,16 @@ from cierzo.settings import OTHER_VARIABLES, PREFIX, declared
 from tests.cli.describe import options
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "cierzo"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", *DOCS]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 _BEGIN = "<!-- made by `python -m tests.test_docs` -->"
 _END = "<!-- end -->"
 
 OPTIONS = options()
 # Options of other programs that the documents show.
-OTHER_OPTIONS = {"-H", "-d", "-m", "-x", "--randomly-seed"}  # curl's, Python's, pytest's
+OTHER_OPTIONS = {"-H", "-d", "-k", "-m", "-x", "--randomly-seed"}  # curl's, Python's, pytest's
 
 
 def settings_tables() -> str:
@@ -113,6 +114,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
             assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page",  # clients.md names the clients' own files
+    [*(p for p in PAGES if p.stem != "clients"), ROOT / "tests" / "README.md"],
+    ids=lambda p: p.stem,
+)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """Paths as they stand, or from the package, from native/, or from a room of the package."""
+    roots = [ROOT, PACKAGE, ROOT / "native", ROOT / "tests", *PACKAGE.iterdir()]
+    roots += [*(PACKAGE / "engine").iterdir(), PACKAGE / "api" / "openai"]
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for named in re.findall(r"`((?:[\w.-]+/)+[\w.*-]+\.(?:py|h|cpp|md|toml))[`:]", text):
+        assert any(list(root.glob(named)) for root in roots if root.is_dir()), named
 
 
 # The architecture shows seams, in a shorthand that is no Python.
