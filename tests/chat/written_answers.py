@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from cierzo.chat.answers.reader import Answer, Step
+from cierzo.chat.answers.reader import AnswerReader, Step
 from cierzo.chat.calls.tool_format import CallDelta, ToolFormat
 from cierzo.chat.messages import Message, ToolCall
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
@@ -72,7 +72,7 @@ def answer_to(
     **how: Any,
 ) -> list[Step]:
     """The steps of an answer whose tokens come in groups of `sizes`, then one by one."""
-    answer = Answer(tokenizer, form, **how)
+    answer = AnswerReader(tokenizer, form, **how)
     steps, start = [], 0
     for size in (*sizes, *[1] * len(ids)):
         if start >= len(ids):

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from cierzo.chat.answers.detokenizer import Detokenizer
-from cierzo.chat.answers.reader import Answer
+from cierzo.chat.answers.reader import AnswerReader
 from cierzo.chat.answers.stop_strings import StopStrings
 from cierzo.chat.messages import Message
 from cierzo.chat.templates import jinja
@@ -95,7 +95,7 @@ def test_an_answer_costs_the_same_for_each_token(kind: str, edge: Edge) -> None:
 
     def streamed(count: int) -> int:
         text = Detokenizer(words, STOPS[kind])
-        answer = Answer(words, form, stop=STOPS[kind], call_ids=str)
+        answer = AnswerReader(words, form, stop=STOPS[kind], call_ids=str)
 
         def run() -> None:
             for _ in range(count):
@@ -127,7 +127,7 @@ def test_answers_in_bytes_cost_the_same_for_each(kind: str, edge: Edge) -> None:
     of_byte = {words.token_bytes(i): i for i in range(words.vocab_size)}
 
     def streamed(count: int) -> int:
-        answer = Answer(words, form, call_ids=str)
+        answer = AnswerReader(words, form, call_ids=str)
         tokens = [of_byte[bytes([byte])] for byte in SPLIT[kind](count)]
 
         def run() -> None:

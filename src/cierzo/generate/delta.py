@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from cierzo.chat.answers.detokenizer import TokenText
-from cierzo.chat.answers.reader import Answer
+from cierzo.chat.answers.reader import AnswerReader
 from cierzo.chat.calls.tool_format import CallDelta
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.errors import EngineError
@@ -43,7 +43,7 @@ class DeltaReader:
     """Reads the outputs of one job."""
 
     def __init__(self, tokenizer: Tokenizer, job: Job) -> None:
-        self._reader = Answer(
+        self._reader = AnswerReader(
             tokenizer, job.format, stop=job.stop, mid_text=job.mid_text, call_ids=job.call_id
         )
         self._logprobs: list[TokenLogprobs] = []

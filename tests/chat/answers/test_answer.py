@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cierzo.chat.answers.reader import Answer, Step, call_id
+from cierzo.chat.answers.reader import AnswerReader, Step, call_id
 from cierzo.chat.calls.mistral_calls import mistral_format
 from cierzo.chat.calls.text_calls import TextCalls, text_format
 from cierzo.chat.calls.tool_format import ToolFormat
@@ -294,7 +294,7 @@ class TestOtherSpellings:
         ],
     )
     def test_a_long_text_without_end_takes_no_long_time(self, words: Tokenizer, text: str) -> None:
-        answer = Answer(words, TextCalls())
+        answer = AnswerReader(words, TextCalls())
         ids = words.encode(f"<tool_call>{text}")
         pieces = [answer.push((i,)) for i in ids] + [answer.finish()]
         shown = text_of(pieces) + "".join(call.name for call in calls_of(pieces))
@@ -304,7 +304,7 @@ class TestOtherSpellings:
 class TestEnd:
     def test_nothing_follows_it(self, case: Case) -> None:
         tokenizer, form, name = case
-        answer = Answer(tokenizer, form)
+        answer = AnswerReader(tokenizer, form)
         answer.finish()
         assert answer.push(tokens_of(tokenizer, name, "Well.")) == Step()
         assert answer.finish() == Step()

@@ -12,7 +12,7 @@ from cierzo.chat.calls.tool_format import SPACE, CallDelta, CallIds, Event, Tool
 from cierzo.chat.messages import ToolCall
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["Answer", "CallDelta", "Step", "call_id", "whole_calls"]
+__all__ = ["AnswerReader", "CallDelta", "Step", "call_id", "whole_calls"]
 
 _LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 9  # Mistral's
@@ -32,7 +32,7 @@ class Step:
     calls: tuple[CallDelta, ...] = ()
 
 
-class Answer:
+class AnswerReader:
     """Reads one answer. However its tokens are grouped, the steps together are the same.
 
     Without `format` everything is content. With one, what follows the format's token or mark is
