@@ -139,13 +139,14 @@ class _Turn:
     def _unique(self, sent: str | None) -> str:
         """`sent` if it has Mistral's form and is free, else nine letters that follow from it."""
         fits = sent is not None and len(sent) == _ID_LENGTH and set(sent) <= set(_ID_LETTERS)
-        found = sent if sent is not None and fits else None
-        while found is None or found in self._used:
+        new_id = sent if sent is not None and fits else None
+        while new_id is None or new_id in self._used:
             attempt = self._attempts.get(sent, 0)
             self._attempts[sent] = attempt + 1
-            found = _made_id(sent, attempt)
-        self._used.add(found)
-        return found
+            source = f"{attempt}:{sent or ''}".encode("utf-8", "surrogatepass")
+            new_id = nine_letters(source)
+        self._used.add(new_id)
+        return new_id
 
 
 def merge_turns(messages: Sequence[Message], separator: str = "\n\n") -> list[Message]:
@@ -188,7 +189,7 @@ def without_system(merged: Sequence[Message], separator: str = "\n\n") -> list[M
     return [Message("user", separator.join(text for text in texts if text)), *rest]
 
 
-def _made_id(sent: str | None, attempt: int) -> str:
-    seed = f"{attempt}:{sent or ''}".encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(seed, digest_size=_ID_LENGTH).digest()
+def nine_letters(source: bytes) -> str:
+    """An id of a call in Mistral's form, nine letters or digits, that follows from `source`."""
+    digest = hashlib.blake2b(source, digest_size=_ID_LENGTH).digest()
     return "".join(_ID_LETTERS[byte % len(_ID_LETTERS)] for byte in digest)

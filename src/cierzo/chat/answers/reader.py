@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cierzo.chat.answers.detokenizer import Detokenizer, Piece, TokenText
 from cierzo.chat.calls.tool_format import SPACE, CallDelta, CallIds, Event, ToolFormat
-from cierzo.chat.messages import ToolCall
+from cierzo.chat.messages import ToolCall, nine_letters
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["AnswerReader", "CallDelta", "Step", "call_id", "whole_calls"]
-
-_LETTERS = string.ascii_letters + string.digits
-_ID_LENGTH = 9  # Mistral's
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +166,5 @@ def whole_calls(deltas: Iterable[CallDelta]) -> tuple[ToolCall, ...]:
 
 
 def call_id(seed: int, position: int) -> str:
-    """Nine letters or digits that follow from the request's seed and the call's position."""
-    digest = hashlib.blake2b(f"call:{seed}:{position}".encode(), digest_size=_ID_LENGTH).digest()
-    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest)
+    """An id in Mistral's form that follows from the request's seed and the call's position."""
+    return nine_letters(f"call:{seed}:{position}".encode())
