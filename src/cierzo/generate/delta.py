@@ -44,7 +44,12 @@ class DeltaReader:
 
     def __init__(self, tokenizer: Tokenizer, job: Job) -> None:
         self._reader = AnswerReader(
-            tokenizer, job.format, stop=job.stop, mid_text=job.mid_text, call_ids=job.call_id
+            tokenizer,
+            job.format,
+            stop=job.stop,
+            mid_text=job.mid_text,
+            call_ids=job.call_id,
+            spell_tokens=job.params.logprobs is not None,
         )
         self._logprobs: list[TokenLogprobs] = []
         self._called = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -183,6 +184,14 @@ class TestTokenTexts:
         assert "".join(p.text for p in pieces) == "hi"
         assert pieces[-2].token_texts[-1].text == "<|im_end|>"
         assert pieces[-2].token_texts[-1].offset == 2
+
+    def test_without_them_the_text_is_the_same(self, small: Tokenizer) -> None:
+        ids = small.encode("né 中 x stop y")
+        for stop in ((), ("stop",)):
+            spelled = run(small, ids, stop, (2, 3))
+            plain = run(small, ids, stop, (2, 3), spell_tokens=False)
+            assert any(p.token_texts for p in spelled)
+            assert plain == [replace(p, token_texts=()) for p in spelled]
 
     def test_a_cut_character_at_the_end_becomes_a_replacement(self, small: Tokenizer) -> None:
         ids = small.encode("中")[:-1]

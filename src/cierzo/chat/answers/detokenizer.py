@@ -41,6 +41,15 @@ class Piece:
     after: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Text that a stop string or the mark ends: what stands before it, itself, what follows."""
+
+    before: str
+    string: str
+    rest: str
+
+
 class Detokenizer:
     """Turns the tokens of one answer into text, in linear time.
 
@@ -52,6 +61,8 @@ class Detokenizer:
 
     Text ends at a `mark` too, if that is complete before any stop string, or where `pass_mark`
     says. What follows is given out apart from it, and is not searched for stop strings.
+
+    The tokens' own texts are made only where `spell_tokens` asks for them.
     """
 
     def __init__(
@@ -61,6 +72,7 @@ class Detokenizer:
         *,
         mid_text: bool = False,
         mark: str = "",
+        spell_tokens: bool = True,
     ) -> None:
         """Raises ValueError for an empty stop string."""
         self._tokenizer = tokenizer
@@ -68,6 +80,7 @@ class Detokenizer:
         strings = (*stop, self._mark) if self._mark else tuple(stop)
         self._stops = StopStrings(strings) if strings else None
         self._drop_space = tokenizer.drops_leading_space and not mid_text
+        self._spell_tokens = spell_tokens
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""  # decoded, and perhaps the beginning of a stop string
         self._shown = 0  # characters given out
@@ -91,12 +104,12 @@ class Detokenizer:
                 self._drop_space = False
             before = self._shown + len(self._held)
             text = self._decoder.decode(visible)
-            own = data if special else visible
-            spelled = own.decode("utf-8", "replace")
-            self._tokens.append(
-                (TokenText(self._count, token_id, spelled, own, before), before + len(text))
-            )
-            self._count += 1
+            if self._spell_tokens:
+                own = data if special else visible
+                spelled = own.decode("utf-8", "replace")
+                token = TokenText(self._count, token_id, spelled, own, before)
+                self._tokens.append((token, before + len(text)))
+                self._count += 1
             if self.past_mark:
                 after.append(text)
                 continue
@@ -104,11 +117,10 @@ class Detokenizer:
             if isinstance(taken, str):
                 new.append(taken)
                 continue
-            shown, found, rest = taken
-            if found != self._mark:
-                return self._stop("".join(new), shown, found)
-            new.append(shown)
-            after.append(rest)
+            if taken.string != self._mark:
+                return self._stop("".join(new), taken)
+            new.append(taken.before)
+            after.append(taken.rest)
             self._held = ""
             self.past_mark = True
         tokens = self._released(everything=self.past_mark)
@@ -132,18 +144,15 @@ class Detokenizer:
             return Piece("", token_texts=self._released(everything=True), after=last)
         taken = self._take(last)
         if not isinstance(taken, str):
-            return self._stop("", *taken[:2])
+            return self._stop("", taken)
         text = taken + self._held
         self._shown += len(self._held)
         self._held = ""
         self._ended = True
         return Piece(text, token_texts=self._released(everything=True))
 
-    def _take(self, text: str) -> str | tuple[str, str, str]:
-        """The text that may be shown now; or that before a stop string, itself, and what follows.
-
-        The mark counts as a stop string.
-        """
+    def _take(self, text: str) -> str | Cut:
+        """The text that may be shown now, or where it is cut."""
         if self._stops is None:
             self._shown += len(text)
             return text
@@ -153,13 +162,13 @@ class Detokenizer:
             end = len(self._held) - len(text) + found.end
             before = self._held[: end - len(found.text)]
             self._shown += len(before)
-            return before, found.text, self._held[end:]
+            return Cut(before, found.text, self._held[end:])
         free = len(self._held) - self._stops.pending
         shown, self._held = self._held[:free], self._held[free:]
         self._shown += free
         return shown
 
-    def _stop(self, earlier: str, before: str, stop_string: str) -> Piece:
+    def _stop(self, earlier: str, cut: Cut) -> Piece:
         self._ended = True
         tokens = []
         for token, end in self._tokens:
@@ -171,7 +180,7 @@ class Detokenizer:
                     TokenText(token.index, token.token_id, text, text.encode(), token.offset)
                 )
         self._tokens.clear()
-        return Piece(earlier + before, True, stop_string, tuple(tokens))
+        return Piece(earlier + cut.before, True, cut.string, tuple(tokens))
 
     def _released(self, *, everything: bool = False) -> tuple[TokenText, ...]:
         released = []

@@ -43,10 +43,16 @@ class AnswerReader:
         stop: Sequence[str] = (),
         mid_text: bool = False,
         call_ids: CallIds | None = None,
+        spell_tokens: bool = True,
     ) -> None:
-        """`call_ids` gives the id of each call. Raises ValueError for an empty stop string."""
+        """`call_ids` gives the id of each call; `spell_tokens` asks for `token_texts`.
+
+        Raises ValueError for an empty stop string.
+        """
         mark = format.mark if format else ""
-        self._text = Detokenizer(tokenizer, stop, mid_text=mid_text, mark=mark)
+        self._text = Detokenizer(
+            tokenizer, stop, mid_text=mid_text, mark=mark, spell_tokens=spell_tokens
+        )
         self._format = format
         self._parser = format.parser(call_ids or _same_ids) if format else None
         self._space = ""  # at the end of the content, which calls may follow
