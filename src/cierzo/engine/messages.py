@@ -45,7 +45,7 @@ class StepOutput(msgspec.Struct, frozen=True, array_like=True, gc=False):
     logprobs: tuple[TokenLogprobs, ...] | None = None  # for each of token_ids, if asked for
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
     finish_reason: FinishReason | None = None  # set on the last output of a request
-    stop_token_id: int | None = None  # the last of token_ids ended the answer: it is no text
+    stop_token_id: int | None = None  # the last of token_ids ended the answer: it is not text
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0  # of the prompt, found in the cache instead of computed
     error: str | None = None  # one line, with finish_reason "error"

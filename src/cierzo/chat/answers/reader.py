@@ -32,7 +32,7 @@ class AnswerReader:
 
     Without `format` everything is content. With one, what follows the format's token or mark is
     calls; stop strings and `mid_text` are for the content alone, and white space between content
-    and calls is no part of either.
+    and calls is not part of either.
     """
 
     def __init__(

@@ -251,7 +251,7 @@ def found_in(text: str, pattern: re.Pattern[str], longest: int) -> Iterator[re.M
 
 
 def _characters(value: Any) -> int:
-    """The characters in a JSON value; what is no text counts as a few."""
+    """The characters in a JSON value; what is not text counts as a few."""
     if isinstance(value, str):
         return 2 + len(value)
     if isinstance(value, Mapping):

@@ -83,7 +83,7 @@ _PARTS = msgspec.json.Decoder(list[str | Part])
 
 
 def read_content(sent: Unread, param: str, *, of_tool: bool) -> str | tuple[str, ...] | None:
-    """A text, or the texts of the parts; None for null. Raises ApiError naming what is no text.
+    """A text, or the texts of the parts; None for null. Raises ApiError naming what is not text.
 
     A tool's result may be any JSON: where that is no list of parts, the JSON is the text.
     """

@@ -186,7 +186,7 @@ class RequestDecoder(Generic[T]):
     """Reads requests of one kind, in this server's words and in those of others.
 
     A number in quotes is that number, and 16.0 is 16. Before anything is made of it, the JSON of
-    every parameter that is read, and is no text, is held to `limits.schema_bytes`; `check` looks
+    every parameter that is read, and is not text, is held to `limits.schema_bytes`; `check` looks
     at the JSON of the others.
     """
 

@@ -80,7 +80,7 @@ class ChatMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 def to_chat_message(message: ChatMessage, param: str) -> chat.Message:
-    """The message as the rooms below know it. Raises ApiError for what is no text or call."""
+    """The message as the rooms below know it. Raises ApiError for what is not text or a call."""
     role = _ROLES.get(message.role.lower())
     if role is None:
         known = ", ".join(chat.ROLES)

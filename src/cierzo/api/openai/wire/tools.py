@@ -164,7 +164,7 @@ def _tool(
 
 
 def _described(given: Any) -> str | None:
-    """A list of texts is their lines; what else is no text is the JSON that it is."""
+    """A list of texts is their lines; what else is not text is the JSON that it is."""
     if given is None or isinstance(given, str):
         return given
     if isinstance(given, list) and all(isinstance(line, str) for line in given):
