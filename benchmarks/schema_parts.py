@@ -12,10 +12,9 @@ from typing import Any
 from unittest import mock
 
 from cierzo.grammar import schema as whole
-from cierzo.grammar.pattern import rust
 from cierzo.grammar.schema import Enforced
 from cierzo.grammar.schema.masks import Mask
-from cierzo.grammar.schema.rewrite import combined, positive
+from cierzo.grammar.schema.rewrite import positive
 from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 from cierzo.grammar.schema.subset import outline
 from cierzo.grammar.schema.subset.inlining import inlined
@@ -23,10 +22,6 @@ from cierzo.grammar.schema.subset.inlining import inlined
 
 def _loose(rewriter: Rewriter, *_: Any) -> Mask:
     return rewriter.loose()
-
-
-def _unchanged(mask: dict[str, Any], message: str) -> str:
-    return message
 
 
 def _as_it_is(mask: dict[str, Any]) -> outline.Outline:
@@ -41,11 +36,7 @@ def _lenient(schema: Any, *_: Any) -> Enforced:
 
 # For each part: where it stands, and what takes its place.
 PARTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "inverse": (rust, "inverse_of", lambda node: None),
     "negative": (positive, "negative", _loose),
-    "discriminators": (combined, "discriminated", lambda *_: ([], set())),
-    "contradictions": (whole, "drop_contradictions", lambda mask: False),
-    "weaken": (whole, "weaken", _unchanged),
     "outline": (whole, "outlined", _as_it_is),
     "all": (whole, "enforce", _lenient),
 }

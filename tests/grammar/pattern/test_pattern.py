@@ -16,7 +16,6 @@ from cierzo.grammar.pattern import (
     Work,
     excluding,
     in_rust,
-    inverse,
     matches,
 )
 from tests.support.masks import byte_tokenizer
@@ -144,24 +143,6 @@ def test_what_leads_a_pattern_can_be_said_exactly(pattern: str) -> None:
 @pytest.mark.parametrize("pattern", [r"\bab\b", "(?<=a)b", "a(?!b)c|d"])
 def test_what_masks_cannot_say_is_left_out_and_noted(pattern: str) -> None:
     assert not in_rust(pattern).exact
-
-
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_the_inverse_matches_what_the_pattern_does_not(pattern: str) -> None:
-    other = inverse(pattern)
-    if other is not None:
-        for text in TEXTS:
-            assert through_mask((other,), text) != matches(pattern, text), text
-
-
-@pytest.mark.parametrize("pattern", ["^[^x]*$", "A", "^a", "b$", "^[a-c]+$", "a|b", "(ab)+"])
-def test_small_patterns_have_an_inverse(pattern: str) -> None:
-    assert inverse(pattern) is not None
-
-
-def test_an_inverse_that_would_be_large_is_none() -> None:
-    assert inverse("^(a|b)*a(a|b){20}$") is None
-    assert inverse("^.{1,200}$") is None
 
 
 @given(st.lists(st.text("abé", max_size=4), min_size=1, max_size=5), st.text("abcé", max_size=5))

@@ -4,7 +4,7 @@ into ones that masks understand."""
 from cierzo.grammar.pattern.match import MOST_WORK, MatchError, Work, found, matches, may_differ
 from cierzo.grammar.pattern.nodes import ANY_CHARACTER, Node, counts
 from cierzo.grammar.pattern.parse import PatternError, is_clear, parse
-from cierzo.grammar.pattern.rust import RustPatterns, excluding, in_rust, inverse, quoted
+from cierzo.grammar.pattern.rust import RustPatterns, excluding, in_rust, quoted
 from cierzo.grammar.pattern.spelling import ODD, in_json, is_odd
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "found",
     "in_json",
     "in_rust",
-    "inverse",
     "is_clear",
     "is_odd",
     "matches",

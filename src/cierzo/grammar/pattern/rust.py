@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from cierzo.grammar.pattern.inverse import inverse_of
 from cierzo.grammar.pattern.nodes import (
     ANYTHING,
     EMPTY,
@@ -55,15 +54,6 @@ def whole_texts(pattern: str) -> list[Node] | None:
     whole = rewriter.search(parse(pattern))
     also = [node for node in rewriter.also if not isinstance(node, str)]
     return [*also, whole] if rewriter.exact and len(also) == len(rewriter.also) else None
-
-
-@lru_cache(maxsize=256)
-def inverse(pattern: str) -> str | None:
-    """The pattern of all texts in which `pattern` is not found; None if that is too large."""
-    nodes = whole_texts(pattern)
-    found = [inverse_of(node) for node in nodes or ()]
-    texts = [text for text in found if text is not None]
-    return f"^(?:{'|'.join(texts)})$" if texts and len(texts) == len(found) else None
 
 
 def quoted(text: str) -> str:
@@ -159,14 +149,10 @@ class _Rewriter:
             self.exact &= inner.exact
             return True
         words = _words(look.item)
-        other: Node | str | None = None if words is None else _not_starting(words)
-        if other is None:
-            inner = _Rewriter()
-            whole = inner.whole(look.item, left=True, right=False)
-            other = inverse_of(whole) if inner.exact and not inner.also else None
-        if other is not None:
-            self.also.append(other)
-        return other is not None
+        if words is None:
+            return False
+        self.also.append(_not_starting(words))
+        return True
 
     def plain(self, node: Node) -> Node:
         """Leaves out what is no ordinary expression; then more may match."""

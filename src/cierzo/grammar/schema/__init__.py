@@ -22,7 +22,7 @@ from cierzo.grammar.schema.references import References
 from cierzo.grammar.schema.rewrite.combined import MOST_WAYS
 from cierzo.grammar.schema.rewrite.positive import rules
 from cierzo.grammar.schema.rewrite.rewriter import Rewriter
-from cierzo.grammar.schema.subset.contradictions import contradiction, drop_contradictions
+from cierzo.grammar.schema.subset.contradictions import contradiction
 from cierzo.grammar.schema.subset.edits import (
     drop_unused,
     is_writable,
@@ -30,7 +30,6 @@ from cierzo.grammar.schema.subset.edits import (
     loosen,
     problem,
     spread,
-    weaken,
 )
 from cierzo.grammar.schema.subset.infinite import drop_infinite
 from cierzo.grammar.schema.subset.inlining import (
@@ -138,25 +137,17 @@ def _made(
     """Rewrites a schema once, and says what is wrong with the mask, if anything is."""
     rewriter = source.rewriter(guess=guess, ways=ways)
     mask = rewriter.run()
-    for _ in range(3):
-        if not drop_infinite(mask):
-            return rewriter, mask, CONTRADICTION
-        drop_unused(mask)
-        join_words(mask)
-        if not is_writable(mask):
-            loosen(mask)
-            rewriter.exact = False
-        message = problem(mask)
-        if message is None or not unsatisfiable(message) or not drop_contradictions(mask):
-            break
+    if not drop_infinite(mask):
+        return rewriter, mask, CONTRADICTION
+    drop_unused(mask)
+    join_words(mask)
+    if not is_writable(mask):
+        loosen(mask)
+        rewriter.exact = False
+    message = problem(mask)
     if message is not None and "circular" in message:
         spread(mask)
         message = problem(mask)
     if message is not None and "too large" in message and ways > FEW_WAYS:
         return _made(source, guess=guess, ways=FEW_WAYS)
-    if message is not None and rewriter.guessed:
-        return rewriter, mask, message  # rather without guesses than weaker
-    if message is not None and not unsatisfiable(message):
-        message = weaken(mask, message)
-        rewriter.exact = False
     return rewriter, mask, message

@@ -7,7 +7,6 @@ from typing import Any
 
 from cierzo.grammar.schema.masks import Mask, all_of, any_of
 from cierzo.grammar.schema.references import Place
-from cierzo.grammar.schema.rewrite.discriminators import discriminated
 from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 
 MOST_WAYS = 64  # through all alternatives of one schema
@@ -24,10 +23,7 @@ def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Ma
         if key not in words:
             continue
         found.append(_dynamic(rewriter, place, words[key], key))
-    conditions = words.get("allOf", [])
-    switches, taken = discriminated(rewriter, place, conditions)
-    others = [at for at in range(len(conditions)) if at not in taken]
-    found += [rewriter.beside(place, "allOf", at) for at in others] + switches
+    found += [rewriter.beside(place, "allOf", at) for at in range(len(words.get("allOf", ())))]
     if "anyOf" in words:
         found.append(
             any_of(rewriter.beside(place, "anyOf", at) for at in range(len(words["anyOf"])))

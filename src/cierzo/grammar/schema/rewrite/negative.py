@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from cierzo.grammar import formats
-from cierzo.grammar.pattern import excluding, in_rust, inverse, is_clear
+from cierzo.grammar.pattern import excluding, in_rust
 from cierzo.grammar.schema.dialect import keywords
 from cierzo.grammar.schema.masks import ALL_TYPES, Mask, all_of, any_of, type_of
 from cierzo.grammar.schema.references import Place
@@ -111,9 +111,8 @@ def _strings(rewriter: Rewriter, words: dict[str, Any]) -> list[Mask]:
     if "maxLength" in words:
         found.append({"type": "string", "minLength": int(words["maxLength"]) + 1})
     if "pattern" in words:
-        other = inverse(words["pattern"])
-        rewriter.exact &= other is not None and is_clear(words["pattern"])
-        found.append({"type": "string", **({} if other is None else {"pattern": other})})
+        rewriter.exact = False
+        found.append({"type": "string"})
     if words.get("format") in (*formats.PATTERNS, *formats.CHECKED):
         rewriter.exact = False
         found.append({"type": "string"})

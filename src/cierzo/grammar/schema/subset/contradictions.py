@@ -1,4 +1,4 @@
-"""Parts of a schema that no value fits: allowed where they may be left out, and named where not."""
+"""Which part of a schema it is that no value fits."""
 
 from __future__ import annotations
 
@@ -10,23 +10,6 @@ from cierzo.grammar.schema.subset.infinite import finite_definitions, fits
 from cierzo.grammar.schema.subset.inlining import unsatisfiable
 
 MOST_TRIES = 60
-
-
-def drop_contradictions(mask: dict[str, Any]) -> bool:
-    """Makes definitions that contradict themselves `false`; says whether there were any.
-
-    llguidance refuses a mask that only refers to one, even where nothing needs it.
-    """
-    definitions = mask["$defs"]
-    anything = dict.fromkeys(definitions, True)
-    found = False
-    for name, body in list(definitions.items())[:MOST_TRIES]:
-        if isinstance(body, dict):
-            message = problem({**body, "$defs": anything})
-            if message is not None and unsatisfiable(message):
-                definitions[name] = False
-                found = True
-    return found
 
 
 def contradiction(mask: dict[str, Any], paths: dict[str, Path]) -> Path:

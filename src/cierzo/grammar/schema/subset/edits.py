@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from cierzo.grammar.pattern import is_odd, quoted
@@ -13,7 +10,7 @@ from cierzo.grammar.schema.constants import odd, odd_number
 from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.intervals import BOUNDS
 from cierzo.grammar.schema.masks import inner, parts_of, type_of, values_of
-from cierzo.grammar.schema.subset.inlining import CONTRADICTION, refusal, unsatisfiable
+from cierzo.grammar.schema.subset.inlining import CONTRADICTION, refusal
 from cierzo.grammar.schema.subset.outline import outlined
 
 MOST_TRIES = 16
@@ -131,96 +128,6 @@ def spread(mask: dict[str, Any]) -> None:
         for name, part in definitions.items()
     }
     definitions.update(made)
-
-
-def weaken(mask: dict[str, Any], message: str) -> str | None:
-    """Leaves out, in place, what llguidance objects to; gives its last word, if any."""
-    tries = max(4, min(MOST_TRIES, MOST_TEXT // len(json.dumps(mask))))
-    for suspect in _suspects(message):
-        edits = _edits(mask, suspect)
-        if not edits or tries <= 0:
-            continue
-        for edit in edits:
-            edit.leave_out()
-        after = problem(mask)
-        tries -= 1
-        if after is not None and (_kind(after) == _kind(message) or unsatisfiable(after)):
-            for edit in reversed(edits):
-                edit.put_back()
-            continue
-        if after is not None:
-            return weaken(mask, after)
-        for edit in edits[: max(tries, 0)]:  # those of the outermost parts first
-            edit.put_back()
-            if problem(mask) is not None:
-                edit.leave_out()
-        return None
-    return message
-
-
-@dataclass
-class _Edit:
-    """Something that can be left out of a mask: keywords of a part, or one of a list of parts."""
-
-    part: Any
-    keys: tuple[str, ...]
-    item: Any = None
-    taken: dict[str, Any] = field(default_factory=dict)
-
-    def leave_out(self) -> None:
-        if isinstance(self.part, list):
-            self.part[:] = [item for item in self.part if item is not self.item]
-        else:
-            self.taken = {key: self.part.pop(key) for key in self.keys if key in self.part}
-
-    def put_back(self) -> None:
-        if isinstance(self.part, list):
-            self.part.append(self.item)
-        else:
-            self.part.update(self.taken)
-
-
-def _edits(mask: dict[str, Any], suspect: tuple[str, ...]) -> list[_Edit]:
-    found: list[_Edit] = []
-    seen: set[int] = set()
-    for part in _parts(mask):
-        if suspect[0] not in part and not (suspect[0].startswith("m") and set(suspect) & set(part)):
-            continue
-        if suspect != ("allOf",):
-            found.append(_Edit(part, suspect))
-        elif id(part["allOf"]) not in seen:
-            seen.add(id(part["allOf"]))
-            found += [_Edit(part["allOf"], (), item) for item in part["allOf"]]
-    return found
-
-
-def _kind(message: str) -> str:
-    return re.sub(r"/.*/|[0-9]+", "", message.split("\n", maxsplit=1)[0])[:80]
-
-
-def _suspects(message: str) -> Iterator[tuple[str, ...]]:
-    """Yields keywords that may be to blame, the likeliest first."""
-    if "min/maxProperties" in message:
-        yield ("minProperties", "maxProperties")
-    if "patternProp" in message:
-        yield ("patternProperties", "additionalProperties")
-    if "regex" in message or "fuel" in message or "lexer" in message:
-        yield ("pattern",)
-        yield ("minLength", "maxLength")
-    if "multipleOf" in message:
-        yield ("multipleOf",)
-    if "size" in message or "large" in message:
-        yield ("allOf",)
-        yield ("anyOf",)
-        yield ("maxItems", "minItems")
-    yield ("multipleOf",)
-    yield ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-    yield ("minProperties", "maxProperties")
-    yield ("pattern",)
-    yield ("maxItems",)
-    yield ("patternProperties", "additionalProperties")
-    yield ("allOf",)
-    yield ("anyOf",)
 
 
 def _parts(mask: Any) -> Iterator[dict[str, Any]]:
