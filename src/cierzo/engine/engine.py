@@ -16,7 +16,7 @@ from cierzo.engine.constraints.beside import Beside
 from cierzo.engine.constraints.check_worker import Check
 from cierzo.engine.constraints.constrained import Constrained, ConstraintError
 from cierzo.engine.errors import PromptTooLong, QueueFull
-from cierzo.engine.messages import EngineStats, FinishReason, StepOutput, TokenLogprobs
+from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.request import Request, Taken
 from cierzo.engine.sampler import NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
@@ -342,7 +342,9 @@ class Engine:
     def _advance(self, request: Request, token: int, pieces: Pieces) -> StepOutput | None:
         """Adds the token that was chosen."""
         if token in _NO_TOKEN:
-            return self._fail(request, _NO_TOKEN[token], no_answer=token == NOTHING_LEFT)
+            return self._fail(
+                request, _NO_TOKEN[token], "no_answer" if token == NOTHING_LEFT else "failed"
+            )
         score = request.state.logprobs if request.wants_scores else None
         return self._add(request, token, score, pieces)
 
@@ -353,7 +355,7 @@ class Engine:
         try:
             taken = request.take(token, score)
         except ConstraintError as error:
-            return self._fail(request, str(error), no_answer=True)
+            return self._fail(request, str(error), "no_answer")
         except Exception as error:  # a defect ends this answer alone
             return self._fail(request, f"{type(error).__name__}: {error}"[:300])
         if taken is None:
@@ -365,7 +367,7 @@ class Engine:
     def _settle(self, request: Request, check: Check) -> StepOutput | None:
         """Goes on with a sequence whose values were verified, or ends it."""
         if check.change is None:
-            return self._fail(request, str(check.error), no_answer=True)
+            return self._fail(request, str(check.error), "no_answer")
         return self._go_on(request, request.settled(check.change), None)
 
     def _go_on(self, request: Request, taken: Taken, pieces: Pieces) -> StepOutput | None:
@@ -380,7 +382,7 @@ class Engine:
         self._finished += 1
         return request.output(reason, pieces)
 
-    def _fail(self, request: Request, error: str, *, no_answer: bool = False) -> StepOutput:
+    def _fail(self, request: Request, error: str, failure: Failure = "failed") -> StepOutput:
         sequence = request.sequence
         self._forget(request)
         self._failed += 1
@@ -389,7 +391,7 @@ class Engine:
             finish_reason="error",
             num_prompt_tokens=sequence.num_prompt,
             error=error,
-            no_answer=no_answer,
+            failure=failure,
         )
 
     def _forget(self, request: Request) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cierzo.engine.messages import StepOutput
+
 
 class EngineError(RuntimeError):
     """The engine could not finish a request: it died, hung, is stopping, or produced no numbers.
@@ -22,6 +24,10 @@ class NoAnswer(EngineError):
     """No answer was found that has the form which the request wants. Another try ends the same."""
 
 
+class InvalidRequest(ValueError):
+    """A request that its caller should have checked: the engine does not take it in."""
+
+
 class PromptTooLong(ValueError):
     """The prompt leaves no room for a single token of answer."""
 
@@ -32,3 +38,16 @@ class PromptTooLong(ValueError):
         )
         self.num_tokens = num_tokens
         self.max_model_len = max_model_len
+
+
+def error_of(output: StepOutput, max_model_len: int) -> Exception:
+    """The exception that an output with `finish_reason` "error" stands for."""
+    text = output.error or "the engine failed this request"
+    match output.failure:
+        case "too_long":
+            return PromptTooLong(output.num_prompt_tokens, max_model_len)
+        case "invalid":
+            return InvalidRequest(text)
+        case "no_answer":
+            return NoAnswer(text)
+    return EngineError(text)

@@ -20,6 +20,9 @@ MAX_FRAME_BYTES = 64 * 2**20
 _LENGTH_BYTES = 4
 
 FinishReason: TypeAlias = Literal["stop", "length", "abort", "error"]
+# What an error is: a request that is invalid, or too long; one that no answer has the form of; or a
+# failure of the engine. `errors.error_of` is the exception.
+Failure: TypeAlias = Literal["invalid", "too_long", "no_answer", "failed"]
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -49,7 +52,7 @@ class StepOutput(msgspec.Struct, frozen=True, array_like=True, gc=False):
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0  # of the prompt, found in the cache instead of computed
     error: str | None = None  # one line, with finish_reason "error"
-    no_answer: bool = False  # with an error: it is in what the request wants, not in the engine
+    failure: Failure | None = None  # with an error: what kind it is
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from cierzo.chat.answers.detokenizer import TokenText
 from cierzo.chat.answers.reader import AnswerReader
 from cierzo.chat.calls.tool_format import CallDelta
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
-from cierzo.engine.errors import EngineError
+from cierzo.engine.errors import error_of
 from cierzo.engine.messages import StepOutput, TokenLogprobs
 from cierzo.generate.job import Job
 
@@ -57,7 +57,7 @@ class DeltaReader:
     def read(self, output: StepOutput) -> Delta:
         """The next delta. Raises EngineError for an answer that failed."""
         if output.finish_reason not in (None, "stop", "length"):
-            raise EngineError(output.error or f"the request ended: {output.finish_reason}")
+            raise error_of(output, output.num_prompt_tokens)
         self._logprobs += output.logprobs or ()
         ids, ended = output.token_ids, output.stop_token_id is not None
         step = self._reader.push(ids[:-1] if ended else ids)

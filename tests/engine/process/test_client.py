@@ -143,7 +143,7 @@ def test_a_finished_request_is_not_aborted(long_model: Path) -> None:
     asyncio.run(main())
 
 
-def test_bad_requests_never_reach_the_engine(long_model: Path) -> None:
+def test_bad_requests_are_refused_as_the_engine_refuses_them(long_model: Path) -> None:
     async def main() -> None:
         async with started(long_model) as client:
             with pytest.raises(PromptTooLong):
@@ -151,7 +151,7 @@ def test_bad_requests_never_reach_the_engine(long_model: Path) -> None:
             with pytest.raises(ValueError, match="temperature"):
                 await complete(client, [5], SamplingParams(temperature=float("inf")))
             with pytest.raises(ValueError, match="from 0 to 511"):
-                await complete(client, [2**40])
+                await complete(client, [10**6])
             with pytest.raises(ValueError, match="no tokens"):
                 await complete(client, [])
             task = asyncio.create_task(complete(client, [5], LONG, "name"))

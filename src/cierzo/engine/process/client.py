@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from cierzo.engine.errors import EngineError, NoAnswer, PromptTooLong, QueueFull
+from cierzo.engine.errors import EngineError, QueueFull, error_of
 from cierzo.engine.messages import (
     Abort,
     Add,
@@ -29,7 +29,7 @@ from cierzo.engine.process.pending_checks import CompileCalls
 from cierzo.engine.process.retry_after import Turnover
 from cierzo.engine.process.status import EngineStatus
 from cierzo.engine.process.supervisor import Supervisor
-from cierzo.engine.sampling_params import SamplingParams, validate
+from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import GrammarError, PrefixError
 from cierzo.grammar.vocabulary import TokenBytes
@@ -151,9 +151,9 @@ class EngineClient:
         once; its blocks are free within one step. Nothing is sent before the first iteration.
         `shares` is the id of an earlier request with the same prompt, which then is computed once.
 
-        Raises QueueFull, PromptTooLong, ValueError (parameters out of bounds, one line), and
-        EngineError when the engine dies, hangs, stops, or fails this request (NoAnswer where no
-        answer has the form that is wanted).
+        Raises QueueFull; what the engine says of a request that it does not take in (PromptTooLong,
+        InvalidRequest); and EngineError when the engine dies, hangs, stops, or fails this request
+        (NoAnswer where no answer has the form that is asked for).
         """
         request = self._admit(prompt, params, request_id or uuid4().hex, shares)
         request_id = request.add.request_id
@@ -163,8 +163,7 @@ class EngineClient:
                 if isinstance(item, EngineError):
                     raise item
                 if item.finish_reason == "error":
-                    kind = NoAnswer if item.no_answer else EngineError
-                    raise kind(item.error or "the engine failed this request")
+                    raise error_of(item, self.info.max_model_len)
                 yield item
                 if item.finish_reason is not None:
                     return
@@ -203,24 +202,17 @@ class EngineClient:
     def _admit(
         self, prompt: Sequence[int], params: SamplingParams, request_id: str, shares: str
     ) -> _Request:
-        """Checks a request and sends it, or keeps it for an engine that is being restarted."""
+        """Sends a request, which the engine checks, or keeps it for one that is being restarted."""
         info = self.info
         if self._stopping or self._supervisor.gone.is_set():
             raise EngineError("the server is stopping" if self._stopping else self.status.detail)
         if request_id in self._requests:
             raise ValueError(f"request id {request_id!r} is in use")
-        validate(params, info.vocab_size)
-        tokens = np.asarray(prompt, dtype=np.int64)
-        if len(tokens) == 0:
-            raise ValueError("the prompt has no tokens")
-        if tokens.min() < 0 or tokens.max() >= info.vocab_size:
-            raise ValueError(f"prompt token ids must be from 0 to {info.vocab_size - 1}")
-        if len(tokens) + min(params.max_tokens, 1) > info.max_model_len:
-            raise PromptTooLong(len(tokens), info.max_model_len)
         waiting = len(self._requests) - info.max_batch_sequences
         if waiting >= self._max_queue:
             raise QueueFull(waiting, self._turnover.seconds_to_next())
-        request = _Request(Add(request_id, tokens.astype("<i4").tobytes(), params, shares))
+        tokens = np.asarray(prompt, dtype="<i4").tobytes()
+        request = _Request(Add(request_id, tokens, params, shares))
         self._requests[request_id] = request
         if self._supervisor.process is not None:
             self._send(self._supervisor.process, request)

@@ -30,6 +30,7 @@ from cierzo.engine.messages import (
     Beat,
     Compile,
     CompileResult,
+    Failure,
     Forget,
     FromEngine,
     LoadFailed,
@@ -191,8 +192,8 @@ class _Loop:
             return []  # aborted meanwhile
         failure = message.failure
         if failure is not None:
-            asked_too_much = failure.fault != "engine"
-            return [_refusal(message.add, failure.problem, no_answer=asked_too_much)]
+            kind: Failure = "failed" if failure.fault == "engine" else "no_answer"
+            return [_refusal(message.add, failure.problem, kind)]
         return self._add(message.add, message.compiled)
 
     def _add(self, message: Add, compiled: Compiled | None = None) -> list[StepOutput]:
@@ -206,13 +207,23 @@ class _Loop:
                 shares=message.shares,
                 compiled=compiled,
             )
-        except (EngineError, PromptTooLong, ValueError) as error:
-            return [_refusal(message, str(error))]
+        except PromptTooLong as error:
+            return [_refusal(message, str(error), "too_long")]
+        except ValueError as error:
+            return [_refusal(message, str(error), "invalid")]
+        except EngineError as error:
+            return [_refusal(message, str(error), "failed")]
         return []
 
 
-def _refusal(message: Add, error: str, *, no_answer: bool = False) -> StepOutput:
-    return StepOutput(message.request_id, finish_reason="error", error=error, no_answer=no_answer)
+def _refusal(message: Add, error: str, failure: Failure) -> StepOutput:
+    return StepOutput(
+        message.request_id,
+        finish_reason="error",
+        num_prompt_tokens=len(message.prompt) // 4,
+        error=error,
+        failure=failure,
+    )
 
 
 if __name__ == "__main__":
