@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cierzo.engine.messages import StepOutput
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cierzo.engine.messages import StepOutput
 
 
 class EngineError(RuntimeError):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from cierzo.chat.answers.detokenizer import TokenText
-from cierzo.chat.answers.reader import AnswerReader
-from cierzo.chat.calls.tool_format import CallDelta
+from cierzo.chat.answers.reader import AnswerReader, joined
+from cierzo.chat.calls.tool_format import CallDelta, Event
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.errors import error_of
 from cierzo.engine.messages import StepOutput, TokenLogprobs
@@ -28,8 +28,7 @@ class ScoredToken:
 class Delta:
     """What a step added to one choice. Tokens, if asked for, come once all their text has."""
 
-    text: str
-    calls: tuple[CallDelta, ...] = ()
+    events: tuple[Event, ...] = ()  # texts and calls, in the order in which the model wrote them
     tokens: tuple[ScoredToken, ...] = ()
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()  # arrive in pieces, before the first text
     token_ids: tuple[int, ...] = ()  # all that the step gave, the one that ended it included
@@ -37,6 +36,16 @@ class Delta:
     finish_reason: FinishReason | None = None  # of the last delta
     stop_string: str | None = None  # the one that ended it
     stop_token: ScoredToken | None = None  # the token that ended it and has no text
+
+    @property
+    def text(self) -> str:
+        """The content alone."""
+        return "".join(event for event in self.events if isinstance(event, str))
+
+    @property
+    def calls(self) -> tuple[CallDelta, ...]:
+        """What is new of calls alone."""
+        return tuple(event for event in self.events if not isinstance(event, str))
 
 
 class DeltaReader:
@@ -61,14 +70,14 @@ class DeltaReader:
         self._logprobs += output.logprobs or ()
         ids, ended = output.token_ids, output.stop_token_id is not None
         step = self._reader.push(ids[:-1] if ended else ids)
-        text, tokens, calls, stop_string = step.text, step.token_texts, step.calls, step.stop_string
+        events, tokens, stop_string = step.events, step.token_texts, step.stop_string
         finish: FinishReason | None = "stop" if step.stopped else None
         if not step.stopped and output.finish_reason is not None:
             rest = self._reader.finish()
-            text, tokens, calls = text + rest.text, tokens + rest.token_texts, calls + rest.calls
+            events, tokens = joined(events, rest.events), tokens + rest.token_texts
             finish = "stop" if rest.stopped or output.finish_reason == "stop" else "length"
             stop_string = rest.stop_string
-        self._called = self._called or bool(calls)
+        self._called = self._called or not all(isinstance(event, str) for event in events)
         if finish == "stop" and self._called:
             finish = "tool_calls"
         logprobs, stop_token = self._logprobs, None
@@ -76,8 +85,7 @@ class DeltaReader:
             last = TokenText(len(logprobs) - 1, ids[-1], "", b"", 0)
             stop_token = ScoredToken(last, logprobs[-1])
         return Delta(
-            text,
-            calls,
+            events,
             tuple(ScoredToken(t, logprobs[t.index]) for t in tokens) if logprobs else (),
             output.prompt_logprobs or (),
             ids,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import partial
 
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cierzo.chat.answers.reader import AnswerReader, Step, call_id
+from cierzo.chat.answers.reader import joined as joined_events
 from cierzo.chat.calls.mistral_calls import mistral_format
 from cierzo.chat.calls.text_calls import TextCalls, text_format
-from cierzo.chat.calls.tool_format import ToolFormat
+from cierzo.chat.calls.tool_format import Event, ToolFormat
 from cierzo.chat.messages import ToolCall
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
@@ -132,7 +134,9 @@ class TestCalls:
         ids = data.draw(st.lists(one, max_size=60))
         how = {"call_ids": ids_of, "stop": data.draw(st.sampled_from([(), ("e",), ("l.", "<to")]))}
         whole = answer_to(tokenizer, form, ids, (len(ids),), **how)
-        assert joined(answer_to(tokenizer, form, ids, sizes, **how)) == joined(whole)
+        steps = answer_to(tokenizer, form, ids, sizes, **how)
+        assert joined(steps) == joined(whole)
+        assert events_of(steps) == events_of(whole)
 
     def test_arguments_stream(self, case: Case) -> None:
         tokenizer, form, name = case
@@ -299,6 +303,14 @@ class TestOtherSpellings:
         pieces = [answer.push((i,)) for i in ids] + [answer.finish()]
         shown = text_of(pieces) + "".join(call.name for call in calls_of(pieces))
         assert text.strip() in shown or "f" in shown or text[10:] in shown
+
+
+def events_of(steps: Iterable[Step]) -> tuple[Event, ...]:
+    """Texts and calls in their order, as if they had come in one step."""
+    events: tuple[Event, ...] = ()
+    for step in steps:
+        events = joined_events(events, step.events)
+    return events
 
 
 class TestEnd:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import TypeAlias
 
@@ -185,12 +185,8 @@ async def _events(service: Service, reply: ChatReply) -> AsyncGenerator[bytes, N
             if not begun[index]:
                 begun[index] = True
                 data = chunk([ChunkChoice(index, MessageDelta("", "assistant"))])
-            scored = _scored(delta, reply)
-            if delta.text or scored:
-                logprobs = ChoiceLogprobs(scored) if reply.request.logprobs else None
-                data += chunk([ChunkChoice(index, MessageDelta(delta.text), logprobs=logprobs)])
-            for call in _call_deltas(delta.calls):
-                data += chunk([ChunkChoice(index, MessageDelta(tool_calls=[call]))])
+            for message, logprobs in _messages(delta, reply):
+                data += chunk([ChunkChoice(index, message, logprobs=logprobs)])
             if delta.finish_reason:
                 reason = delta.finish_reason
                 data += chunk([ChunkChoice(index, MessageDelta(), reason, reason)])
@@ -202,14 +198,31 @@ async def _events(service: Service, reply: ChatReply) -> AsyncGenerator[bytes, N
         yield DONE
 
 
-def _call_deltas(calls: Iterable[CallDelta]) -> Iterator[ToolCallDelta]:
+def _messages(
+    delta: Delta, reply: ChatReply
+) -> Iterator[tuple[MessageDelta, ChoiceLogprobs | None]]:
+    """What a delta adds to the message, in order. Log-probabilities go with its first text."""
+    scored = _scored(delta, reply)
+    wanted = bool(reply.request.logprobs)
+    events = delta.events
+    if scored and not (events and isinstance(events[0], str)):
+        events = ("", *events)
+    for part in events:
+        if isinstance(part, str):
+            yield MessageDelta(part), ChoiceLogprobs(scored) if wanted else None
+            scored = []
+        else:
+            for call in _call_deltas(part):
+                yield MessageDelta(tool_calls=[call]), None
+
+
+def _call_deltas(call: CallDelta) -> Iterator[ToolCallDelta]:
     """As OpenAI's: id, type and name first, with arguments still empty; then pieces of those."""
-    for call in calls:
-        if call.id is not None and call.name is not None:
-            named = FunctionDelta("", call.name)
-            yield ToolCallDelta(call.index, named, call.id, "function")
-        if call.arguments:
-            yield ToolCallDelta(call.index, FunctionDelta(call.arguments))
+    if call.id is not None and call.name is not None:
+        named = FunctionDelta("", call.name)
+        yield ToolCallDelta(call.index, named, call.id, "function")
+    if call.arguments:
+        yield ToolCallDelta(call.index, FunctionDelta(call.arguments))
 
 
 def _scored(delta: Delta, reply: ChatReply) -> list[TokenLogprob]:

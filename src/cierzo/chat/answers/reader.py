@@ -17,14 +17,24 @@ __all__ = ["AnswerReader", "CallDelta", "Step", "call_id", "whole_calls"]
 class Step:
     """What some tokens added to the answer.
 
-    `token_texts` has the tokens of calls too; `calls` is in the order in which it came.
+    `events` are texts and what is new of calls, in the order in which the model wrote them; two
+    texts never stand side by side. `token_texts` has the tokens of calls too.
     """
 
-    text: str = ""
+    events: tuple[Event, ...] = ()
     stopped: bool = False
     stop_string: str | None = None
     token_texts: tuple[TokenText, ...] = ()
-    calls: tuple[CallDelta, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The content alone."""
+        return "".join(event for event in self.events if isinstance(event, str))
+
+    @property
+    def calls(self) -> tuple[CallDelta, ...]:
+        """What is new of calls alone."""
+        return tuple(event for event in self.events if not isinstance(event, str))
 
 
 class AnswerReader:
@@ -64,59 +74,56 @@ class AnswerReader:
             return Step()
         if self._format is None or self._parser is None:
             return self._end_if_stopped(_plain(self._text.push(token_ids)))
-        made = _Made()
+        growing = _Growing()
         for token_id in token_ids:
             own = token_id in self._format.tokens
             if own and not self._text.past_mark and token_id == self._format.trigger:
-                self._take(self._text.pass_mark(), made)
-                made.tokens += self._text.push((token_id,)).token_texts
+                self._take(self._text.pass_mark(), growing)
+                growing.tokens += self._text.push((token_id,)).token_texts
             elif own and self._text.past_mark:
-                made.tokens += self._text.push((token_id,)).token_texts
-                self._note(self._parser.token(token_id), made)
+                growing.tokens += self._text.push((token_id,)).token_texts
+                self._note(self._parser.token(token_id), growing)
             else:
-                self._take(self._text.push((token_id,)), made)
-            if made.stopped:
+                self._take(self._text.push((token_id,)), growing)
+            if growing.stopped:
                 break
-        return self._end_if_stopped(made.step())
+        return self._end_if_stopped(growing.step())
 
     def finish(self) -> Step:
         """The end of the answer: what was held back is shown as what it is."""
         if self._ended:
             return Step()
         self._ended = True
-        made = _Made()
-        self._take(self._text.finish(), made)
-        if self._parser is not None and self._text.past_mark and not made.stopped:
-            self._note(self._parser.end(), made)
-        elif not made.stopped:
-            made.text.append(self._space)
-        return made.step()
+        growing = _Growing()
+        self._take(self._text.finish(), growing)
+        if self._parser is not None and self._text.past_mark and not growing.stopped:
+            self._note(self._parser.end(), growing)
+        elif not growing.stopped:
+            growing.add(self._space)
+        return growing.step()
 
-    def _take(self, piece: Piece, made: _Made) -> None:
+    def _take(self, piece: Piece, growing: _Growing) -> None:
         """Adds a piece of content, and what came after it."""
         if self._parser is None:
-            made.text.append(piece.text)
+            growing.add(piece.text)
         elif piece.text:
-            self._content(piece.text, made)
-        made.tokens += piece.token_texts
+            self._content(piece.text, growing)
+        growing.tokens += piece.token_texts
         if piece.stopped:
-            made.text.append(self._space)
-            made.stopped, made.stop_string = True, piece.stop_string
+            growing.add(self._space)
+            growing.stopped, growing.stop_string = True, piece.stop_string
         elif piece.after and self._parser is not None:
-            self._note(self._parser.text(piece.after), made)
+            self._note(self._parser.text(piece.after), growing)
 
-    def _content(self, text: str, made: _Made) -> None:
+    def _content(self, text: str, growing: _Growing) -> None:
         text = self._space + text
         kept = text.rstrip(SPACE)
         self._space = text[len(kept) :]
-        made.text.append(kept)
+        growing.add(kept)
 
-    def _note(self, events: Iterable[Event], made: _Made) -> None:
+    def _note(self, events: Iterable[Event], growing: _Growing) -> None:
         for event in events:
-            if isinstance(event, str):
-                made.text.append(event)
-            else:
-                made.add(event)
+            growing.add(event)
 
     def _end_if_stopped(self, step: Step) -> Step:
         self._ended = step.stopped
@@ -124,37 +131,44 @@ class AnswerReader:
 
 
 @dataclass
-class _Made:
+class _Growing:
     """A step while it is put together."""
 
-    text: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     tokens: list[TokenText] = field(default_factory=list)
-    calls: list[CallDelta] = field(default_factory=list)
     stopped: bool = False
     stop_string: str | None = None
 
-    def add(self, delta: CallDelta) -> None:
-        """Joins fragments of one call."""
-        last = self.calls[-1] if self.calls else None
-        if last and last.index == delta.index and delta.name is None:
-            self.calls[-1] = CallDelta(
-                last.index, last.id, last.name, last.arguments + delta.arguments
-            )
-        else:
-            self.calls.append(delta)
+    def add(self, event: Event) -> None:
+        """Joins texts, and fragments of one call, that follow each other."""
+        last = self.events[-1] if self.events else None
+        if isinstance(event, str):
+            if not event:
+                return
+            if isinstance(last, str):
+                self.events[-1] = last + event
+                return
+        elif isinstance(last, CallDelta) and last.index == event.index and event.name is None:
+            joined = last.arguments + event.arguments
+            self.events[-1] = CallDelta(last.index, last.id, last.name, joined)
+            return
+        self.events.append(event)
 
     def step(self) -> Step:
-        return Step(
-            "".join(self.text),
-            self.stopped,
-            self.stop_string,
-            tuple(self.tokens),
-            tuple(self.calls),
-        )
+        return Step(tuple(self.events), self.stopped, self.stop_string, tuple(self.tokens))
+
+
+def joined(events: Iterable[Event], more: Iterable[Event]) -> tuple[Event, ...]:
+    """The events of two steps as those of one."""
+    growing = _Growing()
+    for event in (*events, *more):
+        growing.add(event)
+    return tuple(growing.events)
 
 
 def _plain(piece: Piece) -> Step:
-    return Step(piece.text, piece.stopped, piece.stop_string, piece.token_texts)
+    events = (piece.text,) if piece.text else ()
+    return Step(events, piece.stopped, piece.stop_string, piece.token_texts)
 
 
 def _same_ids(index: int) -> str:
