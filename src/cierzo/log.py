@@ -8,8 +8,10 @@ its type and the places in the code are written.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
+import os
 import queue
 import threading
 import time
@@ -71,6 +73,15 @@ class StderrLog(logging.Handler):
         except queue.Full:
             self._dropped += 1
 
+    def say(self, text: str) -> None:
+        """Writes something for people, in one piece and between the lines: as it is, or as JSON."""
+        line = text
+        if self._form == "json":
+            told = logging.LogRecord("cierzo", logging.INFO, "", 0, text, None, None)
+            line = _line(told, {}, self._form)
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(line)
+
     def close(self) -> None:
         """Waits a moment for the lines that are queued."""
         for name in _LOGGERS:
@@ -83,8 +94,19 @@ class StderrLog(logging.Handler):
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             with contextlib.suppress(OSError, ValueError):  # nobody reads on, or it is closed
-                self._stream.write(line + "\n")
-                self._stream.flush()
+                _write_all(self._stream, line + "\n")
+
+
+def _write_all(stream: TextIO, text: str) -> None:
+    """To a file past its buffer: what cannot be written must not be tried again at exit."""
+    try:
+        number = stream.fileno()
+    except io.UnsupportedOperation:
+        stream.write(text)
+        return
+    data = memoryview(text.encode("utf-8", "backslashreplace"))
+    while data:
+        data = data[os.write(number, data) :]
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:

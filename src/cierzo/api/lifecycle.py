@@ -55,30 +55,18 @@ _SLOW_START_SECONDS = 120  # more than a large checkpoint on a slow disk should 
 _FLUSH_SECONDS = 2  # for last answers to reach their clients, once the engine is done
 
 
-def say_on_stderr(line: str) -> None:
-    """How the server speaks to people unless told otherwise."""
-    with contextlib.suppress(OSError):  # `| head` has read enough; nobody else is to suffer
-        print(line, file=sys.stderr, flush=True)
-
-
-def _say_in_log(line: str) -> None:
-    """How it speaks where every line is an object."""
-    _log.info(line)
-
-
 def run_server(
     settings: Settings,
     path: Path,
     entry: ModelEntry,
     *,
     tokenizer: Path | None = None,
-    say: Say = say_on_stderr,
 ) -> int:
     """Serves the checkpoint at `path` until a signal; returns the exit code.
 
     `entry` has its names, prices and defaults; `tokenizer` is a tekken.json to use in place
-    of the checkpoint's own vocabulary (see `open_checkpoint`). `say` takes one line at a time:
-    the address, the engine's memory plan, when it is ready, what goes wrong. The codes: 0 after
+    of the checkpoint's own vocabulary (see `open_checkpoint`). On stderr it says the address, the
+    engine's memory plan, when it is ready, what goes wrong; and writes its log. The codes: 0 after
     SIGINT or SIGTERM, 1 when the address is taken, the model cannot be loaded or the engine is
     dead for good, 130 after a second signal. Raises SettingsError for a key file of no use.
     """
@@ -86,12 +74,13 @@ def run_server(
     log = StderrLog(
         cast(Level, settings.server.log_level), cast(Form, settings.server.log_format), sys.stderr
     )
-    if settings.server.log_format == "json":
-        say = _say_in_log
     try:
-        return _run(settings, path, entry, tokenizer, say)
+        code = _run(settings, path, entry, tokenizer, log.say)
     finally:
         log.close()
+    if code == 130:  # at once: a thread that still tokenizes would be waited for
+        os._exit(code)
+    return code
 
 
 def _run(
@@ -106,12 +95,7 @@ def _run(
         return 1
     say(f"serving {entry.name} from {path}")
     sys.setswitchinterval(_SWITCH_SECONDS)
-    code = asyncio.run(_Life(settings, path, tokenizer, entry, say).run(sockets))
-    if code == 130:
-        # At once: a thread that still tokenizes would be waited for.
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    return asyncio.run(_Life(settings, path, tokenizer, entry, say).run(sockets))
 
 
 class _Life:

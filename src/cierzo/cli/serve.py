@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cierzo.cli.options import model_argument, takes_settings
-from cierzo.cli.output import download_progress, note
+from cierzo.cli.output import download_progress
 from cierzo.settings import Settings
 
 
@@ -33,5 +33,5 @@ def serve(
 
     from cierzo.api.lifecycle import run_server
 
-    code = run_server(settings, found.path, found.entry, tokenizer=found.tokenizer, say=note)
+    code = run_server(settings, found.path, found.entry, tokenizer=found.tokenizer)
     raise typer.Exit(code)

@@ -22,7 +22,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which some editors and shells put in front
 _HEX = rb"[0-9a-fA-F]"
 # Escapes from left to right: a stretch without halves of surrogate pairs, or such a half alone.
 _ESCAPES = re.compile(
-    rb"(?:[^\\]++|\\u[dD][89abAB]HH\\u[dD][c-fC-F]HH|\\(?!u[dD][89a-fA-F]).){1,4096}+"
+    rb"(?:[^\\]+|\\u[dD][89abAB]HH\\u[dD][c-fC-F]HH|\\(?!u[dD][89a-fA-F]).){1,4096}"
     rb"|(\\u[dD][89a-fA-F]HH)|.".replace(b"H", _HEX),
     re.DOTALL,
 )
