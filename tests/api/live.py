@@ -33,7 +33,8 @@ class Live:
 
     process: subprocess.Popen[str]
     url: str
-    lines: list[str] = field(default_factory=list)  # what it said, complete once it has ended
+    # What it said, complete once it has ended.
+    lines: list[str] = field(default_factory=list, repr=False)
     reader: threading.Thread | None = None
 
     @property
