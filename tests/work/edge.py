@@ -35,17 +35,10 @@ class Edge:
             backend="cpu",
             max_model_len=CONTEXT,
             vocab_size=words.vocab_size,
-            eos_token_ids=words.eos_token_ids,
             num_blocks=1,
-            block_size=32,
-            kv_cache_dtype="f16",
-            kv_cache_bytes=0,
-            weights_bytes=0,
-            max_batch_tokens=512,
             max_batch_sequences=64,
             memory_plan="",
             fingerprint="",
-            load_seconds=0,
         )
         served = served_model(ModelEntry("tiny"), ())
         self.service = Service(settings, client, served, Metrics(client))

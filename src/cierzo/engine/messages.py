@@ -62,17 +62,10 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     backend: str  # as shown to people, such as "cpu (avx512, 2 threads)"
     max_model_len: int  # tokens of prompt and answer together, for one request
     vocab_size: int
-    eos_token_ids: tuple[int, ...]
     num_blocks: int
-    block_size: int  # positions in a block
-    kv_cache_dtype: str
-    kv_cache_bytes: int
-    weights_bytes: int
-    max_batch_tokens: int
     max_batch_sequences: int
     memory_plan: str  # one line for people: where the memory goes
     fingerprint: str  # names the weights
-    load_seconds: float
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):

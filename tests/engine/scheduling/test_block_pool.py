@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from cierzo.engine.scheduling.block_pool import NO_PARENT, BlockPool, block_name
-
-
-def tokens(*ids: int) -> np.ndarray:
-    return np.array(ids, dtype=np.int32)
+from cierzo.engine.scheduling.block_pool import BlockPool
 
 
 def test_every_block_can_be_taken_once() -> None:
@@ -45,12 +40,3 @@ def test_the_block_freed_last_is_taken_first() -> None:
     first = pool.take()
     pool.release([first])
     assert pool.take() == first
-
-
-def test_a_name_tells_content_and_prefix_apart() -> None:
-    first = block_name(NO_PARENT, tokens(1, 2, 3))
-    assert block_name(NO_PARENT, tokens(1, 2, 3)) == first
-    assert block_name(NO_PARENT, tokens(1, 2, 4)) != first
-    assert block_name(first, tokens(1, 2, 3)) != first
-    other = block_name(NO_PARENT, tokens(9, 9, 9))
-    assert block_name(first, tokens(5)) != block_name(other, tokens(5))

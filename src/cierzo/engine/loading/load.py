@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +34,6 @@ class LoadError(RuntimeError):
 
 def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, EngineInfo]:
     """Loads what the launch names; `report` hears what is being done. Raises LoadError."""
-    began = time.monotonic()
     settings = launch.settings
     try:
         report("reading the checkpoint")
@@ -65,17 +63,10 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
         backend=backend.name,
         max_model_len=engine.max_model_len,
         vocab_size=checkpoint.config.vocab_size,
-        eos_token_ids=eos,
         num_blocks=plan.num_blocks,
-        block_size=BLOCK_SIZE,
-        kv_cache_dtype=settings.kv_cache_dtype,
-        kv_cache_bytes=plan.kv_cache_bytes,
-        weights_bytes=checkpoint.weights_bytes,
-        max_batch_tokens=settings.max_batch_tokens,
         max_batch_sequences=settings.max_batch_sequences,
         memory_plan=plan.text,
         fingerprint=checkpoint.fingerprint(),
-        load_seconds=time.monotonic() - began,
     )
 
 

@@ -1,23 +1,8 @@
-"""The blocks of the KV cache: who holds which, and how a block's content is named."""
+"""The blocks of the KV cache: who holds which."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
-
-import numpy as np
-import numpy.typing as npt
-
-NO_PARENT = b""
-
-
-def block_name(parent: bytes, tokens: npt.NDArray[np.int32]) -> bytes:
-    """Names the content of a full block: its own tokens, and the name of the block before it.
-
-    Two blocks with one name hold the same keys and values, because these depend on the tokens up
-    to their position and on nothing else. The first block's parent is `NO_PARENT`.
-    """
-    return blake2b(tokens.astype("<i4", copy=False).tobytes(), digest_size=16, key=parent).digest()
 
 
 class BlockPool:

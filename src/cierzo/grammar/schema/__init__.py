@@ -33,7 +33,6 @@ from cierzo.grammar.schema.subset.edits import (
 )
 from cierzo.grammar.schema.subset.infinite import drop_infinite
 from cierzo.grammar.schema.subset.inlining import (
-    COMPILE_LIMITS,
     CONTRADICTION,
     inlined,
     unsatisfiable,
@@ -43,7 +42,6 @@ from cierzo.grammar.validation import Unverifiable, faults, resolver_for, valida
 from cierzo.grammar.values import brief
 
 __all__ = [
-    "COMPILE_LIMITS",
     "DEFAULT_LIMITS",
     "Enforced",
     "SchemaError",
