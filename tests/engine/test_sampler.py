@@ -166,7 +166,7 @@ def test_logits_that_are_not_finite_give_no_token(bad: float, place: int) -> Non
     sampler = Sampler(300)
     assert sampler.choose(row, [0], [state(300)]) == [NOT_FINITE]
     assert sampler.choose(row, [0], [state(300, temperature=0.0)]) == [NOT_FINITE]
-    assert sampler.explain(row, 0, np.array([1], dtype=np.int32), 2) is None
+    assert sampler.logprobs_of(row, 0, np.array([1], dtype=np.int32), 2) is None
 
 
 def test_a_bad_row_does_not_touch_its_neighbours() -> None:
@@ -249,7 +249,7 @@ def test_the_chosen_token_alone_when_no_alternatives_are_wanted() -> None:
 def test_prompt_logprobs() -> None:
     rows = np.random.default_rng(8).normal(size=(4, 90)).astype(np.float32)
     targets = np.array([5, 89, 0], dtype=np.int32)
-    found = Sampler(90).explain(rows, 1, targets, 2)
+    found = Sampler(90).logprobs_of(rows, 1, targets, 2)
     assert found is not None
     for i, entry in enumerate(found):
         expected = log_softmax(rows[i + 1])

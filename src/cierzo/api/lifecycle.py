@@ -95,10 +95,10 @@ def _run(
         return 1
     say(f"serving {entry.name} from {path}")
     sys.setswitchinterval(_SWITCH_SECONDS)
-    return asyncio.run(_Life(settings, path, tokenizer, entry, say).run(sockets))
+    return asyncio.run(_Server(settings, path, tokenizer, entry, say).run(sockets))
 
 
-class _Life:
+class _Server:
     """One run of the server."""
 
     def __init__(

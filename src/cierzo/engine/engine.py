@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as AbstractSequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,14 @@ from cierzo.engine.constraints.constrained import Constrained, ConstraintError
 from cierzo.engine.errors import PromptTooLong, QueueFull
 from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.request import Request, Taken
+from cierzo.engine.runner import Runner
 from cierzo.engine.sampler import NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
 from cierzo.engine.scheduling.block_pool import BlockPool
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
 from cierzo.engine.scheduling.sequence import Sequence
-from cierzo.engine.scheduling.step_budget import Pacer
+from cierzo.engine.scheduling.step_budget import StepBudget
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 from cierzo.settings import EngineSettings
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled, GrammarCompiler
 
 TokenIds: TypeAlias = AbstractSequence[int] | npt.NDArray[np.int32]
-Pieces: TypeAlias = tuple[TokenLogprobs, ...] | None
+PromptLogprobs: TypeAlias = tuple[TokenLogprobs, ...] | None
 
 _NOT_FINITE = (
     "the model gave values that are not finite numbers for this request, so no token can be "
@@ -43,48 +44,6 @@ _NO_TOKEN = {
     NOTHING_LEFT: "logit_bias, min_tokens, the penalties and the format that the answer must have "
     "leave no token to choose from",
 }
-
-
-class VocabularySize(Protocol):
-    """The part of the model's config that the engine reads."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Logits in a row."""
-        ...
-
-
-class Runner(Protocol):
-    """What the engine asks of the model: `cierzo.model.runner.ModelRunner` has it."""
-
-    @property
-    def config(self) -> VocabularySize:
-        """The model's shape."""
-        ...
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks of the KV cache."""
-        ...
-
-    @property
-    def block_size(self) -> int:
-        """Positions in a block."""
-        ...
-
-    @property
-    def max_model_len(self) -> int:
-        """Positions that one sequence may have."""
-        ...
-
-    @property
-    def max_logits_rows(self) -> int:
-        """Rows of logits that one step can give."""
-        ...
-
-    def run(self, batch: Batch) -> Logits:
-        """Computes a step; its logits are good until the next one."""
-        ...
 
 
 class Engine:
@@ -113,7 +72,7 @@ class Engine:
             max_batch_sequences=settings.max_batch_sequences,
             max_model_len=runner.max_model_len,
         )
-        self._pacer = Pacer(settings.max_batch_tokens)
+        self._budget = StepBudget(settings.max_batch_tokens)
         self._sampler = Sampler(self.vocab_size)
         self._active: dict[str, Request] = {}
         self.grammars: GrammarCompiler | None = None  # once the vocabulary is known
@@ -217,7 +176,7 @@ class Engine:
         outputs = [self._settle(request, check) for request, check in self.beside.news()]
         running = self._scheduler.running
         decoding = any(sequence.num_pending == 1 for sequence in running)
-        chunks = self._scheduler.schedule(self._pacer.prompt_budget(others_decode=decoding))
+        chunks = self._scheduler.schedule(self._budget.prompt_budget(others_decode=decoding))
         self._stalled = not chunks and not outputs and self.beside.holds
         if chunks:
             outputs += self._compute(chunks, started)
@@ -233,7 +192,7 @@ class Engine:
             self.observer(batch, logits)
         outputs = self._take(chunks, logits, masked)
         seconds = time.perf_counter() - started
-        self._pacer.observe(sum(c.count for c in chunks if c.count > 1), seconds)
+        self._budget.observe(sum(c.count for c in chunks if c.count > 1), seconds)
         self._computed_tokens += len(batch.token_ids)
         self._steps += 1
         self._step_seconds += seconds
@@ -274,7 +233,7 @@ class Engine:
         """Notes what is computed now, and gives each sequence what it wants of the logits."""
         masks, slots, late = self.beside.rows(masked)
         outputs: list[StepOutput | None] = []
-        due: list[tuple[Request, Pieces]] = []  # whose next token is to be chosen
+        due: list[tuple[Request, PromptLogprobs]] = []  # whose next token is to be chosen
         rows: list[int] = []
         row = 0
         for chunk in chunks:
@@ -282,14 +241,14 @@ class Engine:
             request = self._active[sequence.request_id]
             sequence.num_computed = chunk.end
             first_row, row = row, row + chunk.num_logits
-            pieces: Pieces = None
+            prompt_logprobs: PromptLogprobs = None
             if row > first_row and sequence.wants_prompt_logprobs:
-                pieces = self._explain(chunk, logits, first_row)
-                if pieces is None:
+                prompt_logprobs = self._prompt_logprobs(chunk, logits, first_row)
+                if prompt_logprobs is None:
                     outputs.append(self._fail(request, _NOT_FINITE))
                     continue
             if chunk.end < sequence.num_tokens:
-                outputs.append(request.output(None, pieces))
+                outputs.append(request.output(None, prompt_logprobs))
                 continue
             if not sequence.prompt_read:
                 sequence.prompt_read = True
@@ -297,15 +256,15 @@ class Engine:
                 self._cached_tokens += sequence.num_cached
                 self._scheduler.share_prompt(sequence)
             if sequence.num_tokens == sequence.max_len:  # max_tokens is 0
-                outputs.append(self._finish(request, "length", pieces))
+                outputs.append(self._finish(request, "length", prompt_logprobs))
             elif request.forced:
-                outputs.append(self._take_forced(request, logits, row - 1, pieces))
+                outputs.append(self._take_forced(request, logits, row - 1, prompt_logprobs))
             elif sequence.request_id in late:
                 sequence.num_computed -= 1  # once more, for the logits
                 self.beside.hold_late(request)
-                outputs.append(request.output(None, pieces))
+                outputs.append(request.output(None, prompt_logprobs))
             else:
-                due.append((request, pieces))
+                due.append((request, prompt_logprobs))
                 rows.append(row - 1)
         if rows:
             tokens = self._sampler.choose(
@@ -315,54 +274,64 @@ class Engine:
                 masks,
                 [slots.get(request.sequence.request_id, -1) for request, _ in due],
             )
-            for (request, pieces), token in zip(due, tokens, strict=True):
-                outputs.append(self._advance(request, token, pieces))
+            for (request, prompt_logprobs), token in zip(due, tokens, strict=True):
+                outputs.append(self._advance(request, token, prompt_logprobs))
         return outputs
 
-    def _explain(self, chunk: Chunk, logits: Logits, first_row: int) -> Pieces:
+    def _prompt_logprobs(self, chunk: Chunk, logits: Logits, first_row: int) -> PromptLogprobs:
         """Log-probabilities of the prompt tokens that follow the chunk's logits."""
         sequence = chunk.sequence
         begin = chunk.logits_from + 1
         end = min(chunk.end + 1, sequence.num_prompt)
         sequence.num_prompt_logprobs = end - 1
         num_top = sequence.params.prompt_logprobs or 0
-        return self._sampler.explain(logits, first_row, sequence.tokens[begin:end], num_top)
+        return self._sampler.logprobs_of(logits, first_row, sequence.tokens[begin:end], num_top)
 
     def _take_forced(
-        self, request: Request, logits: Logits, row: int, pieces: Pieces
+        self, request: Request, logits: Logits, row: int, prompt_logprobs: PromptLogprobs
     ) -> StepOutput | None:
         """Adds the next token that is known already, with its log-probability."""
         token = request.forced[0]
         num_top = request.sequence.params.logprobs or 0
-        scores = self._sampler.explain(logits, row, np.array([token], dtype=np.int32), num_top)
-        if scores is None:
+        logprobs = self._sampler.logprobs_of(
+            logits, row, np.array([token], dtype=np.int32), num_top
+        )
+        if logprobs is None:
             return self._fail(request, _NOT_FINITE)
-        return self._add(request, token, scores[0], pieces)
+        return self._add(request, token, logprobs[0], prompt_logprobs)
 
-    def _advance(self, request: Request, token: int, pieces: Pieces) -> StepOutput | None:
+    def _advance(
+        self, request: Request, token: int, prompt_logprobs: PromptLogprobs
+    ) -> StepOutput | None:
         """Adds the token that was chosen."""
         if token in _NO_TOKEN:
             return self._fail(
                 request, _NO_TOKEN[token], "no_answer" if token == NOTHING_LEFT else "failed"
             )
-        score = request.state.logprobs if request.wants_scores else None
-        return self._add(request, token, score, pieces)
+        logprobs = request.state.logprobs if request.wants_logprobs else None
+        return self._add(request, token, logprobs, prompt_logprobs)
 
     def _add(
-        self, request: Request, token: int, score: TokenLogprobs | None, pieces: Pieces
+        self,
+        request: Request,
+        token: int,
+        logprobs: TokenLogprobs | None,
+        prompt_logprobs: PromptLogprobs,
     ) -> StepOutput | None:
         """Adds a token to a sequence, and ends it if that was its last."""
         try:
-            taken = request.take(token, score)
+            taken = request.take(token, logprobs)
         except ConstraintError as error:
             return self._fail(request, str(error), "no_answer")
         except Exception as error:  # a defect ends this answer alone
             return self._fail(request, f"{type(error).__name__}: {error}"[:300])
         if taken is None:
-            output = request.output(None, pieces)  # first: what is verified may be cut anew
+            output = request.output(
+                None, prompt_logprobs
+            )  # first: what is verified may be cut anew
             self.beside.check(request)
             return output
-        return self._go_on(request, taken, pieces)
+        return self._go_on(request, taken, prompt_logprobs)
 
     def _settle(self, request: Request, check: Check) -> StepOutput | None:
         """Goes on with a sequence whose values were verified, or ends it."""
@@ -370,17 +339,21 @@ class Engine:
             return self._fail(request, str(check.error), "no_answer")
         return self._go_on(request, request.settled(check.change), None)
 
-    def _go_on(self, request: Request, taken: Taken, pieces: Pieces) -> StepOutput | None:
+    def _go_on(
+        self, request: Request, taken: Taken, prompt_logprobs: PromptLogprobs
+    ) -> StepOutput | None:
         self._generated_tokens += taken.added
         if taken.finish is None:
-            return request.output(None, pieces)
-        return self._finish(request, taken.finish, pieces)
+            return request.output(None, prompt_logprobs)
+        return self._finish(request, taken.finish, prompt_logprobs)
 
-    def _finish(self, request: Request, reason: FinishReason, pieces: Pieces) -> StepOutput | None:
+    def _finish(
+        self, request: Request, reason: FinishReason, prompt_logprobs: PromptLogprobs
+    ) -> StepOutput | None:
         """Forgets a sequence; its last output."""
         self._forget(request)
         self._finished += 1
-        return request.output(reason, pieces)
+        return request.output(reason, prompt_logprobs)
 
     def _fail(self, request: Request, error: str, failure: Failure = "failed") -> StepOutput:
         sequence = request.sequence

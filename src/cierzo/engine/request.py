@@ -23,7 +23,7 @@ class Taken:
 class Request:
     """A sequence with its sampler and constraint. Tokens are given out once they are final."""
 
-    __slots__ = ("_emitted", "_scores", "_token", "constrained", "forced", "sequence", "state")
+    __slots__ = ("_emitted", "_logprobs", "_token", "constrained", "forced", "sequence", "state")
 
     def __init__(
         self, sequence: Sequence, state: SamplerState, constrained: Constrained | None
@@ -33,12 +33,12 @@ class Request:
         self.constrained = constrained
         # Tokens that come next whatever the logits say, but whose log-probability is wanted.
         self.forced: deque[int] = deque()
-        self._scores: list[TokenLogprobs] = []  # of the answer's tokens, if asked for
+        self._logprobs: list[TokenLogprobs] = []  # of the answer's tokens, if asked for
         self._emitted = 0  # tokens of the answer given out
         self._token = -1  # sampled last, under a constraint
 
     @property
-    def wants_scores(self) -> bool:
+    def wants_logprobs(self) -> bool:
         """Whether log-probabilities of the answer are asked for."""
         return self.sequence.params.logprobs is not None
 
@@ -47,7 +47,7 @@ class Request:
         """Whether the next token is to be sampled under a mask."""
         return self.constrained is not None and not self.forced and self.constrained.needs_mask
 
-    def take(self, token: int, score: TokenLogprobs | None) -> Taken | None:
+    def take(self, token: int, logprobs: TokenLogprobs | None) -> Taken | None:
         """Adds a token that was chosen, or was first in `forced`.
 
         None: what follows from it is to be found out by `constrained.settle`; then `settled`.
@@ -59,8 +59,8 @@ class Request:
             self.forced.popleft()
             self.state.accept(token)
         sequence.append(token)
-        if score is not None:
-            self._scores.append(score)
+        if logprobs is not None:
+            self._logprobs.append(logprobs)
         if self.constrained is None or was_forced:
             return Taken(self._ending(token), 1)
         self._token = token
@@ -72,7 +72,7 @@ class Request:
         added = 1
         if change.keep < self.sequence.num_generated:
             self._take_back(change.keep)
-        if self.wants_scores:
+        if self.wants_logprobs:
             self.forced.extend(change.append)
         else:
             added += self._append(change.append)
@@ -100,7 +100,7 @@ class Request:
         return StepOutput(
             sequence.request_id,
             tuple(int(sequence.tokens[first + place]) for place in places),
-            tuple(self._scores[place] for place in places) if self.wants_scores else None,
+            tuple(self._logprobs[place] for place in places) if self.wants_logprobs else None,
             prompt_logprobs,
             finish,
             stop_token_id,
@@ -114,7 +114,7 @@ class Request:
         length = sequence.num_prompt + keep
         for token in reversed(sequence.tokens[length : sequence.num_tokens].tolist()):
             self.state.retract(token)
-        del self._scores[keep:]
+        del self._logprobs[keep:]
         sequence.truncate(length)
 
     def _append(self, tokens: AbstractSequence[int]) -> int:

@@ -95,7 +95,7 @@ class Sampler:
         )
         return tokens
 
-    def explain(
+    def logprobs_of(
         self,
         logits: npt.NDArray[np.float32],
         first_row: int,

@@ -15,7 +15,7 @@ from cierzo.chat.tokenizers.tokenizer import token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.messages import Add, Compile, CompileResult, Forget
 from cierzo.engine.process.compile_worker import CompileWorker, Prepared
-from cierzo.engine.process.pending_checks import CompileCalls
+from cierzo.engine.process.pending_checks import PendingChecks
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.compiler import Compiled, GrammarCompiler
 from cierzo.grammar.constraint import Constraint
@@ -116,7 +116,7 @@ def test_who_leaves_says_so() -> None:
         send = staticmethod(sent.append)
 
     async def main() -> None:
-        calls = CompileCalls()
+        calls = PendingChecks()
         process: Any = Process()
         leaving = asyncio.create_task(calls.ask(process, digits(1)))
         staying = asyncio.create_task(calls.ask(process, digits(2)))

@@ -25,8 +25,8 @@ from cierzo.engine.messages import (
     StepOutput,
 )
 from cierzo.engine.process.engine_process import COMMAND, EngineProcess
-from cierzo.engine.process.pending_checks import CompileCalls
-from cierzo.engine.process.retry_after import Turnover
+from cierzo.engine.process.pending_checks import PendingChecks
+from cierzo.engine.process.retry_after import RetryAfter
 from cierzo.engine.process.status import EngineStatus
 from cierzo.engine.process.supervisor import Supervisor
 from cierzo.engine.sampling_params import SamplingParams
@@ -83,8 +83,8 @@ class EngineClient:
         self._stats = EngineStats()
         self._requests: dict[str, _Request] = {}
         self._vocabulary: TokenBytes | None = None
-        self._compile_calls = CompileCalls()
-        self._turnover = Turnover()
+        self._checks = PendingChecks()
+        self._retry_after = RetryAfter()
         self._stopping = False
         self._idle = asyncio.Event()  # no request is left, or nobody waits for them any more
 
@@ -133,7 +133,7 @@ class EngineClient:
         process = self._supervisor.process
         if process is None:
             raise EngineError(f"the engine is not ready: {self.status.detail}")
-        failure = await self._compile_calls.ask(process, constraint)
+        failure = await self._checks.ask(process, constraint)
         if failure is not None:
             raise _FAULTS[failure.fault](failure.problem)
 
@@ -210,7 +210,7 @@ class EngineClient:
             raise ValueError(f"request id {request_id!r} is in use")
         waiting = len(self._requests) - info.max_batch_sequences
         if waiting >= self._max_queue:
-            raise QueueFull(waiting, self._turnover.seconds_to_next())
+            raise QueueFull(waiting, self._retry_after.seconds_to_next())
         tokens = np.asarray(prompt, dtype="<i4").tobytes()
         request = _Request(Add(request_id, tokens, params, shares))
         self._requests[request_id] = request
@@ -244,7 +244,7 @@ class EngineClient:
     def on_lost(self, reason: str) -> None:
         """For the supervisor: ends the requests that the failed engine had; keeps those that it
         cannot have seen."""
-        self._compile_calls.fail(reason)
+        self._checks.fail(reason)
         for request_id, request in list(self._requests.items()):
             seen = request.begun or self._supervisor.watchdog.pong > request.sent_after_ping
             if seen or request.resent:
@@ -269,9 +269,9 @@ class EngineClient:
                 request.begun = True
                 request.items.put_nowait(output)
                 if output.finish_reason is not None:
-                    self._turnover.mark()
+                    self._retry_after.mark()
                     self._forget(output.request_id)
         elif isinstance(message, CompileResult):
-            self._compile_calls.receive(message)
+            self._checks.receive(message)
         elif isinstance(message, Pong):
             self._stats = message.stats

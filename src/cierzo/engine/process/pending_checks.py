@@ -11,7 +11,7 @@ from cierzo.engine.process.engine_process import EngineProcess
 from cierzo.grammar.constraint import Constraint
 
 
-class CompileCalls:
+class PendingChecks:
     """Belongs to one event loop."""
 
     def __init__(self) -> None:

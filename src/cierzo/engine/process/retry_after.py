@@ -10,7 +10,7 @@ _UNKNOWN_SECONDS = 5
 _LONGEST_SECONDS = 60
 
 
-class Turnover:
+class RetryAfter:
     """The times at which the last requests finished."""
 
     def __init__(self) -> None:

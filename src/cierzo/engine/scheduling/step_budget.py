@@ -25,7 +25,7 @@ FIRST_TOKENS = 16  # while the speed is unknown
 FEW_TOKENS = 8
 
 
-class Pacer:
+class StepBudget:
     """Keeps the time that a prompt token takes, as a moving average."""
 
     def __init__(self, max_batch_tokens: int) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from cierzo.engine.scheduling.step_budget import Pacer
+from cierzo.engine.scheduling.step_budget import StepBudget
 
 
 def budget(seconds_per_token: float, *, others_decode: bool, limit: int = 512) -> int:
     """What a machine of that speed is given, once it is known."""
-    pacer = Pacer(limit)
+    budget = StepBudget(limit)
     for _ in range(10):
-        tokens = pacer.prompt_budget(others_decode=others_decode)
-        pacer.observe(tokens, tokens * seconds_per_token)
-    return pacer.prompt_budget(others_decode=others_decode)
+        tokens = budget.prompt_budget(others_decode=others_decode)
+        budget.observe(tokens, tokens * seconds_per_token)
+    return budget.prompt_budget(others_decode=others_decode)
 
 
 @pytest.mark.parametrize("others_decode", [True, False])
@@ -44,13 +44,13 @@ def test_a_very_slow_machine_takes_no_longer_than_a_ping_may_wait() -> None:
 
 
 def test_the_limit_holds_before_and_after_the_speed_is_known() -> None:
-    assert Pacer(4).prompt_budget(others_decode=False) == 4
+    assert StepBudget(4).prompt_budget(others_decode=False) == 4
     assert budget(1e-6, others_decode=False, limit=4) == 4
 
 
 def test_a_slow_step_is_forgotten() -> None:
-    pacer = Pacer(512)
-    pacer.observe(16, 16.0)
+    budget = StepBudget(512)
+    budget.observe(16, 16.0)
     for _ in range(20):
-        pacer.observe(pacer.prompt_budget(others_decode=True), 1e-4)
-    assert pacer.prompt_budget(others_decode=True) == 512
+        budget.observe(budget.prompt_budget(others_decode=True), 1e-4)
+    assert budget.prompt_budget(others_decode=True) == 512
