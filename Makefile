@@ -78,7 +78,8 @@ test-agents: $(VENV)/.parity $(AGENTS)/.mini-swe-agent $(if $(PYTHON312),$(AGENT
 # ThreadSanitizer knows nothing of what synchronises libraries that were not compiled for it; it
 # needs addresses where it looks for them, hence setarch. The library of C++ comes first as well, or
 # exceptions are thrown past the sanitizer.
-SANITIZED := tests/native tests/backends tests/engine tests/model/test_transformer.py
+SANITIZED := tests/native tests/backends tests/model/test_transformer.py \
+  $(addprefix tests/engine/,test_sampler.py test_engine.py test_determinism.py)
 sanitize: sanitize-address sanitize-thread
 
 sanitize-address: export ASAN_OPTIONS := detect_leaks=0
