@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
+from cierzo.api.access.key_file import with_key_file
 from cierzo.api.errors import AGENTS_CONTEXT, TOO_FEW_FOR_AGENTS
 from cierzo.api.http.listening import (
     HttpServer,
@@ -28,7 +29,6 @@ from cierzo.api.http.listening import (
     tell_when_full,
     url_of,
 )
-from cierzo.api.keys import with_key_file
 from cierzo.api.served_model import quantization_of, served_model
 from cierzo.engine.errors import EngineError
 from cierzo.engine.loading.load import plan_for

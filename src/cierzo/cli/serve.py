@@ -24,7 +24,7 @@ def serve(
 
     Without MODEL: the one that CIERZO_MODEL or cierzo.toml names, or the small default.
     """
-    from cierzo.api.keys import check_exposure
+    from cierzo.api.access.exposure import check_exposure
     from cierzo.model.fetch.registry import resolve
 
     check_exposure(settings.server, insecure)

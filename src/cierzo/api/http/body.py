@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from starlette.types import Receive
 
 from cierzo.api.errors import ApiError, bad_request
 from cierzo.api.http.encodings import Decoding, Meter, codings_of
+from cierzo.api.http.headers import Headers, values
 from cierzo.settings import Limits
 
 HELD_BODIES = 32  # whole bodies of the largest size that may be in memory at once
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Memory:
@@ -99,8 +97,3 @@ class Body:
         most = self._limits.body_bytes
         how = "whoever runs this server can allow more with limits.body_bytes"
         return ApiError(413, f"the body is larger than {most:,} bytes; {how}")
-
-
-def values(headers: Headers, wanted: bytes) -> list[bytes]:
-    """The values of every header of that name."""
-    return [value for name, value in headers if name == wanted]

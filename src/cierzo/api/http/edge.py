@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cierzo.api.access.keys import Keys, key_in
 from cierzo.api.dialect import Dialect, spoken
 from cierzo.api.errors import ApiError, bad_request
-from cierzo.api.http.body import Body, Headers, Memory, values
+from cierzo.api.http.body import Body, Memory
+from cierzo.api.http.headers import Headers, values
 from cierzo.api.http.http_protocol import LINGER_SECONDS, head_too_large
 from cierzo.api.http.paths import Paths
 from cierzo.api.http.request_log import HEADER as REQUEST_ID
 from cierzo.api.http.request_log import RequestLog, RequestNotes, noted, request_id_of
-from cierzo.api.keys import is_known
 from cierzo.settings import Limits, ServerSettings
 
 _OPEN = ("/", "/health", "/metrics", "/openapi.json")  # paths that need no key
@@ -44,7 +45,7 @@ class Edge:
         self._limits = limits
         self._hosts = {host.lower() for host in (*server.allowed_hosts, server.host)}
         self._hosts -= {"0.0.0.0", "::"}  # all addresses, the name of none
-        self._keys = [key.encode() for key in server.api_keys]
+        self._keys = Keys(server.api_keys)
         self._count = count
         self._memory = Memory(limits)
         self._log = RequestLog()
@@ -93,8 +94,8 @@ class Edge:
         hosts = values(headers, b"host")
         if hosts or not first_version:  # 1.0 needs none; browsers, which may be misled, speak 1.1
             self._check_host(hosts)
-        if self._keys and path not in _OPEN:
-            self._check_key(headers)
+        if path not in _OPEN:
+            self._keys.check(headers)
 
     def _check_host(self, hosts: Sequence[bytes]) -> None:
         if len(hosts) != 1:
@@ -109,25 +110,6 @@ class Edge:
                 code="host_not_allowed",
             )
 
-    def _check_key(self, headers: Headers) -> None:
-        given = _key_in(headers)
-        if not given:
-            message = "you did not provide an API key; send it as `Authorization: Bearer KEY`"
-        elif is_known(given, self._keys):
-            return
-        else:
-            message = "incorrect API key provided"
-        raise ApiError(401, message, kind="authentication_error", code="invalid_api_key")
-
-
-def _key_in(headers: Headers) -> bytes:
-    """The key that a request brings; empty if none."""
-    authorization = values(headers, b"authorization")
-    scheme, _, given = authorization[0].partition(b" ") if authorization else (b"", b"", b"")
-    if scheme.lower() != b"bearer":
-        given = b"".join(values(headers, b"x-api-key")[:1])
-    return given.strip()
-
 
 def _check_media_type(headers: Headers) -> None:
     """Keeps out what pages of other sites can post unasked, to a server that they cannot read.
@@ -137,7 +119,7 @@ def _check_media_type(headers: Headers) -> None:
     declared = [value.decode("latin-1") for value in values(headers, b"content-type")]
     media = [value.partition(";")[0].strip().lower() for value in declared]
     media = [name for name in media if name]
-    asked = bool(_key_in(headers))
+    asked = bool(key_in(headers))
     if not media and (asked or not any(values(headers, name) for name in _BROWSERS)):
         return
     for name in media or [_UNASKED[0]]:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from cierzo.api.keys import check_exposure, with_key_file
-from cierzo.settings import ServerSettings, Settings, SettingsError
 from tests.api.live import HELLO, Live, start
 
 
@@ -71,42 +69,3 @@ def test_where_no_key_is_set_any_is_accepted(server: Live, key: str) -> None:
     body = {"messages": HELLO, "max_tokens": 1}
     headers = {"authorization": key}
     assert server.post("/v1/chat/completions", body, headers=headers).status_code == 200
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.9.1"])
-def test_a_loopback_address_needs_no_key(host: str) -> None:
-    check_exposure(ServerSettings(host=host), insecure=False)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "no such host"])
-def test_any_other_address_needs_one(host: str) -> None:
-    with pytest.raises(SettingsError, match="CIERZO_API_KEY") as caught:
-        check_exposure(ServerSettings(host=host), insecure=False)
-    assert "--insecure" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    check_exposure(ServerSettings(host=host), insecure=True)
-    check_exposure(ServerSettings(host=host, api_keys=("k",)), insecure=False)
-    check_exposure(ServerSettings(host=host, api_key_file="keys"), insecure=False)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "cannot be read"),
-        (b"", "holds no key"),
-        (b"# only words\n\n", "holds no key"),
-        (b"\xff\xfe", "not UTF-8"),
-        (b"k\n" * 600_000, "larger than"),
-        (b"".join(b"key-%d\n" % i for i in range(2000)), "more than the 1,024"),
-    ],
-)
-def test_a_key_file_that_locks_nothing_is_refused(
-    tmp_path: Path, content: bytes | None, words: str
-) -> None:
-    file = tmp_path / "keys"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(SettingsError, match=words) as caught:
-        with_key_file(Settings(server=ServerSettings(api_key_file=str(file))))
-    assert str(file) in str(caught.value)
-    assert "\n" not in str(caught.value)
