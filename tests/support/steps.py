@@ -18,6 +18,7 @@ from cierzo.model.rope import rotary_frequencies
 from cierzo.model.transformer import forward, load_weights
 from tests.support.checkpoints import TinyModel, Weights, random_weights
 from tests.support.quantise import quantise
+from tests.support.tiny_model import rope_scaling
 
 BLOCK = 32
 Float32 = npt.NDArray[np.float32]
@@ -137,5 +138,5 @@ def _config(model: TinyModel, *, interleaved: bool) -> ModelConfig:
         max_position_embeddings=model.max_position_embeddings,
         tie_word_embeddings=model.tie_word_embeddings,
         rope_interleaved=interleaved,
-        rope_scaling=model.rope_scaling,
+        rope_scaling=rope_scaling(model.rope_scaling),
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cierzo.model.rope_scaling import LinearScaling, Llama3Scaling, RopeScaling, YarnScaling
 from tests.support import tokenizers
 
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -40,6 +41,14 @@ class TinyModel:
 def tekken_model(**sizes: Any) -> TinyModel:
     """A TinyModel of the Mistral family whose vocabulary is the cut Tekken."""
     return replace(TinyModel(architecture="mistral", vocab_size=TEKKEN_VOCAB), **sizes)
+
+
+def rope_scaling(form: Mapping[str, Any] | None) -> RopeScaling | None:
+    """What the readers should make of Hugging Face's form."""
+    if form is None:
+        return None
+    kinds = {"linear": LinearScaling, "llama3": Llama3Scaling, "yarn": YarnScaling}
+    return kinds[form["rope_type"]](**{k: v for k, v in form.items() if k != "rope_type"})
 
 
 def random_weights(model: TinyModel, seed: int = 0) -> Weights:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cierzo.model.errors import ModelError
+from cierzo.model.rope_scaling import RopeScaling
 
 # The largest sizes taken for real. Each is several times those of any published model of the
 # family, and keeps a damaged header from asking for absurd amounts of memory.
@@ -25,13 +25,7 @@ _MAXIMUM = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A decoder of the Llama and Mistral family.
-
-    `rope_scaling` is in Hugging Face's form, normalised by the readers: None for plain rotary
-    positions, or a mapping whose `rope_type` is "linear", "llama3" or "yarn" with that type's
-    numbers, or "factors" with `factors`: a float for each of the head_dim / 2 frequencies to be
-    divided by (GGUF's rope_freqs.weight, where Llama 3's scaling was computed beforehand).
-    """
+    """A decoder of the Llama and Mistral family."""
 
     architecture: str  # "llama" or "mistral"
     hidden_size: int
@@ -46,7 +40,7 @@ class ModelConfig:
     max_position_embeddings: int
     tie_word_embeddings: bool
     rope_interleaved: bool  # see AttentionShape
-    rope_scaling: Mapping[str, object] | None = None
+    rope_scaling: RopeScaling | None = None  # None: plain rotary positions
 
     def check(self, file: Path) -> None:
         """Raises ModelError when the sizes, read from `file`, cannot be those of a model."""

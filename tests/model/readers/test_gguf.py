@@ -17,6 +17,7 @@ from cierzo.backends.tensor import StorageType
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.checkpoint import open_checkpoint
 from cierzo.model.readers.gguf import StringList, read_gguf
+from cierzo.model.rope_scaling import FrequencyFactors, YarnScaling
 from tests.support.checkpoints import TinyModel, llama3_factors, random_weights, write_gguf
 from tests.support.tokenizers import CHATML_TEMPLATE, bpe_vocabulary
 
@@ -141,17 +142,16 @@ def test_rope_freqs_become_factors(tmp_path: Path) -> None:
     }
     model = TinyModel(rope_scaling=scaling)
     read = open_checkpoint(write_gguf(tmp_path / "m.gguf", model)).config.rope_scaling
-    assert read is not None
-    assert read["rope_type"] == "factors"
     factors = llama3_factors(64, 10_000.0, scaling)
-    assert read["factors"] == tuple(factors.tolist())
+    assert read == FrequencyFactors(tuple(factors.tolist()))
     assert {factors[0], factors[-1]} == {1.0, 8.0}
 
 
-def test_yarn_is_read_in_hugging_faces_form(tmp_path: Path) -> None:
+def test_yarn_is_read(tmp_path: Path) -> None:
     scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
     model = TinyModel(rope_scaling=scaling)
-    assert open_checkpoint(write_gguf(tmp_path / "m.gguf", model)).config.rope_scaling == scaling
+    config = open_checkpoint(write_gguf(tmp_path / "m.gguf", model)).config
+    assert config.rope_scaling == YarnScaling(4.0, 256.0)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.checkpoint import open_checkpoint
+from cierzo.model.rope_scaling import LinearScaling, YarnScaling
 from tests.support.checkpoints import TinyModel, tekken_model, write_hf
+from tests.support.tiny_model import rope_scaling
 from tests.support.tokenizers import CHATML_TEMPLATE
 
 LLAMA3 = {
@@ -38,25 +40,22 @@ def test_rope_is_the_same_in_the_older_and_newer_form(
     model = TinyModel(rope_theta=500_000.0, rope_scaling=scaling)
     config = open_checkpoint(write_hf(tmp_path, model, rope_parameters=newer)).config
     assert config.rope_theta == 500_000.0
-    assert config.rope_scaling == scaling
+    assert config.rope_scaling == rope_scaling(scaling)
 
 
 def test_the_oldest_form_of_rope_scaling_says_type(tmp_path: Path) -> None:
     write_hf(tmp_path)
     edit(tmp_path / "config.json", rope_scaling={"type": "linear", "factor": 2})
     scaling = open_checkpoint(tmp_path).config.rope_scaling
-    assert scaling == {"rope_type": "linear", "factor": 2.0}
+    assert scaling == LinearScaling(2.0)
 
 
 def test_yarn_without_an_original_length_stretches_the_context(tmp_path: Path) -> None:
     write_hf(tmp_path)
     edit(tmp_path / "config.json", rope_scaling={"rope_type": "yarn", "factor": 4.0, "mscale": 1.0})
-    assert open_checkpoint(tmp_path).config.rope_scaling == {
-        "rope_type": "yarn",
-        "factor": 4.0,
-        "original_max_position_embeddings": 1024.0,
-        "mscale": 1.0,
-    }
+    assert open_checkpoint(tmp_path).config.rope_scaling == YarnScaling(
+        factor=4.0, original_max_position_embeddings=1024.0, mscale=1.0
+    )
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

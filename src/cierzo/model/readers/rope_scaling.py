@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.fields import Fields
-
-_REQUIRED = {
-    "linear": ("factor",),
-    "llama3": (
-        "factor",
-        "low_freq_factor",
-        "high_freq_factor",
-        "original_max_position_embeddings",
-    ),
-    "yarn": ("factor",),
-}
-_YARN_OPTIONS = ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
+from cierzo.model.rope_scaling import (
+    FrequencyFactors,
+    LinearScaling,
+    Llama3Scaling,
+    RopeScaling,
+    YarnScaling,
+)
 
 
-def hf_rope(config: Fields) -> tuple[float, Mapping[str, object] | None]:
+def hf_rope(config: Fields) -> tuple[float, RopeScaling | None]:
     """rope_theta and rope_scaling of a config.json.
 
     transformers 4 writes `rope_theta` and `rope_scaling` (older: with `type`), transformers 5
@@ -42,10 +36,10 @@ def hf_rope(config: Fields) -> tuple[float, Mapping[str, object] | None]:
         )
     if group.number("partial_rotary_factor", 1.0) != 1.0:
         raise ModelError(f"{config.file}: partial_rotary_factor other than 1 is not supported")
-    return theta, _normalised(kind, group, config.integer("max_position_embeddings", 2048))
+    return theta, _scaling(kind, group, config.integer("max_position_embeddings", 2048))
 
 
-def gguf_rope_scaling(metadata: Fields, max_positions: int) -> Mapping[str, object] | None:
+def gguf_rope_scaling(metadata: Fields, max_positions: int) -> RopeScaling | None:
     """rope_scaling of a GGUF's `<arch>.rope.scaling.*` keys."""
     names = {
         "factor": "rope.scaling.factor",
@@ -66,11 +60,11 @@ def gguf_rope_scaling(metadata: Fields, max_positions: int) -> Mapping[str, obje
         if key in metadata
     }
     renamed = "default" if kind == "none" else kind
-    return _normalised(renamed, Fields(values, metadata.file), max_positions)
+    return _scaling(renamed, Fields(values, metadata.file), max_positions)
 
 
-def frequency_factors(factors: tuple[float, ...], head_dim: int, file: Path) -> dict[str, object]:
-    """rope_scaling of a GGUF's rope_freqs.weight: a divisor for each rotary frequency."""
+def frequency_factors(factors: tuple[float, ...], head_dim: int, file: Path) -> FrequencyFactors:
+    """A GGUF's rope_freqs.weight: a divisor for each rotary frequency."""
     if len(factors) != head_dim // 2:
         raise ModelError(
             f"{file}: rope_freqs.weight has {len(factors)} numbers, not {head_dim // 2} for "
@@ -78,28 +72,54 @@ def frequency_factors(factors: tuple[float, ...], head_dim: int, file: Path) -> 
         )
     if not all(0 < factor < 1e6 for factor in factors):
         raise ModelError(f"{file}: rope_freqs.weight has a factor that is not positive and finite")
-    return {"rope_type": "factors", "factors": factors}
+    return FrequencyFactors(factors)
 
 
-def _normalised(kind: str, group: Fields, max_positions: int) -> Mapping[str, object] | None:
-    """Only what matters, checked: None, or `rope_type` and that type's numbers."""
-    if kind == "default":
-        return None
-    if kind not in _REQUIRED:
-        raise ModelError(
-            f"{group.file}: rope scaling of type {kind[:40]!r} is not supported; only default, "
-            "linear, llama3 and yarn are"
-        )
-    result: dict[str, object] = {"rope_type": kind}
-    for key in _REQUIRED[kind]:
-        result[key] = group.number(key)
-    if kind == "yarn":
-        original = group.number("original_max_position_embeddings", max_positions)
-        result["original_max_position_embeddings"] = original
-        result |= {key: group.number(key) for key in _YARN_OPTIONS if key in group}
-    for key, value in result.items():
-        if isinstance(value, float) and value <= 0:
-            raise ModelError(f"{group.file}: {key} of the rope scaling is {value}, not positive")
-    if kind == "llama3" and group.number("high_freq_factor") <= group.number("low_freq_factor"):
+def _scaling(kind: str, group: Fields, max_positions: int) -> RopeScaling | None:
+    """The scaling of that kind, its numbers checked."""
+    match kind:
+        case "default":
+            return None
+        case "linear":
+            return LinearScaling(_positive(group, "factor"))
+        case "llama3":
+            return _llama3(group)
+        case "yarn":
+            return YarnScaling(
+                factor=_positive(group, "factor"),
+                original_max_position_embeddings=_positive(
+                    group, "original_max_position_embeddings", max_positions
+                ),
+                beta_fast=_positive(group, "beta_fast", YarnScaling.beta_fast),
+                beta_slow=_positive(group, "beta_slow", YarnScaling.beta_slow),
+                attention_factor=_optional(group, "attention_factor"),
+                mscale=_optional(group, "mscale"),
+                mscale_all_dim=_optional(group, "mscale_all_dim"),
+            )
+    raise ModelError(
+        f"{group.file}: rope scaling of type {kind[:40]!r} is not supported; only default, "
+        "linear, llama3 and yarn are"
+    )
+
+
+def _llama3(group: Fields) -> Llama3Scaling:
+    scaling = Llama3Scaling(
+        factor=_positive(group, "factor"),
+        low_freq_factor=_positive(group, "low_freq_factor"),
+        high_freq_factor=_positive(group, "high_freq_factor"),
+        original_max_position_embeddings=_positive(group, "original_max_position_embeddings"),
+    )
+    if scaling.high_freq_factor <= scaling.low_freq_factor:
         raise ModelError(f"{group.file}: high_freq_factor is not above low_freq_factor")
-    return result
+    return scaling
+
+
+def _positive(group: Fields, key: str, default: float | None = None) -> float:
+    value = group.number(key, default)
+    if value <= 0:
+        raise ModelError(f"{group.file}: {key} of the rope scaling is {value}, not positive")
+    return value
+
+
+def _optional(group: Fields, key: str) -> float | None:
+    return _positive(group, key) if key in group else None
