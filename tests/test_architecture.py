@@ -42,7 +42,7 @@ APART = {
 }
 # What the folders within a room must not import: they lie beneath the others, or beside them.
 FOLDERS_APART = {
-    "api.http": ("api.openai", "api.state", "generate", "chat", "engine"),
+    "api.http": ("api.openai", "api.service", "generate", "chat", "engine"),
     "chat.tokenizers": ("chat.templates", "chat.calls", "chat.answers", "chat.tools"),
     "chat.calls": ("chat.templates", "chat.answers"),
     "chat.answers": ("chat.templates",),

@@ -9,7 +9,7 @@ from cierzo.api.metrics import Metrics
 from cierzo.api.openai import chat, completions, tokens
 from cierzo.api.openai.dialect import OPENAI
 from cierzo.api.served_model import served_model
-from cierzo.api.state import Service
+from cierzo.api.service import Service
 from cierzo.engine.messages import EngineInfo, EngineLaunch
 from cierzo.engine.process.client import EngineClient
 from cierzo.generate.model import Model, read_language

@@ -21,7 +21,7 @@ from cierzo.api.openai import chat, completions, models, tokens
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER
 from cierzo.api.openapi import document
 from cierzo.api.operations import Operation
-from cierzo.api.state import Service
+from cierzo.api.service import Service
 
 # All that are spoken; the first answers where nobody's path is asked for.
 DIALECTS: tuple[Dialect, ...] = (OPENAI, OPENROUTER)

@@ -42,7 +42,7 @@ from cierzo.model.readers.checkpoint import open_checkpoint
 from cierzo.settings import Settings
 
 if TYPE_CHECKING:
-    from cierzo.api.state import Service
+    from cierzo.api.service import Service
     from cierzo.generate.model import Language
     from cierzo.grammar.vocabulary import TokenBytes
 
@@ -154,7 +154,7 @@ class _Server:
         from cierzo.api.app import DIALECTS, create_app
         from cierzo.api.http.http_protocol import limited
         from cierzo.api.metrics import Metrics
-        from cierzo.api.state import Service
+        from cierzo.api.service import Service
 
         service = Service(self._settings, client, self._served, Metrics(client))
         return service, HttpServer(

@@ -1,70 +1,41 @@
-"""What every route needs: the engine's client, the model's words and names, the settings."""
+"""How the server is: one decision, for `/health` and for every request."""
 
 from __future__ import annotations
 
-import secrets
-import string
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 
-from cierzo.api.errors import unavailable
-from cierzo.api.metrics import Metrics
-from cierzo.api.served_model import ServedModel
-from cierzo.api.text_threads import TextThreads
-from cierzo.engine.errors import EngineError
-from cierzo.engine.process.client import EngineClient
-from cierzo.generate.model import Language, Model
-from cierzo.grammar.schema import schema_limits
-from cierzo.settings import Settings
-
-_LETTERS = string.ascii_letters + string.digits
+from cierzo.engine.process.status import EngineStatus
 
 
-@dataclass
-class Service:
-    """The state behind the app, one for each server."""
+class State(StrEnum):
+    """Of the server. It takes requests when it is ready, and when a new engine is on its way."""
 
-    settings: Settings
-    client: EngineClient
-    served: ServedModel
-    metrics: Metrics
-    language: Language | None = None  # None while it is being loaded
-    stopping: bool = False
-    created: int = field(default_factory=lambda: int(time.time()))
-    threads: TextThreads = field(default_factory=TextThreads)
+    LOADING = "loading"
+    READY = "ready"
+    RESTARTING = "restarting"
+    DEAD = "dead"  # the engine is gone for good
+    STOPPING = "stopping"
 
-    def model(self) -> Model:
-        """What requests are prepared for. Raises ApiError 503 unless one can be taken now, or in a
-        moment."""
-        status = self.client.status
-        if self.stopping or status.state == "stopped":
-            raise unavailable("the server is shutting down", "shutting_down")
-        if status.state == "dead":
-            raise unavailable(f"the engine is dead: {status.detail}", "engine_dead", None)
-        if self.language is None or status.state == "loading":
-            raise unavailable("the model is still being loaded; see /health", "loading")
-        info = self.client.info
-        limits = schema_limits(self.settings.limits)
-        return Model(self.language, info.max_model_len, info.vocab_size, limits)
+
+@dataclass(frozen=True)
+class Status:
+    """A state, with one line on what is being loaded or what went wrong."""
+
+    state: State
+    detail: str
+    since: float  # Unix time at which the engine's state began
 
     @property
     def ending(self) -> bool:
         """Whether the engine is gone for good, or is about to be."""
-        return self.stopping or self.client.status.state in ("dead", "stopped")
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the build, the weights and the device: what the same seed gives the same on."""
-        from cierzo import __version__
-
-        try:
-            info = self.client.info
-        except EngineError:
-            return f"cierzo-{__version__}"
-        device = info.backend.partition(",")[0].replace(" ", "").replace("(", "-").strip(")")
-        return f"cierzo-{__version__}-{info.fingerprint}-{device}"
+        return self.state in (State.DEAD, State.STOPPING)
 
 
-def new_id(now: int) -> str:
-    """An id for an answer, in OpenRouter's form."""
-    return f"gen-{now}-" + "".join(secrets.choice(_LETTERS) for _ in range(20))
+def status_of(engine: EngineStatus, *, has_language: bool, stopping: bool) -> Status:
+    """The engine's state, unless the server itself is ending, or is still reading the tokenizer."""
+    if stopping or engine.state == "stopped":
+        return Status(State.STOPPING, "the server is shutting down", engine.since)
+    if has_language or engine.state in ("loading", "dead"):
+        return Status(State(engine.state), engine.detail, engine.since)
+    return Status(State.LOADING, "reading the tokenizer", engine.since)

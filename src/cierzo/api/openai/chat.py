@@ -47,7 +47,7 @@ from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
 from cierzo.api.openai.wire.routing import check_routing
 from cierzo.api.operations import Operation
-from cierzo.api.state import Service
+from cierzo.api.service import Service
 from cierzo.api.text_threads import PLAIN, SCHEMAS, Lanes
 from cierzo.chat.answers.reader import whole_calls
 from cierzo.chat.calls.tool_format import CallDelta

@@ -30,7 +30,7 @@ from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
 from cierzo.api.openai.wire.routing import check_routing
 from cierzo.api.operations import Operation
-from cierzo.api.state import Service
+from cierzo.api.service import Service
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.messages import TokenLogprobs
 from cierzo.generate.ask import Ask

@@ -22,7 +22,7 @@ from cierzo.api.openai.wire.models import (
 )
 from cierzo.api.operations import Operation
 from cierzo.api.served_model import PROVIDER
-from cierzo.api.state import Service
+from cierzo.api.service import Service
 from cierzo.engine.errors import EngineError
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.generate.model import Language

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import string
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
@@ -20,7 +22,8 @@ from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.routing import RoutedRequest
 from cierzo.api.openai.wire.unread import is_given
 from cierzo.api.served_model import PROVIDER
-from cierzo.api.state import Service, new_id
+from cierzo.api.service import Service
+from cierzo.api.state import State
 from cierzo.api.warnings import warning_header
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.sampling_params import SamplingParams
@@ -31,6 +34,7 @@ from cierzo.generate.receipt import Receipt
 from cierzo.generate.refused import Refused
 
 ENOUGH = 1024  # tokens of an answer that is not refused for want of room for more
+_LETTERS = string.ascii_letters + string.digits
 
 R = TypeVar("R", bound=RoutedRequest)
 
@@ -64,7 +68,7 @@ def head_of(service: Service, request: RoutedRequest) -> dict[str, Any]:
     """The fields of `AnswerHead` for a new answer."""
     now = int(time.time())
     head: dict[str, Any] = {
-        "id": new_id(now),
+        "id": _new_id(now),
         "created": now,
         "model": service.served.name,
         "provider": PROVIDER,
@@ -73,6 +77,11 @@ def head_of(service: Service, request: RoutedRequest) -> dict[str, Any]:
     if is_given(request.service_tier):
         head["service_tier"] = "default"
     return head
+
+
+def _new_id(now: int) -> str:
+    """An id for an answer, in OpenRouter's form."""
+    return f"gen-{now}-" + "".join(secrets.choice(_LETTERS) for _ in range(20))
 
 
 def sampling_of(
@@ -85,7 +94,7 @@ def sampling_of(
 
 async def check_forms(service: Service, reply: Reply[Any]) -> None:
     """Has the engine compile what the answers must look like. Raises ApiError if it cannot."""
-    if service.client.status.state == "restarting":
+    if service.status.state is State.RESTARTING:
         return  # the engine's successor is given the request, and compiles then
     try:
         await check_constraints(service.client, reply.jobs)
@@ -109,7 +118,7 @@ async def deltas(service: Service, reply: Reply[Any]) -> AsyncGenerator[tuple[in
             async for item in found:
                 yield item
         except Refused as refused:
-            raise api_error(refused, reply.tool_places, ending=service.ending) from refused
+            raise api_error(refused, reply.tool_places, ending=service.status.ending) from refused
 
 
 def usage_of(service: Service, receipt: Receipt) -> common.Usage:

@@ -32,7 +32,7 @@ from cierzo.api.openai.wire.tokens import (
     check_tokenize_request,
 )
 from cierzo.api.operations import Operation
-from cierzo.api.state import Service
+from cierzo.api.service import Service
 from cierzo.chat.tokenizers.control_text import encode_spelled
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.generate.model import Model
