@@ -70,7 +70,7 @@ def create_app(service: Service) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     settings = service.settings
-    return Edge(app, paths, settings.limits, settings.server, service.metrics.mark_response)
+    return Edge(app, paths, settings.limits, settings.server, service.request_log)
 
 
 def _about(operations: list[Operation]) -> Operation:

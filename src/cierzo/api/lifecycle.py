@@ -128,7 +128,7 @@ class _Server:
         tell_when_full(loop, self._say)
         launch = EngineLaunch(
             path=str(self._path),
-            tokenizer=str(self._tokenizer or ""),
+            tokenizer=str(self._tokenizer) if self._tokenizer else None,
             settings=settings.engine,
         )
         client = EngineClient(launch, watchdog_seconds=settings.server.watchdog_seconds)
@@ -157,10 +157,13 @@ class _Server:
         from cierzo.api.service import Service
 
         service = Service(self._settings, client, self._served, Metrics(client))
+        protocol = limited(
+            self._settings.limits, max_connections(), DIALECTS[0].error_body, service.request_log
+        )
         return service, HttpServer(
             uvicorn.Config(
                 create_app(service),
-                http=limited(self._settings.limits, max_connections(), DIALECTS[0].error_body),
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from cierzo.api.errors import unavailable
+from cierzo.api.http.request_log import RequestLog
 from cierzo.api.metrics import Metrics
 from cierzo.api.served_model import ServedModel
 from cierzo.api.state import State, Status, status_of
@@ -29,6 +30,10 @@ class Service:
     stopping: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
     threads: TextThreads = field(default_factory=TextThreads)
+    request_log: RequestLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.request_log = RequestLog(self.metrics.mark_response)
 
     @property
     def status(self) -> Status:

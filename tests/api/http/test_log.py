@@ -120,12 +120,16 @@ def written() -> Iterator[tuple[StderrLog, io.StringIO]]:
 
 def test_a_storm_of_refusals_is_few_lines(written: tuple[StderrLog, io.StringIO]) -> None:
     log, stream = written
-    requests = RequestLog()
+    counted: list[int] = []
+    requests = RequestLog(counted.append)
     for number in range(1_000):
         status = 429 if number % 2 else 404
-        requests.ended(RequestNotes("POST", "-", f"r{number}", status))
+        notes = RequestNotes("POST", "-", f"r{number}")
+        requests.answered(notes, status)
+        requests.ended(notes)
     log.close()
     lines = stream.getvalue().splitlines()
+    assert len(counted) == 1_000
     assert len(lines) == 12  # five of each, and a line each that the others are counted
     assert sum(" refusals " in line for line in lines) == 2
 

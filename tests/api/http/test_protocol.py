@@ -10,6 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from cierzo.api.http.http_protocol import limited
+from cierzo.api.http.request_log import RequestLog
 from cierzo.api.openai.dialect import OPENAI
 from cierzo.settings import Limits
 
@@ -39,7 +40,7 @@ def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
 
     async def connect(connection: socket.socket) -> None:
         config = uvicorn.Config(no_app, lifespan="off", interface="asgi3", log_config=None)
-        kind: Any = limited(Limits(), 10, OPENAI.error_body)
+        kind: Any = limited(Limits(), 10, OPENAI.error_body, RequestLog(lambda status: None))
         protocol = kind(config, ServerState(), {}, asyncio.get_running_loop())
         protocol.connection_made(Wire(connection))
         protocol.connection_lost(None)

@@ -8,7 +8,7 @@ kept, so that its sender sees the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,7 +20,7 @@ from cierzo.api.http.headers import Headers, values
 from cierzo.api.http.http_protocol import LINGER_SECONDS, head_too_large
 from cierzo.api.http.paths import Paths
 from cierzo.api.http.request_log import HEADER as REQUEST_ID
-from cierzo.api.http.request_log import RequestLog, RequestNotes, noted, request_id_of
+from cierzo.api.http.request_log import RequestLog, notes_of
 from cierzo.settings import Limits, ServerSettings
 
 _OPEN = ("/", "/health", "/metrics", "/openapi.json")  # paths that need no key
@@ -30,7 +30,7 @@ _BROWSERS = (b"origin", b"sec-fetch-site")  # headers that only browsers send
 
 
 class Edge:
-    """The ASGI layer around the app. `count` is told the status of every answer."""
+    """The ASGI layer around the app."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Edge:
         paths: Paths,
         limits: Limits,
         server: ServerSettings,
-        count: Callable[[int], None],
+        request_log: RequestLog,
     ) -> None:
         self._app = app
         self._paths = paths
@@ -46,20 +46,19 @@ class Edge:
         self._hosts = {host.lower() for host in (*server.allowed_hosts, server.host)}
         self._hosts -= {"0.0.0.0", "::"}  # all addresses, the name of none
         self._keys = Keys(server.api_keys)
-        self._count = count
+        self._log = request_log
         self._memory = Memory(limits)
-        self._log = RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
         path, declared, dialect = self._paths.meant(scope["path"])
-        notes = RequestNotes(scope["method"], declared, request_id_of(scope["headers"]))
+        notes = notes_of(scope)
+        notes.path = declared
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                notes.status = message["status"]
-                self._count(message["status"])
+                self._log.answered(notes, message["status"])
                 named = (REQUEST_ID, notes.request_id.encode())
                 message = {**message, "headers": [*message["headers"], named]}
             await send(message)
@@ -75,7 +74,7 @@ class Edge:
                 content = await body.read(scope["headers"], receive)
             if content is not None:
                 inner = spoken({**scope, "path": path, "method": method}, dialect)
-                await self._app(noted(inner, notes), _replay(content, receive), watched)
+                await self._app(inner, _replay(content, receive), watched)
         except ApiError as error:
             await _refuse(error, dialect, watched, None if body.arrived else receive)
         finally:

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import http
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ from uvicorn.server import ServerState
 
 from cierzo.api.errors import ApiError
 from cierzo.api.http.peer import has_gone
+from cierzo.api.http.request_log import HEADER as REQUEST_ID
+from cierzo.api.http.request_log import RequestLog, RequestNotes, notes_of
 from cierzo.settings import Limits
 
 LINGER_SECONDS = 2.0  # a refused client may go on sending for so long, so that it reads the answer
@@ -47,6 +50,7 @@ class LimitedProtocol(HttpToolsProtocol):
     limits = Limits()
     max_connections = 1024
     error_body: Callable[[ApiError], bytes]  # in the dialect of whoever is not known yet
+    request_log: RequestLog
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class LimitedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._in_head = False
+        self._began = time.monotonic()  # when the connection did, or the head that came last
         self._framing = 0  # bytes received that no body accounts for
         self._dropping = False
         self._dropped = 0
@@ -158,6 +163,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             raise _Unserved("one request after the other")  # goes nowhere: see below
         self._in_head = True
+        self._began = time.monotonic()
         self._framing = 0
         super().on_message_begin()
 
@@ -241,13 +247,24 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         body = self.error_body(error)
         headers = [*error.headers(), (b"content-length", b"%d" % len(body))]
-        headers.append((b"connection", b"close"))
+        headers += [(b"connection", b"close"), (REQUEST_ID, self._note(error.status).encode())]
         status = f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(status.encode() + lines + b"\r\n" + body)
         with contextlib.suppress(OSError):  # the client may have gone by now
             self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _note(self, status: int) -> str:
+        """Counts and logs an answer that is not the app's. Returns the request's id."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            notes = notes_of(self.cycle.scope)  # their end is noted by the app, which goes on
+            self.request_log.answered(notes, status)
+        else:
+            notes = RequestNotes(started=self._began)
+            self.request_log.answered(notes, status)
+            self.request_log.ended(notes)
+        return notes.request_id
 
 
 def _without_chunks(cycle: RequestResponseCycle, app: ASGIApp) -> Any:
@@ -277,12 +294,16 @@ def head_too_large(limits: Limits) -> ApiError:
 
 
 def limited(
-    limits: Limits, max_connections: int, error_body: Callable[[ApiError], bytes]
+    limits: Limits,
+    max_connections: int,
+    error_body: Callable[[ApiError], bytes],
+    request_log: RequestLog,
 ) -> type[LimitedProtocol]:
     """The protocol class for these limits. `error_body` is for errors before a path is known."""
     own = {
         "limits": limits,
         "max_connections": max_connections,
         "error_body": staticmethod(error_body),
+        "request_log": request_log,
     }
     return type("Protocol", (LimitedProtocol,), own)

@@ -28,39 +28,44 @@ _log = Log("http")
 
 @dataclass
 class RequestNotes:
-    """What is known of a request that is being answered."""
+    """What is known of a request that is being answered. "-" is what is not known."""
 
-    method: str
-    path: str  # as declared; "-" where there is no route
-    request_id: str
+    method: str = "-"
+    path: str = "-"  # as its route declares it
+    request_id: str = field(default_factory=lambda: f"req-{secrets.token_hex(8)}")
     status: int | None = None  # None: the client left before the answer began
     started: float = field(default_factory=time.monotonic)
     more: Callable[[], Mapping[str, object]] = dict  # what the route has to say at the end
 
 
-def request_id_of(headers: list[tuple[bytes, bytes]]) -> str:
-    """The client's own id, if it sent one that is short and plain; else a new one."""
-    for name, value in headers:
-        if name == HEADER and _OWN_ID.fullmatch(value):
-            return value.decode()
-    return f"req-{secrets.token_hex(8)}"
-
-
-def noted(scope: Scope, notes: RequestNotes) -> Scope:
-    """The scope of a request whose route may add to the notes."""
-    return {**scope, _KEY: notes}
+def notes_of(scope: Scope) -> RequestNotes:
+    """The notes of a request, begun by the first who asks for them."""
+    if _KEY not in scope:
+        notes = scope[_KEY] = RequestNotes(scope["method"])
+        for name, value in scope["headers"]:
+            if name == HEADER and _OWN_ID.fullmatch(value):  # the client's own id
+                notes.request_id = value.decode()
+                break
+    return cast(RequestNotes, scope[_KEY])
 
 
 def note(scope: Scope, more: Callable[[], Mapping[str, object]]) -> None:
     """Says what the log is to add at the end: numbers and names of ours, never what was sent."""
-    cast(RequestNotes, scope[_KEY]).more = more
+    notes_of(scope).more = more
 
 
 class RequestLog:
-    """Belongs to one server."""
+    """Belongs to one server. `count` is told the status of every answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self._count = count
         self._refusals: dict[int, _Window] = {}
+
+    def answered(self, notes: RequestNotes, status: int) -> None:
+        """Notes the status with which an answer begins; only a request's first counts."""
+        if notes.status is None:
+            notes.status = status
+            self._count(status)
 
     def ended(self, notes: RequestNotes) -> None:
         """Writes a request's line, unless it is one of a storm."""
