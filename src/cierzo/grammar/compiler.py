@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import llguidance
 
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.errors import GrammarError, PrefixError
+from cierzo.grammar.errors import GrammarError, PrefixError, one_line
 from cierzo.grammar.forced import MOST_FORCED, most_forced
 from cierzo.grammar.pattern import Work
 from cierzo.grammar.schema.subset.inlining import limits as parser_limits
@@ -71,7 +71,7 @@ class GrammarCompiler:
             self.vocabulary.llguidance, _grammar(constraint), log_level=0, limits=parser_limits()
         )
         if matcher.is_error():
-            raise GrammarError(_line(matcher.get_error()))
+            raise GrammarError(one_line(matcher.get_error()))
         if constraint.prefix and constraint.trigger is None:
             ids = self.vocabulary.encode(constraint.prefix)
             if not matcher.consume_tokens(ids):
@@ -91,7 +91,3 @@ def _grammar(constraint: Constraint) -> str:
     if max(forced, default=0) <= MOST_FORCED:
         return constraint.grammar
     return f'%llguidance {{"no_forcing": true}}\n{constraint.grammar}'
-
-
-def _line(error: str) -> str:
-    return " ".join(error.split())[:300]

@@ -1,6 +1,11 @@
-"""What can go wrong with a grammar."""
+"""What can go wrong with a grammar, told in one line."""
 
 from __future__ import annotations
+
+
+def one_line(text: object, length: int = 300) -> str:
+    """What a library says of an error, on one line and not too long."""
+    return " ".join(str(text).split())[:length]
 
 
 class GrammarError(ValueError):

@@ -32,6 +32,7 @@ from cierzo.chat.templates.jinja_sandbox import Budget, environment
 from cierzo.chat.templates.jinja_tools import native_format
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import Tool, check_tools
+from cierzo.grammar.errors import one_line
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.contents import TokenizerSource
 
@@ -310,4 +311,4 @@ def _arguments(text: str) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return one_line(error) or type(error).__name__

@@ -31,6 +31,7 @@ from cierzo.chat.messages import ChatError, Message, check_roles, ends_open, pai
 from cierzo.chat.templates.canonical import canonical
 from cierzo.chat.tokenizers.tekken import TekkenTokenizer
 from cierzo.chat.tools import Tool, check_tools
+from cierzo.grammar.errors import one_line
 from cierzo.model.errors import ModelError
 
 _INSTRUCT = {
@@ -152,4 +153,4 @@ def _line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}"
-    return " ".join(str(error).split())[:300]
+    return one_line(error)

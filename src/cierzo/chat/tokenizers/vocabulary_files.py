@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from cierzo.grammar.errors import one_line
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.contents import TokenizerSource
 from cierzo.model.readers.fields import read_bounded
@@ -82,7 +83,7 @@ def load(source: TokenizerSource, form: type[Struct], read: Callable[[str], Read
     # Libraries check with assert, read keys that may not be there, and those in Rust panic, which
     # is no Exception.
     except BaseException as error:
-        detail = " ".join(str(error).split())[:200]
+        detail = one_line(error, 200)
         raise ModelError(
             f"{path}: not a {path.name} that can be read ({type(error).__name__}: {detail}); "
             "download it again"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cierzo.grammar.errors import one_line
 from cierzo.grammar.pattern import MatchError
 from cierzo.grammar.search import RESTART, Search
 from cierzo.grammar.vocabulary import WHITE_SPACE, TokenMask, Vocabulary
@@ -286,5 +287,5 @@ class Constrained:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            error = " ".join(self._matcher.get_error().split())[:200]
+            error = one_line(self._matcher.get_error(), 200)
             raise ConstraintError(f"the answer's format became too complex to go on: {error}")

@@ -48,14 +48,6 @@ def in_rust(pattern: str) -> RustPatterns:
     return RustPatterns(patterns, rewriter.exact)
 
 
-def whole_texts(pattern: str) -> list[Node] | None:
-    """Expressions that all match just the texts in which `pattern` is found, if there are."""
-    rewriter = _Rewriter()
-    whole = rewriter.search(parse(pattern))
-    also = [node for node in rewriter.also if not isinstance(node, str)]
-    return [*also, whole] if rewriter.exact and len(also) == len(rewriter.also) else None
-
-
 def quoted(text: str) -> str:
     """The pattern that only `text` matches, without anchors."""
     return "".join(spelled_char(ord(char)) for char in text)
