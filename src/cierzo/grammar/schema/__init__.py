@@ -24,12 +24,12 @@ from cierzo.grammar.schema.rewrite.positive import rules
 from cierzo.grammar.schema.rewrite.rewriter import Rewriter
 from cierzo.grammar.schema.subset.contradictions import contradiction
 from cierzo.grammar.schema.subset.edits import (
+    Written,
     drop_unused,
-    is_writable,
     join_words,
     loosen,
-    problem,
     spread,
+    written,
 )
 from cierzo.grammar.schema.subset.infinite import drop_infinite
 from cierzo.grammar.schema.subset.inlining import (
@@ -37,7 +37,6 @@ from cierzo.grammar.schema.subset.inlining import (
     inlined,
     unsatisfiable,
 )
-from cierzo.grammar.schema.subset.outline import outlined
 from cierzo.grammar.validation import Unverifiable, faults, resolver_for, validator_for
 from cierzo.grammar.values import brief
 
@@ -80,12 +79,13 @@ def enforce(schema: Any, limits: SchemaLimits = DEFAULT_LIMITS) -> Enforced:
     except Unverifiable as error:
         raise SchemaError(str(error)) from error
     source = _Source(schema, draft, References(schema, draft), limits)
-    rewriter, mask, message = _made(source, guess=True)
-    if message is not None and rewriter.guessed:
-        rewriter, mask, message = _made(source, guess=False)
-    if message is None and (outline := outlined(mask)) is not None:
+    rewriter, mask, result = _rewritten(source, guess=True)
+    if result.problem is not None and rewriter.guessed:
+        rewriter, mask, result = _rewritten(source, guess=False)
+    if result.outline is not None and result.problem is None:
+        outline = result.outline
         return Enforced(mask, outline.expression, rewriter.exact and outline.exact)
-    message = message or CONTRADICTION
+    message = result.problem or CONTRADICTION
     if not unsatisfiable(message):
         # The mask holds to the type at least, and the check to all the rest.
         kinds = {
@@ -129,23 +129,24 @@ class _Source:
         return made
 
 
-def _made(
+def _rewritten(
     source: _Source, *, guess: bool, ways: int = MOST_WAYS
-) -> tuple[Rewriter, dict[str, Any], str | None]:
-    """Rewrites a schema once, and says what is wrong with the mask, if anything is."""
+) -> tuple[Rewriter, dict[str, Any], Written]:
+    """Rewrites a schema once, to a mask and its grammar."""
     rewriter = source.rewriter(guess=guess, ways=ways)
     mask = rewriter.run()
     if not drop_infinite(mask):
-        return rewriter, mask, CONTRADICTION
+        return rewriter, mask, Written(None, CONTRADICTION)
     drop_unused(mask)
     join_words(mask)
-    if not is_writable(mask):
+    result = written(mask)
+    if not result.is_writable:
         loosen(mask)
         rewriter.exact = False
-    message = problem(mask)
-    if message is not None and "circular" in message:
+        result = written(mask)
+    if "circular" in (result.problem or ""):
         spread(mask)
-        message = problem(mask)
-    if message is not None and "too large" in message and ways > FEW_WAYS:
-        return _made(source, guess=guess, ways=FEW_WAYS)
-    return rewriter, mask, message
+        result = written(mask)
+    if "too large" in (result.problem or "") and ways > FEW_WAYS:
+        return _rewritten(source, guess=guess, ways=FEW_WAYS)
+    return rewriter, mask, result

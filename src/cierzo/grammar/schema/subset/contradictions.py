@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cierzo.grammar.schema.dialect import Path
-from cierzo.grammar.schema.subset.edits import problem
+from cierzo.grammar.schema.subset.edits import written
 from cierzo.grammar.schema.subset.infinite import finite_definitions, fits
 from cierzo.grammar.schema.subset.inlining import unsatisfiable
 
@@ -39,7 +39,7 @@ def _impossible(part: Any, definitions: dict[str, Any], finite: set[str]) -> str
         if not fits(body, finite):
             return str(name)
         if isinstance(body, dict):
-            message = problem({**body, "$defs": definitions})
+            message = written({**body, "$defs": definitions}).problem
             if message is not None and unsatisfiable(message):
                 return str(name)
     return None

@@ -1,8 +1,9 @@
-"""Where llguidance refuses a mask after all: leave out the part it names, until it does not."""
+"""Changes to a mask, in place, that let llguidance compile it; and what is wrong where it cannot."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from cierzo.grammar.pattern import is_odd, quoted
@@ -11,32 +12,36 @@ from cierzo.grammar.schema.errors import SchemaError
 from cierzo.grammar.schema.intervals import BOUNDS
 from cierzo.grammar.schema.masks import inner, parts_of, type_of, values_of
 from cierzo.grammar.schema.subset.inlining import CONTRADICTION, refusal
-from cierzo.grammar.schema.subset.outline import outlined
+from cierzo.grammar.schema.subset.outline import Outline, outlined
 
-MOST_TRIES = 16
 MANY_WORDS, MOST_WORDS = 8, 500  # in a list of strings that becomes a pattern
 MOST_SPREAD = 3_000  # parts that are written again in place of references
-MOST_TEXT = 300_000  # characters of grammar that are compiled to find what is wrong
 
 
-def problem(mask: dict[str, Any]) -> str | None:
-    """Says why a mask cannot be compiled; None: it can."""
+@dataclass(frozen=True)
+class Written:
+    """A mask's grammar, and what is wrong with it: None if it can be compiled.
+
+    Without grammar, the mask cannot be written; or no value fits it, which is `CONTRADICTION`.
+    """
+
+    outline: Outline | None
+    problem: str | None
+
+    @property
+    def is_writable(self) -> bool:
+        return self.outline is not None or self.problem == CONTRADICTION
+
+
+def written(mask: dict[str, Any]) -> Written:
+    """Writes a mask's grammar, and tries to compile it."""
     try:
         outline = outlined(mask)
     except SchemaError as error:
-        return str(error)
+        return Written(None, str(error))
     if outline is None:
-        return CONTRADICTION
-    return refusal(outline.expression)
-
-
-def is_writable(mask: dict[str, Any]) -> bool:
-    """Whether a mask can be written as a grammar, be it one that llguidance refuses."""
-    try:
-        outlined(mask)
-    except SchemaError:
-        return False
-    return True
+        return Written(None, CONTRADICTION)
+    return Written(outline, refusal(outline.expression))
 
 
 def loosen(mask: dict[str, Any]) -> None:
