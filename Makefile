@@ -70,7 +70,7 @@ test-clients: $(CLIENTS)/.clients $(CLIENTS)/.node
 	$(CLIENTS)/bin/python -m pytest tests/clients $(ARGS)
 
 # Whole agents, each in an environment of its own, that mend a repository with Cierzo's answers.
-test-agents: $(VENV)/.parity $(AGENTS)/.mini-swe-agent $(if $(PYTHON312),$(AGENTS)/.mistral-vibe)
+test-agents: $(VENV)/.test $(AGENTS)/.mini-swe-agent $(if $(PYTHON312),$(AGENTS)/.mistral-vibe)
 	@$(if $(PYTHON312),:,echo "Mistral Vibe is left out: it needs Python 3.12 or newer; name one: make $@ PYTHON312=PATH")
 	$(BIN)/python -m pytest tests/agents $(ARGS)
 

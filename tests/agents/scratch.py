@@ -29,17 +29,6 @@ def test_half_past_nine():
     assert minutes("9:30") == 570
 """
 
-# What the test says before and after.
-FAILED = """\
-=========================== short test summary info ============================
-FAILED test_clock.py::test_half_past_nine - AssertionError: assert 930 == 570
-1 failed in 0.06s
-"""
-PASSED = """\
-.                                                                        [100%]
-1 passed in 0.02s
-"""
-
 
 def installed(agent: str, command: str) -> Path:
     """The agent's command in the environment that `make test-agents` makes for it."""

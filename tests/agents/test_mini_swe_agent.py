@@ -8,30 +8,26 @@ from pathlib import Path
 import pytest
 
 from tests.agents import scratch
-from tests.agents.lessons import Turn
-from tests.agents.student import MAX_MODEL_LEN, train_student
+from tests.agents.scripted_model import MAX_MODEL_LEN, write_scripted_model
+from tests.agents.session import Turn
 from tests.api.live import start
 
-pytestmark = [pytest.mark.agents, pytest.mark.slow, pytest.mark.timeout(1_200)]
+pytestmark = [pytest.mark.agents, pytest.mark.slow]
 
 SESSION = [
-    Turn(text, "bash", {"command": command}, result)
-    for text, command, result in (
-        ("The test first.", "python -m pytest -q 2>&1 | tail -3", scratch.FAILED),
-        ("Now the code.", "cat clock.py", scratch.CODE),
-        ("An hour has 60 minutes.", r"sed -i 's/\* 100/* 60/' clock.py", ""),
-        ("Does it hold?", "python -m pytest -q", scratch.PASSED),
-        (None, "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", ""),
-    )
+    Turn("The test first.", "bash", {"command": "python -m pytest -q 2>&1 | tail -3"}),
+    Turn("Now the code.", "bash", {"command": "cat clock.py"}),
+    Turn("An hour has 60 minutes.", "bash", {"command": r"sed -i 's/\* 100/* 60/' clock.py"}),
+    Turn("Does it hold?", "bash", {"command": "python -m pytest -q"}),
+    Turn(None, "bash", {"command": "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"}),
 ]
-PROMPT = 5_000  # tokens at most; it has about 1,500
 
 
 def test_mini_swe_agent_mends_a_repository(tmp_path: Path) -> None:
     mini = scratch.installed("mini-swe-agent", "mini")
     repository = scratch.write_repository(tmp_path / "repository")
     assert not scratch.passes(repository)
-    print(train_student(tmp_path / "model", SESSION, prompt=PROMPT))
+    write_scripted_model(tmp_path / "model", SESSION)
     trajectory = tmp_path / "trajectory.json"
 
     with start(tmp_path / "model", engine__max_model_len=MAX_MODEL_LEN) as server:

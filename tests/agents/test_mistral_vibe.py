@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.agents import scratch
-from tests.agents.lessons import Turn
-from tests.agents.student import MAX_MODEL_LEN, train_student
+from tests.agents.scripted_model import MAX_MODEL_LEN, write_scripted_model
+from tests.agents.session import Turn
 from tests.api.live import start
 
-pytestmark = [pytest.mark.agents, pytest.mark.slow, pytest.mark.timeout(1_200)]
+pytestmark = [pytest.mark.agents, pytest.mark.slow]
 
 CLOSING = "Mended: an hour has 60 minutes, not 100. The test passes."
 SESSION = [
-    Turn(
-        "The test first.", "bash", {"command": "python -m pytest -q 2>&1 | tail -3"}, scratch.FAILED
-    ),
-    Turn("Now the code.", "read_file", {"path": "clock.py"}, scratch.CODE),
+    Turn("The test first.", "bash", {"command": "python -m pytest -q 2>&1 | tail -3"}),
+    Turn("Now the code.", "read_file", {"path": "clock.py"}),
     Turn(
         "An hour has 60 minutes.",
         "edit",
@@ -28,10 +26,9 @@ SESSION = [
             "new_string": "int(hours) * 60 +",
         },
     ),
-    Turn("Does it hold?", "bash", {"command": "python -m pytest -q"}, scratch.PASSED),
+    Turn("Does it hold?", "bash", {"command": "python -m pytest -q"}),
     Turn(CLOSING),
 ]
-PROMPT = 16_000  # tokens at most; it has about 12,000
 
 # Nothing but the model is asked: no telemetry, no updates, no experiments, no titles for sessions.
 CONFIG = """
@@ -63,7 +60,7 @@ def test_mistral_vibe_mends_a_repository(tmp_path: Path) -> None:
     vibe = scratch.installed("mistral-vibe", "vibe")
     repository = scratch.write_repository(tmp_path / "repository")
     assert not scratch.passes(repository)
-    print(train_student(tmp_path / "model", SESSION, prompt=PROMPT))
+    write_scripted_model(tmp_path / "model", SESSION)
     settings = tmp_path / "vibe"
     settings.mkdir()
 
