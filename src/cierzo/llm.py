@@ -65,7 +65,7 @@ def open_engine(
 ) -> tuple[Engine, EngineInfo]:
     """Loads an engine into this process. Raises EngineError with one line if it cannot."""
     launch = EngineLaunch(
-        path=str(path), settings=settings, tokenizer=str(tokenizer) if tokenizer else ""
+        path=str(path), settings=settings, tokenizer=str(tokenizer) if tokenizer else None
     )
     try:
         return load(launch, lambda detail: None)

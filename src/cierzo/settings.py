@@ -13,10 +13,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
-T = TypeVar("T", int, float, str, tuple[str, ...])
 Value = int | float | str | tuple[str, ...]
+T = TypeVar("T", bound=Value)
+
+CacheDtype: TypeAlias = Literal["f16", "int8"]  # numbers of the KV cache
+Quantization: TypeAlias = Literal["w8", "w4"]  # bits of float weights, quantized on load
 
 CONFIG_NAME = "cierzo.toml"
 CONFIG_BYTES = 1 << 20  # a configuration file larger than this is not one
@@ -68,7 +71,9 @@ class EngineSettings:
     max_model_len: int = _setting(
         0, "longest context in tokens; 0: what the checkpoint says", 0, 16_777_216
     )
-    kv_cache_dtype: str = _setting("f16", "KV cache numbers", 3, 4, choices=("f16", "int8"))
+    kv_cache_dtype: CacheDtype = _setting(  # noqa: RUF009
+        "f16", "KV cache numbers", 3, 4, choices=get_args(CacheDtype)
+    )
     kv_cache_memory_mb: int = _setting(
         0, "memory for the KV cache in MiB; 0: planned from what is free", 0, 16_777_216
     )
@@ -77,8 +82,12 @@ class EngineSettings:
         64, "requests computed in one step; an eighth of the places is for short ones", 1, 1_024
     )
     max_queue: int = _setting(256, "requests that may wait; more are told to retry", 1, 65_536)
-    quantize: str = _setting(
-        "", "quantise float weights on load; empty: keep them", 0, 2, choices=("", "w8", "w4")
+    quantize: Quantization | Literal[""] = _setting(  # noqa: RUF009
+        "",
+        "quantise float weights on load; empty: keep them",
+        0,
+        2,
+        choices=("", *get_args(Quantization)),
     )
 
 

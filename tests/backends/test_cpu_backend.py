@@ -15,6 +15,7 @@ from cierzo.backends.cpu.sizes import cache_block_bytes
 from cierzo.backends.cpu.threads import default_threads
 from cierzo.backends.ops import AttentionShape, CacheShape
 from cierzo.backends.tensor import RawTensor, StorageType
+from cierzo.settings import CacheDtype
 from tests.support.checkpoints import TinyModel
 from tests.support.steps import Rows, TinyRunner, batch_of, random_tokens, raw_tensor
 
@@ -85,7 +86,7 @@ def test_an_empty_batch_is_refused(runner: TinyRunner) -> None:
 
 
 @pytest.mark.parametrize("kv_cache_dtype", ["f16", "int8"])
-def test_a_block_can_leave_and_come_back(kv_cache_dtype: str) -> None:
+def test_a_block_can_leave_and_come_back(kv_cache_dtype: CacheDtype) -> None:
     runner = TinyRunner(MODEL, kv_cache_dtype=kv_cache_dtype)
     tokens = random_tokens(MODEL, 65)
     whole = runner.prompt(tokens)
@@ -96,12 +97,12 @@ def test_a_block_can_leave_and_come_back(kv_cache_dtype: str) -> None:
     assert np.array_equal(runner.run(Rows(tokens[64:], 64, [7, 3, 5]))[0], whole[64])
 
 
-def test_a_block_takes_the_bytes_that_the_plan_counts() -> None:
+@pytest.mark.parametrize("dtype", ["f16", "int8"])
+def test_a_block_takes_the_bytes_that_the_plan_counts(dtype: CacheDtype) -> None:
     inv_freq = np.ones(32)
     shape = AttentionShape(8, 2, 64, inv_freq, 1.0, rope_interleaved=False)
-    for dtype in ("f16", "int8"):
-        block = TinyRunner(TinyModel(), kv_cache_dtype=dtype).ops.read_block(0)
-        assert len(block) == cache_block_bytes(2, shape.num_kv_heads, shape.head_dim, dtype)
+    block = TinyRunner(TinyModel(), kv_cache_dtype=dtype).ops.read_block(0)
+    assert len(block) == cache_block_bytes(2, shape.num_kv_heads, shape.head_dim, dtype)
 
 
 def test_blocks_that_are_not_there_or_of_another_size_are_refused(runner: TinyRunner) -> None:

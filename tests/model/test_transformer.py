@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cierzo.backends.tensor import StorageType
+from cierzo.settings import CacheDtype, Quantization
 from tests.support.checkpoints import TinyModel, interleave_heads, random_weights
 from tests.support.quantise import stored
 from tests.support.reference import reference_logits
@@ -83,7 +84,7 @@ def test_an_int8_cache_stays_close() -> None:
 
 
 @pytest.mark.parametrize("quantize", ["w8", "w4"])
-def test_float_weights_can_be_quantised_on_load(quantize: str) -> None:
+def test_float_weights_can_be_quantised_on_load(quantize: Quantization) -> None:
     model = tiny()
     tokens = random_tokens(model, 60)
     want = reference_logits(random_weights(model), model, tokens)
@@ -94,7 +95,9 @@ def test_float_weights_can_be_quantised_on_load(quantize: str) -> None:
 
 @pytest.mark.parametrize("storage", [StorageType.F32, StorageType.Q4_1, StorageType.Q6_K], ids=str)
 @pytest.mark.parametrize("kv_cache_dtype", ["f16", "int8"])
-def test_bits_depend_on_the_sequence_alone(storage: StorageType, kv_cache_dtype: str) -> None:
+def test_bits_depend_on_the_sequence_alone(
+    storage: StorageType, kv_cache_dtype: CacheDtype
+) -> None:
     """Neither chunks nor threads nor where the cache blocks lie nor company change a bit."""
     model = tiny()
     tokens = random_tokens(model, AROUND[-1])

@@ -16,6 +16,7 @@ from cierzo.backends.tensor import RawTensor, StorageType
 from cierzo.model.config import ModelConfig
 from cierzo.model.rope import rotary_frequencies
 from cierzo.model.transformer import forward, load_weights
+from cierzo.settings import CacheDtype, Quantization
 from tests.support.checkpoints import TinyModel, Weights, random_weights
 from tests.support.quantise import quantise
 from tests.support.tiny_model import rope_scaling
@@ -67,10 +68,10 @@ class TinyRunner:
         storage: StorageType = StorageType.F32,
         threads: int = 2,
         interleaved: bool = False,
-        kv_cache_dtype: str = "f16",
+        kv_cache_dtype: CacheDtype = "f16",
         num_blocks: int = 64,
         max_batch_tokens: int = 1024,
-        quantize: str = "",
+        quantize: Quantization | None = None,
     ) -> None:
         self.model = model
         self.backend = CpuBackend(threads)

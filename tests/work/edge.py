@@ -27,7 +27,7 @@ class Edge:
 
     def __init__(self, source: TokenizerSource) -> None:
         settings = Settings()
-        client = EngineClient(EngineLaunch(path="", tokenizer="", settings=settings.engine))
+        client = EngineClient(EngineLaunch(path="", settings=settings.engine))
         language = read_language(source)
         words = language.tokenizer
         client._supervisor.info = EngineInfo(

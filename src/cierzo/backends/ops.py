@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.tensor import RawTensor
+from cierzo.settings import CacheDtype, Quantization
 
 A = TypeVar("A")  # an activation, [T, width], on the device
 W = TypeVar("W")  # a weight matrix (or several, row-stacked), on the device
@@ -43,7 +44,7 @@ class CacheShape:
     num_layers: int
     num_blocks: int
     block_size: int  # positions in a block
-    dtype: str  # "f16" or "int8"
+    dtype: CacheDtype
 
 
 class Ops(Protocol[A, W]):
@@ -54,10 +55,10 @@ class Ops(Protocol[A, W]):
         """Rows that a step may ask for; bounded, since a row has vocab_size floats."""
         ...
 
-    def matrix(self, *parts: RawTensor, quantize: str = "") -> W:
+    def matrix(self, *parts: RawTensor, quantize: Quantization | None = None) -> W:
         """Lays out row-stacked matrices [rows_i, cols] (qkv, gate-up) as one weight.
 
-        `quantize` ("w8", "w4") makes float matrices smaller. Raises ValueError naming the tensor
+        `quantize` makes float matrices smaller. Raises ValueError naming the tensor
         when the device cannot hold it.
         """
         ...

@@ -92,7 +92,7 @@ class EngineLaunch(msgspec.Struct, frozen=True, kw_only=True):
     """All that an engine process needs to know to start."""
 
     path: str  # a checkpoint file or folder
-    tokenizer: str = ""  # a tekken.json to use in place of the checkpoint's own vocabulary
+    tokenizer: str | None = None  # a tekken.json to use in place of the checkpoint's own vocabulary
     settings: EngineSettings = EngineSettings()
 
 

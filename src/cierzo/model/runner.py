@@ -10,6 +10,7 @@ from cierzo.model.errors import ModelError
 from cierzo.model.readers.checkpoint import Checkpoint
 from cierzo.model.rope import rotary_frequencies
 from cierzo.model.transformer import forward, load_weights
+from cierzo.settings import CacheDtype, Quantization
 
 A = TypeVar("A")
 W = TypeVar("W")
@@ -24,11 +25,11 @@ class ModelRunner:
         backend: Backend[A, W],
         *,
         num_blocks: int,
-        kv_cache_dtype: str = "f16",
+        kv_cache_dtype: CacheDtype = "f16",
         max_batch_tokens: int = 512,
         max_batch_sequences: int = 64,
         max_model_len: int = 0,
-        quantize: str | None = None,
+        quantize: Quantization | None = None,
     ) -> None:
         """Lays the weights out for the device; their file pages may leave memory as it goes.
 
@@ -60,7 +61,7 @@ class ModelRunner:
                 ops,
                 checkpoint.tensors,
                 config,
-                quantize=quantize or "",
+                quantize=quantize,
                 release=checkpoint.release,
             )
             self._step = ops.compile(lambda: forward(ops, weights, config))

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from cierzo.backends.ops import Ops
 from cierzo.backends.tensor import RawTensor
 from cierzo.model.config import ModelConfig
+from cierzo.settings import Quantization
 
 A = TypeVar("A")
 W = TypeVar("W")
@@ -57,16 +58,16 @@ def load_weights(
     tensors: Mapping[str, RawTensor],
     config: ModelConfig,
     *,
-    quantize: str = "",
+    quantize: Quantization | None = None,
     release: Callable[[RawTensor], None] = lambda raw: None,
 ) -> Weights[W]:
     """Lays out a checkpoint's tensors (Hugging Face names), letting go of each once it is done.
 
-    `quantize` ("w8" or "w4") is for float matrices. Embedding and output matrix get 8 bits even
+    `quantize` is for float matrices. Embedding and output matrix get 8 bits even
     with "w4": they are a small part of a large model and every token depends on them.
     """
 
-    def matrix(*names: str, bits: str = quantize) -> W:
+    def matrix(*names: str, bits: Quantization | None = quantize) -> W:
         raws = [tensors[f"{name}.weight"] for name in names]
         laid_out = ops.matrix(*raws, quantize=bits)
         for raw in raws:
@@ -84,7 +85,7 @@ def load_weights(
             down=matrix(f"{mlp}.down_proj"),
         )
 
-    ends = "w8" if quantize else ""
+    ends: Quantization | None = "w8" if quantize else None
     embedding = matrix("model.embed_tokens", bits=ends)
     return Weights(
         embedding=embedding,

@@ -15,6 +15,7 @@ from cierzo.backends.cpu.threads import default_threads
 from cierzo.backends.cpu.weights import pack
 from cierzo.backends.ops import AttentionShape, CacheShape, Logits, StepFunction
 from cierzo.backends.tensor import RawTensor, StorageType
+from cierzo.settings import Quantization
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class CpuOps:
 
     # --- weights --------------------------------------------------------------------------------
 
-    def matrix(self, *parts: RawTensor, quantize: str = "") -> CpuWeight:
+    def matrix(self, *parts: RawTensor, quantize: Quantization | None = None) -> CpuWeight:
         """See `Ops`. Parts may have different types."""
         weight = CpuWeight(parts=tuple(pack(part, self._threads, quantize) for part in parts))
         self._weights.append(weight)

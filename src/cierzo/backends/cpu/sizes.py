@@ -7,27 +7,26 @@ from collections.abc import Iterable
 
 from cierzo import _native
 from cierzo.backends.tensor import RawTensor, StorageType
+from cierzo.settings import CacheDtype, Quantization
 
 BLOCK_SIZE: int = _native.CACHE_BLOCK_POSITIONS  # positions in a block of the KV cache
 # Layouts are at most this much larger than the file's bytes.
 WEIGHTS_FACTOR = 1.05
 # Bytes a number takes once quantized on load: its bits, and a 16-bit scale for each 32.
-_QUANTIZED = {"w8": 8.5 / 8, "w4": 4.5 / 8}
+_QUANTIZED: dict[Quantization, float] = {"w8": 8.5 / 8, "w4": 4.5 / 8}
 _FLOATS = (StorageType.F32, StorageType.F16, StorageType.BF16)
 
 
-def cache_block_bytes(num_layers: int, num_kv_heads: int, head_dim: int, dtype: str) -> int:
-    """Bytes of one cache block over all layers. Raises ValueError for an unknown type.
+def cache_block_bytes(num_layers: int, num_kv_heads: int, head_dim: int, dtype: CacheDtype) -> int:
+    """Bytes of one cache block over all layers.
 
     f16: 2 bytes a number. int8: 1 byte a number and one float16 scale a head and position.
     """
-    per_head = {"f16": 2 * head_dim, "int8": head_dim + 2}.get(dtype)
-    if per_head is None:
-        raise ValueError(f"the CPU's cache has numbers of type f16 or int8, not {dtype}")
+    per_head = {"f16": 2 * head_dim, "int8": head_dim + 2}[dtype]
     return 2 * num_layers * BLOCK_SIZE * num_kv_heads * per_head
 
 
-def weights_bytes(tensors: Iterable[RawTensor], quantize: str | None) -> int:
+def weights_bytes(tensors: Iterable[RawTensor], quantize: Quantization | None) -> int:
     """Bytes of all weights, an upper bound."""
     total = 0.0
     for tensor in tensors:
