@@ -26,7 +26,6 @@ from cierzo.api.http.listening import (
     Say,
     listen,
     max_connections,
-    tell_when_full,
     url_of,
 )
 from cierzo.api.served_model import quantization_of, served_model
@@ -125,7 +124,6 @@ class _Server:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
-        tell_when_full(loop, self._say)
         launch = EngineLaunch(
             path=str(self._path),
             tokenizer=str(self._tokenizer) if self._tokenizer else None,
@@ -160,22 +158,21 @@ class _Server:
         protocol = limited(
             self._settings.limits, max_connections(), DIALECTS[0].error_body, service.request_log
         )
-        return service, HttpServer(
-            uvicorn.Config(
-                create_app(service),
-                http=protocol,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                log_level=logging.ERROR,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=_FLUSH_SECONDS,
-            )
+        config = uvicorn.Config(
+            create_app(service),
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level=logging.ERROR,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_FLUSH_SECONDS,
         )
+        return service, HttpServer(config, self._say)
 
     async def _until_over(self, service: Service, starting: asyncio.Task[None]) -> int:
         """Returns the exit code once there is a reason to end."""

@@ -7,12 +7,15 @@ import errno
 import resource
 import socket
 import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
+from cierzo.api.http import listening
 from cierzo.api.http.listening import HttpServer, ListenError, listen, max_connections, url_of
 from cierzo.settings import ServerSettings
 
@@ -105,40 +108,90 @@ def test_some_descriptors_are_left_for_other_things(
 
 
 class Starved(socket.socket):
-    """A listening socket in a process that has no descriptor left."""
+    """A listening socket in a process that has no descriptor left for so many tries."""
 
     asked = 0
+    failures = 0
 
     def accept(self) -> Any:
         self.asked += 1
-        raise OSError(errno.EMFILE, "Too many open files")
+        if self.asked <= self.failures:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+@contextmanager
+def starved(failures: int) -> Iterator[Starved]:
+    with Starved() as bound:
+        bound.failures = failures
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        yield bound
+
+
+async def app(scope: object, receive: object, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+@asynccontextmanager
+async def serving(bound: socket.socket, said: list[str]) -> AsyncIterator[HttpServer]:
+    config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None)
+    server = HttpServer(config, said.append)
+    task = asyncio.create_task(server.serve([bound]))
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await task
 
 
 def test_without_descriptors_it_tries_once_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries that multiply would leave no time for the connections that there are."""
 
-    async def app(scope: object, receive: object, send: object) -> None: ...
-
     async def tries(bound: Starved) -> int:
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        server = HttpServer(uvicorn.Config(app, lifespan="off", log_config=None))
-        serving = asyncio.create_task(server.serve([bound]))
-        with socket.create_connection(bound.getsockname()):
-            while not bound.asked:
-                await asyncio.sleep(0)
-            for _ in range(100):  # turns of the loop
-                await asyncio.sleep(0)
-            asked = bound.asked
-        assert queue_of(bound) == min(1024, most_queued())
-        server.should_exit = True
-        await serving
-        return asked
+        async with serving(bound, said):
+            with socket.create_connection(bound.getsockname()):
+                while not bound.asked:
+                    await asyncio.sleep(0)
+                for _ in range(100):  # turns of the loop
+                    await asyncio.sleep(0)
+                return bound.asked
 
-    monkeypatch.setattr("asyncio.constants.ACCEPT_RETRY_DELAY", 3_600)
-    with Starved() as bound:
-        bound.bind(("127.0.0.1", 0))
-        bound.listen()
+    said: list[str] = []
+    monkeypatch.setattr(listening, "RETRY_SECONDS", 3_600)
+    with starved(1_000_000) as bound:
         assert asyncio.run(tries(bound)) == 1
+    (line,) = said
+    assert "ulimit -n" in line
+
+
+def test_who_waited_is_served_once_there_are_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answered(bound: Starved) -> bytes:
+        async with serving(bound, said):
+            reader, writer = await asyncio.open_connection(*bound.getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    said: list[str] = []
+    monkeypatch.setattr(listening, "RETRY_SECONDS", 0.001)
+    with starved(20) as bound:
+        assert asyncio.run(answered(bound)).startswith(b"HTTP/1.1 204")
+        assert bound.asked >= 21
+    assert len(said) == 1  # in a minute
+
+
+def test_the_kernel_holds_many_that_are_not_accepted_yet() -> None:
+    async def held(bound: socket.socket) -> int:
+        async with serving(bound, []) as server:
+            while not server.started:
+                await asyncio.sleep(0)
+            return queue_of(bound)
+
+    (bound,) = listen(ServerSettings(host="127.0.0.1", port=0))
+    assert asyncio.run(held(bound)) == min(1024, most_queued())
 
 
 def queue_of(bound: socket.socket) -> int:

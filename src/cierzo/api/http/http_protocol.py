@@ -18,7 +18,7 @@ import http
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -258,7 +258,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def _note(self, status: int) -> str:
         """Counts and logs an answer that is not the app's. Returns the request's id."""
         if self.cycle is not None and not self.cycle.response_complete:
-            notes = notes_of(self.cycle.scope)  # their end is noted by the app, which goes on
+            # The app, which finds its client gone, writes their line.
+            notes = notes_of(cast(Scope, self.cycle.scope))
             self.request_log.answered(notes, status)
         else:
             notes = RequestNotes(started=self._began)

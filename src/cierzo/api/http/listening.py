@@ -9,7 +9,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -21,6 +21,7 @@ _MOST_FILES = 65_536
 # What a machine says of an address that it does not have, or whose kind it does not speak.
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+RETRY_SECONDS = 1.0  # after a connection could not be accepted
 _REPEAT_SECONDS = 60  # between two lines that say the same
 
 Say = Callable[[str], None]
@@ -81,41 +82,76 @@ def max_connections() -> int:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn that leaves signals alone, as its handlers would end the process by the signal.
+    """uvicorn that accepts connections itself and leaves signals alone.
 
-    It accepts one connection in each turn of the loop. asyncio would accept as many as the kernel
-    may hold, and where no descriptor is left it tries as often all the same and has each failure
-    followed by a further try a second later: more and more of them, until nothing else is done.
+    Its handlers would end the process by the signal. And asyncio, where no descriptor is left for a
+    connection, tries as often as the kernel may hold connections and has each failure followed by a
+    further try a second later: more and more of them, until nothing else is done. Here one
+    connection is accepted in each turn of the loop, and after a failure one try follows.
     """
 
+    def __init__(self, config: uvicorn.Config, say: Say) -> None:
+        super().__init__(config)
+        self._say = say
+        self._told: float | None = None  # when it was last said that no descriptor is left
+        self._connecting: set[asyncio.Task[Any]] = set()
+        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.config.backlog = 1
-        await super().startup(sockets)
+        await super().startup([])
         for bound in sockets or ():
-            bound.listen(_QUEUE)  # asyncio has told the kernel, too
+            bound.setblocking(False)
+            self._listen_to(bound)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for bound in sockets or ():
+            asyncio.get_running_loop().remove_reader(bound)
+            if bound in self._paused:
+                self._paused.pop(bound).cancel()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
+    def _listen_to(self, bound: socket.socket) -> None:
+        self._paused.pop(bound, None)
+        asyncio.get_running_loop().add_reader(bound, self._accept, bound)
 
-def tell_when_full(loop: asyncio.AbstractEventLoop, say: Say) -> None:
-    """Has the loop say in one line, now and then, that no descriptor is left for a connection.
+    def _accept(self, bound: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            connection, _ = bound.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # whoever it was has gone
+        except OSError as error:
+            # The socket would be ready again at once.
+            loop.remove_reader(bound)
+            self._paused[bound] = loop.call_later(RETRY_SECONDS, self._listen_to, bound)
+            self._tell_why(error)
+            return
+        connection.setblocking(False)
+        task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
-    The loop itself waits a second then before it accepts again; a traceback each time helps nobody.
-    """
-    told = 0.0
+    def _protocol(self) -> asyncio.Protocol:
+        """For one connection, as uvicorn makes it."""
+        make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal told
-        error = context.get("exception")
-        if not isinstance(error, OSError) or error.errno not in _OUT_OF_FILES:
-            loop.default_exception_handler(context)
-        elif time.monotonic() - told > _REPEAT_SECONDS or not told:
-            told = time.monotonic()
-            say("out of file descriptors: new connections wait; allow more with `ulimit -n`")
-
-    loop.set_exception_handler(handle)
+    def _tell_why(self, error: OSError) -> None:
+        """Says in one line, now and then, why new connections wait."""
+        now = time.monotonic()
+        if self._told is not None and now - self._told <= _REPEAT_SECONDS:
+            return
+        self._told = now
+        if error.errno in _OUT_OF_FILES:
+            self._say("out of file descriptors: new connections wait; allow more with `ulimit -n`")
+        else:
+            self._say(f"new connections wait: {error.strerror or error}")
 
 
 def _addresses(server: ServerSettings) -> list[tuple[int, Any]]:
