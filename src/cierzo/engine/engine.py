@@ -87,12 +87,14 @@ class Engine:
         self._step_seconds = 0.0
 
     def set_vocabulary(self, source: TokenBytes) -> None:
-        """Makes constraints possible. Takes half a second for 131,072 tokens."""
-        # What this takes to import, an engine that is being started need not wait for.
-        from cierzo.grammar.compiler import GrammarCompiler
+        """Makes constraints possible. Takes half a second for 131,072 tokens.
 
-        vocabulary = Vocabulary(source, self.vocab_size).build()
-        self.grammars = GrammarCompiler(vocabulary)
+        A compiler that was made elsewhere, such as on another thread, can be assigned to
+        `grammars` instead.
+        """
+        from cierzo.grammar.compiler import GrammarCompiler  # late: it takes long to import
+
+        self.grammars = GrammarCompiler(Vocabulary(source, self.vocab_size).build())
 
     def add(
         self,

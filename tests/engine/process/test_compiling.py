@@ -6,23 +6,31 @@ import asyncio
 import queue
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import token_bytes_of
 from cierzo.engine.engine import Engine
-from cierzo.engine.messages import Add, Compile, CompileResult, Forget
-from cierzo.engine.process.compile_worker import CompileWorker, Prepared
+from cierzo.engine.messages import Add, Compile, CompileResult, Forget, SetVocabulary
+from cierzo.engine.process.compile_worker import (
+    LANES,
+    CompileWorker,
+    Made,
+    Prepared,
+    VocabularyReady,
+)
+from cierzo.engine.process.main import Inbox, Loop
 from cierzo.engine.process.pending_checks import PendingChecks
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.compiler import Compiled, GrammarCompiler
 from cierzo.grammar.constraint import Constraint
+from cierzo.grammar.vocabulary import TokenBytes
 from cierzo.model.readers.checkpoint import open_checkpoint
-from tests.engine.models import make_engine
+from tests.engine.models import VOCAB, make_engine
 
-Done = queue.SimpleQueue[Prepared | CompileResult]
+Done: TypeAlias = queue.SimpleQueue[Made]
 
 
 def digits(count: int) -> Constraint:
@@ -34,20 +42,59 @@ def asked(request_id: str, count: int) -> Add:
 
 
 @pytest.fixture
-def engine(model_path: Path) -> Engine:
-    return make_engine(model_path)
-
-
-@pytest.fixture
 def done() -> Done:
     return queue.SimpleQueue()
 
 
 @pytest.fixture
-def worker(engine: Engine, model_path: Path, done: Done) -> CompileWorker:
-    worker = CompileWorker(engine, done.put)
-    worker.set_vocabulary(token_bytes_of(load_tokenizer(open_checkpoint(model_path).tokenizer)))
+def source(model_path: Path) -> TokenBytes:
+    return token_bytes_of(load_tokenizer(open_checkpoint(model_path).tokenizer))
+
+
+@pytest.fixture
+def worker(source: TokenBytes, done: Done) -> CompileWorker:
+    worker = CompileWorker(VOCAB, done.put)
+    worker.set_vocabulary(source)
+    assert isinstance(done.get(timeout=60), VocabularyReady)
     return worker
+
+
+def test_the_vocabulary_comes_before_what_was_compiled_with_it(
+    source: TokenBytes, done: Done
+) -> None:
+    """So the engine, which its own thread gives both, knows it when a request comes."""
+    large = Constraint(grammar=digits(2).grammar + " " * LANES[-1])
+    worker = CompileWorker(VOCAB, done.put)
+    worker.check(0, digits(1))
+    worker.set_vocabulary(source)
+    worker.prepare(asked("small", 1))
+    worker.prepare(Add("large", b"", SamplingParams(constraint=large)))
+    early, ready, *prepared = [done.get(timeout=60) for _ in range(4)]
+    assert isinstance(early, CompileResult)
+    assert early.failure is not None
+    assert "not known yet" in early.failure.problem
+    assert isinstance(ready, VocabularyReady)
+    assert all(isinstance(one, Prepared) and one.compiled is not None for one in prepared)
+
+
+def test_only_the_loops_thread_touches_the_engine(
+    model_path: Path, source: TokenBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(model_path)
+    threads: set[threading.Thread] = set()
+
+    def note(engine: Engine, name: str, value: object) -> None:
+        threads.add(threading.current_thread())
+        object.__setattr__(engine, name, value)
+
+    monkeypatch.setattr(Engine, "__setattr__", note, raising=False)
+    inbox: Inbox = queue.SimpleQueue()
+    inbox.put(SetVocabulary(source))
+    inbox.put(Add("r", bytes(4), SamplingParams(constraint=digits(3))))
+    refused, _ = Loop(engine, inbox).read(lambda message: None)
+    assert engine.has_work()
+    assert not refused
+    assert threads == {threading.current_thread()}
 
 
 def test_what_nobody_waits_for_any_more_is_not_compiled(

@@ -1,7 +1,8 @@
 """Grammars are compiled on threads of their own, so that no request waits for another's schema.
 
 llguidance bounds what it does for one, but the largest take seconds. So small, middling and large
-ones wait in lanes of their own.
+ones wait in lanes of their own. The threads know nothing of the engine: what they make goes to its
+own thread, which hands it over.
 """
 
 from __future__ import annotations
@@ -11,23 +12,20 @@ from bisect import bisect_left
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from cierzo.engine.engine import Engine
 from cierzo.engine.messages import Add, CompileFailure, CompileResult
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.errors import GrammarError, PrefixError
-from cierzo.grammar.vocabulary import TokenBytes
+from cierzo.grammar.errors import BeginningError, GrammarError
+from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 
 if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled, GrammarCompiler
 
 T = TypeVar("T")
 
-LANES = (
-    8_000,
-    64_000,
-)  # characters of grammars up to which a lane takes them; one more has the rest
+# Characters of grammars up to which a lane takes them; one more has the rest.
+LANES = (8_000, 64_000)
 
 
 @dataclass(frozen=True)
@@ -39,36 +37,51 @@ class Prepared:
     failure: CompileFailure | None
 
 
+@dataclass(frozen=True)
+class VocabularyReady:
+    """The compiler for the model's vocabulary. It comes before anything that was made with it."""
+
+    grammars: GrammarCompiler
+
+
+Made: TypeAlias = VocabularyReady | Prepared | CompileResult
+
+
 class CompileWorker:
     """In each lane does one thing after another, as they were asked for, and tells `done`."""
 
-    def __init__(self, engine: Engine, done: Callable[[Prepared | CompileResult], None]) -> None:
-        """`done` is called on the worker's threads."""
-        self._engine = engine
+    def __init__(self, vocab_size: int, done: Callable[[Made], None]) -> None:
+        """`vocab_size` is the model's. `done` is called on the worker's threads."""
+        self._vocab_size = vocab_size
         self._done = done
         self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="compile") for _ in (*LANES, None)]
-        self._vocabulary: Future[None] | None = None
+        self._grammars: Future[GrammarCompiler] | None = None  # with the vocabulary set last
         self._preparing: set[str] = set()
         self._checking: set[int] = set()
 
     def set_vocabulary(self, source: TokenBytes) -> None:
-        """Before anything that is compiled later."""
+        """Before anything that is compiled later. Ends in a `VocabularyReady`."""
 
-        def work() -> None:
-            self._engine.set_vocabulary(source)
+        def work() -> GrammarCompiler:
+            # What this takes to import, an engine that is being started need not wait for.
+            from cierzo.grammar.compiler import GrammarCompiler
+
+            grammars = GrammarCompiler(Vocabulary(source, self._vocab_size).build())
             gc.freeze()  # what stays for good need not be looked through again and again
+            self._done(VocabularyReady(grammars))
+            return grammars
 
-        self._vocabulary = self._lanes[0].submit(work)
+        self._grammars = self._lanes[0].submit(work)
 
     def check(self, serial: int, constraint: Constraint) -> None:
         """Ends in a `CompileResult`, unless it is forgotten before its turn comes."""
         self._checking.add(serial)
 
-        def work() -> None:
+        def work(grammars: Future[GrammarCompiler] | None) -> None:
             if serial not in self._checking:
                 return
             self._checking.discard(serial)
-            _, failure = self._try(lambda grammars: grammars.check(constraint))
+            _, failure = _attempt(grammars, lambda compiler: compiler.check(constraint))
             self._done(CompileResult(serial, failure))
 
         self._submit(constraint, work)
@@ -84,10 +97,11 @@ class CompileWorker:
             return False
         self._preparing.add(add.request_id)
 
-        def work() -> None:
+        def work(grammars: Future[GrammarCompiler] | None) -> None:
             if add.request_id not in self._preparing:
                 return
-            self._done(Prepared(add, *self._try(lambda grammars: grammars.take(constraint))))
+            compiled, failure = _attempt(grammars, lambda compiler: compiler.take(constraint))
+            self._done(Prepared(add, compiled, failure))
 
         self._submit(constraint, work)
         return True
@@ -99,28 +113,33 @@ class CompileWorker:
         self._preparing.discard(request_id)
         return True
 
-    def _submit(self, constraint: Constraint, work: Callable[[], None]) -> None:
+    def _submit(
+        self, constraint: Constraint, work: Callable[[Future[GrammarCompiler] | None], None]
+    ) -> None:
+        """Has a lane do `work`, once the vocabulary is read that was set before."""
         size = len(constraint.grammar) + sum(len(check.schema) for check in constraint.checks)
-        vocabulary = self._vocabulary
+        grammars = self._grammars
 
         def after_the_vocabulary() -> None:
-            if vocabulary is not None:
-                wait([vocabulary])
-            work()
+            if grammars is not None:
+                wait([grammars])
+            work(grammars)
 
         self._lanes[bisect_left(LANES, size)].submit(after_the_vocabulary)
 
-    def _try(self, work: Callable[[GrammarCompiler], T]) -> tuple[T | None, CompileFailure | None]:
-        """What `work` returns, or why it does not."""
-        grammars = self._engine.grammars
-        if grammars is None:
-            return None, CompileFailure("engine", "the model's vocabulary is not known yet")
-        try:
-            return work(grammars), None
-        except PrefixError as error:
-            return None, CompileFailure("prefix", str(error))
-        except GrammarError as error:
-            return None, CompileFailure("grammar", str(error))
-        except BaseException as error:  # whoever waits must hear of a defect, or a panic, too
-            problem = f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]
-            return None, CompileFailure("engine", problem)
+
+def _attempt(
+    grammars: Future[GrammarCompiler] | None, work: Callable[[GrammarCompiler], T]
+) -> tuple[T | None, CompileFailure | None]:
+    """What `work` returns, or why it does not."""
+    if grammars is None:
+        return None, CompileFailure("engine", "the model's vocabulary is not known yet")
+    try:
+        return work(grammars.result()), None
+    except BeginningError as error:
+        return None, CompileFailure("beginning", str(error))
+    except GrammarError as error:
+        return None, CompileFailure("grammar", str(error))
+    except BaseException as error:  # whoever waits must hear of a defect, or a panic, too
+        problem = f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]
+        return None, CompileFailure("engine", problem)

@@ -1,8 +1,9 @@
 """The engine process: loads a model, then runs steps and answers the client until told to end.
 
-Started by `connection.py` as `python -m cierzo.engine.process.main FD`, where FD is its end of a
-socket pair. A thread reads the socket into a queue, and answers pings for the process; everything
-else happens in the loop, which answers them too, between two steps.
+Started by `engine_process.py` as `python -m cierzo.engine.process.main FD`, where FD is its end of
+a socket pair. A thread reads the socket into a queue, and answers pings for the process; all else
+happens in the loop, which answers them too, between two steps. The engine is the loop's alone:
+what other threads make for it comes through the queue.
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ from cierzo.engine.messages import (
     encode_frame,
     reads_to_engine,
 )
-from cierzo.engine.process.compile_worker import CompileWorker, Prepared
+from cierzo.engine.process.compile_worker import (
+    CompileWorker,
+    Made,
+    Prepared,
+    VocabularyReady,
+)
 
 if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled
@@ -58,7 +64,7 @@ class _Woken:
 
 
 # Messages from the client, and what threads have done.
-Inbox: TypeAlias = "queue.SimpleQueue[ToEngine | Prepared | CompileResult | _Woken]"
+Inbox: TypeAlias = "queue.SimpleQueue[ToEngine | Made | _Woken]"
 
 Send: TypeAlias = "Callable[[FromEngine], None]"
 
@@ -131,7 +137,7 @@ def _serve(inbox: Inbox, send: Send) -> NoReturn:
         send(LoadFailed(str(error)))
         os._exit(1)
     send(Ready(info))
-    loop = _Loop(engine, inbox)
+    loop = Loop(engine, inbox)
     while True:
         refused, changed = loop.read(send)
         outputs = [] if engine.stalled else engine.step()
@@ -139,13 +145,13 @@ def _serve(inbox: Inbox, send: Send) -> NoReturn:
             send(Outputs((*refused, *outputs), engine.stats()))
 
 
-class _Loop:
+class Loop:
     """What happens between two steps: the messages that have come."""
 
     def __init__(self, engine: Engine, inbox: Inbox) -> None:
         self._engine = engine
         self._inbox = inbox
-        self._compiling = CompileWorker(engine, inbox.put)
+        self._compiling = CompileWorker(engine.vocab_size, inbox.put)
         woken = _Woken()
         engine.beside.on_progress = lambda: inbox.put(woken)
 
@@ -174,12 +180,14 @@ class _Loop:
                 self._serve(message, send)
         return refused, changed
 
-    def _serve(self, message: ToEngine | CompileResult, send: Send) -> None:
+    def _serve(self, message: ToEngine | VocabularyReady | CompileResult, send: Send) -> None:
         """What concerns no request."""
         if isinstance(message, Ping):
             send(Pong(message.serial, self._engine.stats()))
         elif isinstance(message, SetVocabulary):
             self._compiling.set_vocabulary(message.source)
+        elif isinstance(message, VocabularyReady):
+            self._engine.grammars = message.grammars
         elif isinstance(message, Compile):
             self._compiling.check(message.serial, message.constraint)
         elif isinstance(message, Forget):
