@@ -177,6 +177,15 @@ def test_every_setting_has_bounds_that_its_default_keeps(setting: Setting) -> No
     assert setting.allowed
 
 
+def test_an_empty_text_stands_for_none_where_there_may_be_none(tmp_path: Path) -> None:
+    path = tmp_path / "cierzo.toml"
+    path.write_text('[engine]\nquantize = ""\n[server]\napi_key_file = "keys"\n')
+    settings, origins = load({"engine.quantize": None}, {"CIERZO_API_KEY_FILE": ""}, path)
+    assert settings.engine.quantize is None
+    assert settings.server.api_key_file is None
+    assert origins["server.api_key_file"] == "CIERZO_API_KEY_FILE"
+
+
 def test_variables_and_flags_are_unique() -> None:
     assert len({s.variable for s in declared()}) == len(ALL)
     flags = [s.flag for s in declared() if s.section != "limits"]
@@ -190,7 +199,10 @@ def test_any_text_gives_a_value_within_bounds_or_a_settings_error(key: str, raw:
         value = value_of(load({}, {setting.variable: raw})[0], key)
     except SettingsError:
         return
-    if setting.choices:
+    if value is None:
+        assert setting.is_optional
+        assert raw == ""
+    elif setting.choices:
         assert value in setting.choices
     else:
         size = value if isinstance(value, int | float) else len(value)

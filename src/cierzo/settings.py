@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, get_args
 
-Value = int | float | str | tuple[str, ...]
+Value = int | float | str | tuple[str, ...] | None
 T = TypeVar("T", bound=Value)
 
 CacheDtype: TypeAlias = Literal["f16", "int8"]  # numbers of the KV cache
@@ -47,6 +47,7 @@ def _setting(
 ) -> T:
     """Declares a field. Bounds are of the value, or of the length of a text or list.
 
+    A default of None is that of a text that there need not be; an empty one stands for it.
     `single` is what the option and the variable of a list are called, which name one at a time.
     """
     return field(
@@ -82,12 +83,12 @@ class EngineSettings:
         64, "requests computed in one step; an eighth of the places is for short ones", 1, 1_024
     )
     max_queue: int = _setting(256, "requests that may wait; more are told to retry", 1, 65_536)
-    quantize: Quantization | Literal[""] = _setting(  # noqa: RUF009
-        "",
-        "quantise float weights on load; empty: keep them",
-        0,
+    quantize: Quantization | None = _setting(  # noqa: RUF009
+        None,
+        "quantize float weights on load; empty: keep them",
         2,
-        choices=("", *get_args(Quantization)),
+        2,
+        choices=get_args(Quantization),
     )
 
 
@@ -105,7 +106,9 @@ class ServerSettings:
         secret=True,
         single="api_key",
     )
-    api_key_file: str = _setting("", "file with more keys, one a line; empty: none", 0, 4_096)
+    api_key_file: str | None = _setting(
+        None, "file with more keys, one a line; empty: none", 1, 4_096
+    )
     aliases: tuple[str, ...] = _setting(
         (), "other names for the model, besides its own", 0, 64, single="alias"
     )
@@ -182,6 +185,11 @@ class Setting:
     single: str
 
     @property
+    def is_optional(self) -> bool:
+        """Whether it may be None, which an empty text stands for."""
+        return self.default is None
+
+    @property
     def key(self) -> str:
         """Its name in `cierzo.toml` and in messages, such as `engine.threads`."""
         return f"{self.section}.{self.name}" if self.section else self.name
@@ -200,32 +208,35 @@ class Setting:
     @property
     def allowed(self) -> str:
         """What it may be, for people."""
+        or_none = ', or "" for none' if self.is_optional else ""
         if self.choices:
-            return "one of " + ", ".join(choice or '""' for choice in self.choices)
+            return f"one of {', '.join(self.choices)}{or_none}"
         between = f"{self.low:g}" if self.low == self.high else f"{self.low:,g} to {self.high:,.0f}"
         if isinstance(self.default, int):
             return f"a whole number, {between}"
         if isinstance(self.default, float):
             return f"a number, {between}"
-        if isinstance(self.default, str):
-            return f"text of {between} characters"
-        return f"a list of {between} texts"
+        if isinstance(self.default, tuple):
+            return f"a list of {between} texts"
+        return f"text of {between} characters{or_none}"
 
     def parse(self, raw: object, source: str) -> Value:
         """The value of `raw`, which is typed (from toml or a flag) or text (from a variable)."""
+        if self.is_optional and raw in (None, ""):
+            return None
         value = self._convert(raw)
-        if value is None or not self._fits(value):
+        if not self._fits(value):
             shown = "the given value" if self.secret else repr(raw)[:80]
             raise SettingsError(f"{source}: {self.key} must be {self.allowed}, not {shown}")
         return value
 
-    def _convert(self, raw: object) -> Value | None:
+    def _convert(self, raw: object) -> Value:
         """`raw` as this setting's type; None if it is not of it."""
         if isinstance(self.default, tuple):
             return _as_list(raw)
-        if isinstance(self.default, str):
+        if self.is_optional or isinstance(self.default, str):
             return raw if isinstance(raw, str) else None
-        kind = type(self.default)
+        kind = float if isinstance(self.default, float) else int
         if isinstance(raw, str):
             try:
                 return kind(raw)
@@ -236,6 +247,8 @@ class Setting:
         return raw if kind is float and isinstance(raw, float) else None
 
     def _fits(self, value: Value) -> bool:
+        if value is None:
+            return False
         if self.choices:
             return value in self.choices
         size = value if isinstance(value, int | float) else len(value)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cierzo.model.fetch.registry import ModelEntry
+from cierzo.settings import Quantization
 
 PROVIDER = "Cierzo"
 _OPEN_LICENCES = ("apache-2.0", "mit")
@@ -66,8 +67,8 @@ def served_model(entry: ModelEntry, aliases: Sequence[str]) -> ServedModel:
     return ServedModel(tuple(dict.fromkeys((entry.name, *entry.aliases, *aliases))), entry)
 
 
-def quantization_of(storage: str, quantize: str) -> str:
+def quantization_of(storage: str, quantize: Quantization | None) -> str:
     """OpenRouter's word for weights of this storage type, or "unknown"."""
-    if storage in ("f32", "f16", "bf16") and quantize:
+    if storage in ("f32", "f16", "bf16") and quantize is not None:
         return _ON_LOAD[quantize]
     return _QUANTIZATIONS.get(storage, "unknown")

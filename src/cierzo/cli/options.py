@@ -25,7 +25,7 @@ def default_text(value: Value) -> str:
     """A default as it is typed."""
     if isinstance(value, tuple):
         return ",".join(value) or "none"
-    return str(value) if value != "" else "none"
+    return "none" if value is None else str(value)
 
 
 def takes_settings(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -84,6 +84,5 @@ def _joined(given: str | list[str] | None) -> str | None:
 
 def _metavar(setting: Setting) -> str:
     if setting.choices:
-        return "[" + "|".join(choice for choice in setting.choices if choice) + "]"
-    kind = type(setting.default)
-    return {int: "N", float: "SECONDS", str: "TEXT", tuple: "LIST"}[kind]
+        return "[" + "|".join(setting.choices) + "]"
+    return {int: "N", float: "SECONDS", tuple: "LIST"}.get(type(setting.default), "TEXT")

@@ -18,7 +18,7 @@ def with_key_file(settings: Settings) -> Settings:
     SettingsError for a file that cannot be read or holds no key: it was meant to lock the door.
     """
     server = settings.server
-    if not server.api_key_file:
+    if server.api_key_file is None:
         return settings
     where = f"server.api_key_file: {server.api_key_file}"
     try:

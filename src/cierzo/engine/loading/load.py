@@ -50,7 +50,7 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
             max_batch_tokens=settings.max_batch_tokens,
             max_batch_sequences=settings.max_batch_sequences,
             max_model_len=plan.max_model_len,
-            quantize=settings.quantize or None,
+            quantize=settings.quantize,
         )
         eos = checkpoint.tokenizer.eos_token_ids
         engine = Engine(runner, eos, settings)
@@ -76,7 +76,7 @@ def plan_for(checkpoint: Checkpoint, settings: EngineSettings) -> MemoryPlan:
     heads = config.num_attention_heads + 2 * config.num_key_value_heads
     widths = 4 * config.hidden_size + 2 * heads * config.head_dim + 3 * config.intermediate_size
     needs = MemoryNeeds(
-        weights_bytes=weights_bytes(checkpoint.tensors.values(), settings.quantize or None),
+        weights_bytes=weights_bytes(checkpoint.tensors.values(), settings.quantize),
         scratch_bytes=scratch_bytes(
             widths, settings.max_batch_tokens, settings.max_batch_sequences, config.vocab_size
         ),
