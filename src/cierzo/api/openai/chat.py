@@ -22,9 +22,9 @@ from cierzo.api.openai.reply import (
     deltas,
     head_of,
     respond,
-    sampling_of,
     usage_of,
 )
+from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.answers import (
     AnswerMessage,
@@ -123,8 +123,8 @@ def prepared(
         sampling=sampling_of(service, request, logprobs=request.alternatives()),
         max_tokens=request.longest_answer(),
         min_room=ENOUGH,
-        choices=common.check_choices(request.n, limits),
-        stop=common.stop_strings(request.stop, limits),
+        choices=number_of_choices(request.n, limits),
+        stop=stop_strings(request.stop, limits),
     )
     head = head_of(service, request)
     warnings = list(read.warnings)

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from cierzo.api.http.sse import DONE, event, json_response
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
-from cierzo.api.openai.reply import ENOUGH, Reply, deltas, head_of, respond, sampling_of, usage_of
+from cierzo.api.openai.reply import ENOUGH, Reply, deltas, head_of, respond, usage_of
+from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
 from cierzo.api.openai.score_table import ScoreTable, joined, token_name
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.completions import (
@@ -96,7 +97,7 @@ def prepared(
     request = decode_request(body, _DECODER, limits)
     check_routing(request, service.served, dialect)
     check_completion_request(request, limits)
-    choices = common.check_choices(request.n, limits)
+    choices = number_of_choices(request.n, limits)
     alternatives = request.alternatives()
     echo = bool(request.echo)
     sampling = sampling_of(
@@ -105,7 +106,7 @@ def prepared(
         logprobs=alternatives,
         prompt_logprobs=alternatives if echo else None,
     )
-    stop = common.stop_strings(request.stop, limits)
+    stop = stop_strings(request.stop, limits)
     head = head_of(service, request)
     jobs: list[Job] = []
     echoes: list[str] = []

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from cierzo.api.errors import ApiError
 from cierzo.api.http.sse import json_response
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER
+from cierzo.api.openai.sampling import PARAMETERS
 from cierzo.api.openai.wire.models import (
     Architecture,
     DefaultParameters,
@@ -27,23 +28,15 @@ from cierzo.engine.errors import EngineError
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.generate.model import Language
 
-# In OpenRouter's words, and as far as it has a word.
+# In OpenRouter's words: it has none for these.
+_UNNAMED = ("min_tokens", "stop_token_ids", "ignore_eos")
 SUPPORTED_PARAMETERS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "top_a",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
+    *(name for name in PARAMETERS if name not in _UNNAMED),
     "max_tokens",
     "max_completion_tokens",
-    "logit_bias",
+    "stop",
     "logprobs",
     "top_logprobs",
-    "seed",
-    "stop",
     "response_format",
     "structured_outputs",
     "tools",
@@ -198,11 +191,5 @@ def _decimal(price: float) -> str:
 
 def _defaults(service: Service) -> DefaultParameters:
     params = SamplingParams(**service.served.entry.sampling)  # type: ignore[arg-type]
-    return DefaultParameters(
-        temperature=params.temperature,
-        top_p=params.top_p,
-        top_k=params.top_k,
-        frequency_penalty=params.frequency_penalty,
-        presence_penalty=params.presence_penalty,
-        repetition_penalty=params.repetition_penalty,
-    )
+    names = DefaultParameters.__struct_fields__
+    return DefaultParameters(**{name: getattr(params, name) for name in names})

@@ -26,7 +26,6 @@ from cierzo.api.service import Service
 from cierzo.api.state import State
 from cierzo.api.warnings import warning_header
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
-from cierzo.engine.sampling_params import SamplingParams
 from cierzo.generate.answers import answers, check_constraints
 from cierzo.generate.delta import Delta
 from cierzo.generate.job import Job
@@ -58,7 +57,7 @@ class Reply(Generic[R]):
     @property
     def usage_in_stream(self) -> bool:
         """Whether a stream ends with its usage."""
-        return self.dialect.usage_in_every_stream or common.asks_for_usage(self.request)
+        return self.dialect.usage_in_every_stream or _asks_for_usage(self.request)
 
 
 P = TypeVar("P", bound=Reply[Any])
@@ -82,14 +81,6 @@ def head_of(service: Service, request: RoutedRequest) -> dict[str, Any]:
 def _new_id(now: int) -> str:
     """An id for an answer, in OpenRouter's form."""
     return f"gen-{now}-" + "".join(secrets.choice(_LETTERS) for _ in range(20))
-
-
-def sampling_of(
-    service: Service, request: common.SamplingRequest, **logprobs: Any
-) -> SamplingParams:
-    """How to sample: what the request says, then what the model's makers advise, then OpenAI's."""
-    advised = service.served.entry.sampling
-    return SamplingParams(**{**advised, **common.sampling_wishes(request)}, **logprobs)
 
 
 async def check_forms(service: Service, reply: Reply[Any]) -> None:
@@ -169,3 +160,11 @@ def respond(
         return reply.dialect.broken_event(error, head, choice)
 
     return EventStream(events(service, reply), last_event, headers)
+
+
+def _asks_for_usage(request: common.SamplingRequest) -> bool:
+    """Whether a stream is to end with its usage."""
+    options, older = request.stream_options, request.usage
+    asked = isinstance(options, common.StreamOptions) and bool(options.include_usage)
+    asked_before = older is True or (isinstance(older, common.UsageOptions) and bool(older.include))
+    return asked or asked_before

@@ -26,7 +26,6 @@ Nothing = Annotated[list[Any], Meta(max_length=0)]  # an empty object, as PHP wr
 Ignored: TypeAlias = Unread  # any form of what cannot change the answer
 
 _SHORT = 64  # bytes of a value that may ask for nothing
-_SEEDS = 2**64  # how many there are: others stand for the one that they leave
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "error"]
 
@@ -46,7 +45,10 @@ class UsageOptions(msgspec.Struct, frozen=True):
 
 
 class SamplingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How tokens are chosen and sent. null is the same as leaving a field out."""
+    """How tokens are chosen and sent. null is the same as leaving a field out.
+
+    Fields with the name of one of `SamplingParams` become it (see `api/openai/sampling.py`).
+    """
 
     temperature: Temperature | None = None
     top_p: Probability | None = None  # 0: the likeliest token
@@ -114,41 +116,6 @@ class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | UnsetType = UNSET  # the only one there is, where a request names one
 
 
-def stop_strings(stop: str | list[str | None] | None, limits: Limits) -> tuple[str, ...]:
-    """The stop strings, checked, each once. Empty ones and null stop nothing."""
-    given = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    for index, string in enumerate(given):
-        if string is not None and len(string) > limits.stop_string_chars:
-            param = "stop" if isinstance(stop, str) else f"stop[{index}]"
-            most = limits.stop_string_chars
-            raise bad_request(f"{param}: must have at most {most} characters", param)
-    strings = tuple(dict.fromkeys(string for string in given if string))
-    check_length("stop", strings, limits.stop_strings)
-    return strings
-
-
-def sampling_wishes(request: SamplingRequest) -> dict[str, Any]:
-    """What a request says of sampling, in the words of `SamplingParams`."""
-    names = ("temperature", "top_p", "top_k", "min_p", "top_a", "frequency_penalty")
-    wishes: dict[str, Any] = {}
-    for name in (*names, "presence_penalty", "repetition_penalty", "min_tokens", "ignore_eos"):
-        value = getattr(request, name)
-        if value is not None:
-            wishes[name] = value
-    if request.logit_bias:
-        wishes["logit_bias"] = dict(request.logit_bias)
-    if request.stop_token_ids:
-        wishes["stop_token_ids"] = tuple(request.stop_token_ids)
-    if request.seed is not None:
-        seed = request.seed
-        wishes["seed"] = seed if -(2**63) <= seed < _SEEDS else seed % _SEEDS
-    if request.top_k is not None:  # a vocabulary has fewer tokens than fit into 31 bits
-        wishes["top_k"] = min(max(request.top_k, 0), 2**31 - 1)
-    if request.top_p == 0:
-        wishes |= {"top_p": 1.0, "top_k": 1}
-    return wishes
-
-
 def check_length(param: str, values: Sequence[Any] | dict[Any, Any] | None, most: int) -> None:
     """Raises ApiError for a list or object with more than `most` entries."""
     if values is not None and len(values) > most:
@@ -159,13 +126,6 @@ def check_sampling(request: SamplingRequest, limits: Limits) -> None:
     """Raises ApiError for more tokens in a list than are allowed."""
     check_length("logit_bias", request.logit_bias, limits.logit_bias_entries)
     check_length("stop_token_ids", request.stop_token_ids, limits.logit_bias_entries)
-
-
-def check_choices(n: int | None, limits: Limits) -> int:
-    """How many choices to make."""
-    if n is not None and n > limits.choices:
-        raise bad_request(f"n: {n} choices are more than the {limits.choices} allowed", "n")
-    return n or 1
 
 
 def refuse_unless(param: str, value: object, why: str, *harmless: object) -> None:
@@ -179,11 +139,3 @@ def refuse_unless(param: str, value: object, why: str, *harmless: object) -> Non
     if value is UNSET or value is None or value is False or value in harmless:
         return
     raise unsupported(param, why)
-
-
-def asks_for_usage(request: SamplingRequest) -> bool:
-    """Whether a stream is to end with its usage."""
-    options, older = request.stream_options, request.usage
-    asked = isinstance(options, StreamOptions) and bool(options.include_usage)
-    asked_before = older is True or (isinstance(older, UsageOptions) and bool(older.include))
-    return asked or asked_before
