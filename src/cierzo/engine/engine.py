@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as AbstractSequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -12,14 +13,14 @@ import numpy.typing as npt
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
-from cierzo.engine.constraints.beside import Beside
 from cierzo.engine.constraints.check_worker import Check
 from cierzo.engine.constraints.constrained import Constrained, ConstraintError
+from cierzo.engine.constraints.workers import ConstraintWorkers, StepMasks
 from cierzo.engine.errors import PromptTooLong, QueueFull
 from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput, TokenLogprobs
-from cierzo.engine.request import Request, Taken
+from cierzo.engine.request import AddedTokens, Request
 from cierzo.engine.runner import Runner
-from cierzo.engine.sampler import NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
+from cierzo.engine.sampler import NO_TOKEN, NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
 from cierzo.engine.scheduling.block_pool import BlockPool
@@ -33,17 +34,16 @@ if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled, GrammarCompiler
 
 TokenIds: TypeAlias = AbstractSequence[int] | npt.NDArray[np.int32]
-PromptLogprobs: TypeAlias = tuple[TokenLogprobs, ...] | None
+PromptLogprobs: TypeAlias = tuple[TokenLogprobs, ...]
 
-_NOT_FINITE = (
-    "the model gave values that are not finite numbers for this request, so no token can be "
-    "chosen; the checkpoint may be damaged"
-)
-_NO_TOKEN = {
-    NOT_FINITE: _NOT_FINITE,
-    NOTHING_LEFT: "logit_bias, min_tokens, the penalties and the format that the answer must have "
-    "leave no token to choose from",
-}
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A request all of whose tokens are computed, and the row of the logits after them."""
+
+    request: Request
+    row: int
+    prompt_logprobs: PromptLogprobs  # that this step gave
 
 
 class Engine:
@@ -76,7 +76,7 @@ class Engine:
         self._sampler = Sampler(self.vocab_size)
         self._active: dict[str, Request] = {}
         self.grammars: GrammarCompiler | None = None  # once the vocabulary is known
-        self.beside = Beside(settings.max_batch_sequences, self._max_active)
+        self.constraint_workers = ConstraintWorkers(settings.max_batch_sequences, self._max_active)
         self._stalled = False  # the last step found all requests held
         # Shown each step's batch and logits before they are used: for measuring quality.
         self.observer: Callable[[Batch, Logits], None] | None = None
@@ -156,7 +156,7 @@ class Engine:
         if active is None:
             return False
         self._scheduler.remove(active.sequence)
-        self.beside.drop(active)
+        self.constraint_workers.drop(active)
         self._aborted += 1
         self._stalled = False
         return True
@@ -167,34 +167,37 @@ class Engine:
 
     @property
     def stalled(self) -> bool:
-        """Whether a step would find all requests held by what is done beside it."""
-        return self._stalled and not self.beside.has_news
+        """Whether a step would find all requests held until a mask or a check is finished."""
+        return self._stalled and not self.constraint_workers.has_results
 
     def step(self) -> list[StepOutput]:
         """Computes one step; at most one output a request, none for the middle of a prompt."""
         started = time.perf_counter()
         if self.stalled:
-            self.beside.wait()
-        outputs = [self._settle(request, check) for request, check in self.beside.news()]
+            self.constraint_workers.wait()
+        outputs = [self._apply_check(*verified) for verified in self.constraint_workers.collect()]
         running = self._scheduler.running
-        decoding = any(sequence.num_pending == 1 for sequence in running)
-        chunks = self._scheduler.schedule(self._budget.prompt_budget(others_decode=decoding))
-        self._stalled = not chunks and not outputs and self.beside.holds
+        others_decode = any(s.is_decoding and not s.held for s in running)
+        chunks = self._scheduler.schedule(self._budget.prompt_budget(others_decode=others_decode))
+        self._stalled = not chunks and not outputs and self.constraint_workers.holds_requests
         if chunks:
             outputs += self._compute(chunks, started)
         return [output for output in outputs if output is not None]
 
     def _compute(self, chunks: list[Chunk], started: float) -> list[StepOutput | None]:
-        """What the model makes of chunks."""
+        """Runs the model over chunks, and chooses tokens where a chunk was its sequence's last."""
         batch = self._builder.build(chunks)
+        prompt_tokens = sum(chunk.count for chunk in chunks if not chunk.sequence.is_decoding)
         masked = self._want_masks(chunks)
-        self.beside.begin_masks(masked)
+        self.constraint_workers.start_masks(masked)
         logits = self._runner.run(batch)
         if self.observer is not None:
             self.observer(batch, logits)
-        outputs = self._take(chunks, logits, masked)
+        masks = self.constraint_workers.finish_masks(masked)
+        outputs, computed = self._note_computed(chunks, logits)
+        outputs += self._add_next_tokens(computed, logits, masks)
         seconds = time.perf_counter() - started
-        self._budget.observe(sum(c.count for c in chunks if c.count > 1), seconds)
+        self._budget.observe(prompt_tokens, seconds)
         self._computed_tokens += len(batch.token_ids)
         self._steps += 1
         self._step_seconds += seconds
@@ -229,125 +232,142 @@ class Engine:
         ]
         return [request for request in requests if request.wants_mask]
 
-    def _take(
-        self, chunks: list[Chunk], logits: Logits, masked: list[Request]
-    ) -> list[StepOutput | None]:
-        """Notes what is computed now, and gives each sequence what it wants of the logits."""
-        masks, slots, late = self.beside.rows(masked)
+    def _note_computed(
+        self, chunks: list[Chunk], logits: Logits
+    ) -> tuple[list[StepOutput | None], list[_Computed]]:
+        """Notes what is computed, and scores prompts where that is asked for.
+
+        Gives outputs of those that get no token in this step, and the others.
+        """
         outputs: list[StepOutput | None] = []
-        due: list[tuple[Request, PromptLogprobs]] = []  # whose next token is to be chosen
-        rows: list[int] = []
+        computed: list[_Computed] = []
         row = 0
         for chunk in chunks:
             sequence = chunk.sequence
             request = self._active[sequence.request_id]
             sequence.num_computed = chunk.end
-            first_row, row = row, row + chunk.num_logits
-            prompt_logprobs: PromptLogprobs = None
-            if row > first_row and sequence.wants_prompt_logprobs:
-                prompt_logprobs = self._prompt_logprobs(chunk, logits, first_row)
-                if prompt_logprobs is None:
-                    outputs.append(self._fail(request, _NOT_FINITE))
-                    continue
-            if chunk.end < sequence.num_tokens:
-                outputs.append(request.output(None, prompt_logprobs))
-                continue
-            if not sequence.prompt_read:
-                sequence.prompt_read = True
-                self._prompt_tokens += sequence.num_prompt
-                self._cached_tokens += sequence.num_cached
-                self._scheduler.share_prompt(sequence)
-            if sequence.num_tokens == sequence.max_len:  # max_tokens is 0
-                outputs.append(self._finish(request, "length", prompt_logprobs))
-            elif request.forced:
-                outputs.append(self._take_forced(request, logits, row - 1, prompt_logprobs))
-            elif sequence.request_id in late:
-                sequence.num_computed -= 1  # once more, for the logits
-                self.beside.hold_late(request)
+            prompt_logprobs = self._prompt_logprobs(chunk, logits, row)
+            row += chunk.num_logits
+            if prompt_logprobs is None:
+                outputs.append(self._fail(request, NO_TOKEN[NOT_FINITE]))
+            elif chunk.end < sequence.num_tokens:
                 outputs.append(request.output(None, prompt_logprobs))
             else:
-                due.append((request, prompt_logprobs))
-                rows.append(row - 1)
-        if rows:
-            tokens = self._sampler.choose(
-                logits,
-                rows,
-                [request.state for request, _ in due],
-                masks,
-                [slots.get(request.sequence.request_id, -1) for request, _ in due],
-            )
-            for (request, prompt_logprobs), token in zip(due, tokens, strict=True):
-                outputs.append(self._advance(request, token, prompt_logprobs))
-        return outputs
+                self._note_prompt_read(sequence)
+                computed.append(_Computed(request, row - 1, prompt_logprobs))
+        return outputs, computed
 
-    def _prompt_logprobs(self, chunk: Chunk, logits: Logits, first_row: int) -> PromptLogprobs:
-        """Log-probabilities of the prompt tokens that follow the chunk's logits."""
+    def _prompt_logprobs(
+        self, chunk: Chunk, logits: Logits, first_row: int
+    ) -> PromptLogprobs | None:
+        """Log-probabilities of the prompt tokens that follow the chunk's logits, if asked for.
+
+        None where the logits are not finite.
+        """
         sequence = chunk.sequence
+        if chunk.num_logits == 0 or not sequence.wants_prompt_logprobs:
+            return ()
         begin = chunk.logits_from + 1
         end = min(chunk.end + 1, sequence.num_prompt)
         sequence.num_prompt_logprobs = end - 1
         num_top = sequence.params.prompt_logprobs or 0
         return self._sampler.logprobs_of(logits, first_row, sequence.tokens[begin:end], num_top)
 
-    def _take_forced(
-        self, request: Request, logits: Logits, row: int, prompt_logprobs: PromptLogprobs
-    ) -> StepOutput | None:
+    def _note_prompt_read(self, sequence: Sequence) -> None:
+        if not sequence.prompt_read:
+            sequence.prompt_read = True
+            self._prompt_tokens += sequence.num_prompt
+            self._cached_tokens += sequence.num_cached
+            self._scheduler.share_prompt(sequence)
+
+    def _add_next_tokens(
+        self, computed: list[_Computed], logits: Logits, masks: StepMasks
+    ) -> list[StepOutput | None]:
+        """Adds to each sequence its next token, if it may have one and its mask is there."""
+        outputs: list[StepOutput | None] = []
+        sampled: list[_Computed] = []
+        for one in computed:
+            request, sequence = one.request, one.request.sequence
+            if sequence.num_tokens == sequence.max_len:  # max_tokens is 0
+                outputs.append(self._finish(request, "length", one.prompt_logprobs))
+            elif request.forced:
+                outputs.append(self._add_forced(one, logits))
+            elif sequence.request_id in masks.late:
+                sequence.num_computed -= 1  # once more, for the logits
+                self.constraint_workers.hold_for_mask(request)
+                outputs.append(request.output(None, one.prompt_logprobs))
+            else:
+                sampled.append(one)
+        return outputs + self._sample(sampled, logits, masks)
+
+    def _sample(
+        self, computed: list[_Computed], logits: Logits, masks: StepMasks
+    ) -> list[StepOutput | None]:
+        """Chooses the next token of each sequence, and adds it."""
+        if not computed:
+            return []
+        tokens = self._sampler.choose(
+            logits,
+            [one.row for one in computed],
+            [one.request.state for one in computed],
+            masks.masks,
+            [masks.slots.get(one.request.sequence.request_id, -1) for one in computed],
+        )
+        return [self._add_sampled(*pair) for pair in zip(computed, tokens, strict=True)]
+
+    def _add_sampled(self, computed: _Computed, token: int) -> StepOutput | None:
+        """Adds the token that the sampler gave, unless it could give none."""
+        request = computed.request
+        if token in NO_TOKEN:
+            failure: Failure = "no_answer" if token == NOTHING_LEFT else "failed"
+            return self._fail(request, NO_TOKEN[token], failure)
+        logprobs = request.state.logprobs if request.wants_logprobs else None
+        return self._add(computed, token, logprobs)
+
+    def _add_forced(self, computed: _Computed, logits: Logits) -> StepOutput | None:
         """Adds the next token that is known already, with its log-probability."""
+        request = computed.request
         token = request.forced[0]
         num_top = request.sequence.params.logprobs or 0
         logprobs = self._sampler.logprobs_of(
-            logits, row, np.array([token], dtype=np.int32), num_top
+            logits, computed.row, np.array([token], dtype=np.int32), num_top
         )
         if logprobs is None:
-            return self._fail(request, _NOT_FINITE)
-        return self._add(request, token, logprobs[0], prompt_logprobs)
-
-    def _advance(
-        self, request: Request, token: int, prompt_logprobs: PromptLogprobs
-    ) -> StepOutput | None:
-        """Adds the token that was chosen."""
-        if token in _NO_TOKEN:
-            return self._fail(
-                request, _NO_TOKEN[token], "no_answer" if token == NOTHING_LEFT else "failed"
-            )
-        logprobs = request.state.logprobs if request.wants_logprobs else None
-        return self._add(request, token, logprobs, prompt_logprobs)
+            return self._fail(request, NO_TOKEN[NOT_FINITE])
+        return self._add(computed, token, logprobs[0])
 
     def _add(
-        self,
-        request: Request,
-        token: int,
-        logprobs: TokenLogprobs | None,
-        prompt_logprobs: PromptLogprobs,
+        self, computed: _Computed, token: int, logprobs: TokenLogprobs | None
     ) -> StepOutput | None:
         """Adds a token to a sequence, and ends it if that was its last."""
+        request, prompt_logprobs = computed.request, computed.prompt_logprobs
         try:
-            taken = request.take(token, logprobs)
+            added = request.add_token(token, logprobs)
         except ConstraintError as error:
             return self._fail(request, str(error), "no_answer")
         except Exception as error:  # a defect ends this answer alone
             return self._fail(request, f"{type(error).__name__}: {error}"[:300])
-        if taken is None:
-            output = request.output(
-                None, prompt_logprobs
-            )  # first: what is verified may be cut anew
-            self.beside.check(request)
+        if added is None:
+            # The output first: what is verified may be cut anew.
+            output = request.output(None, prompt_logprobs)
+            self.constraint_workers.hold_for_check(request)
             return output
-        return self._go_on(request, taken, prompt_logprobs)
+        return self._output(request, added, prompt_logprobs)
 
-    def _settle(self, request: Request, check: Check) -> StepOutput | None:
+    def _apply_check(self, request: Request, check: Check) -> StepOutput | None:
         """Goes on with a sequence whose values were verified, or ends it."""
         if check.change is None:
             return self._fail(request, str(check.error), "no_answer")
-        return self._go_on(request, request.settled(check.change), None)
+        return self._output(request, request.apply(check.change), ())
 
-    def _go_on(
-        self, request: Request, taken: Taken, prompt_logprobs: PromptLogprobs
+    def _output(
+        self, request: Request, added: AddedTokens, prompt_logprobs: PromptLogprobs
     ) -> StepOutput | None:
-        self._generated_tokens += taken.added
-        if taken.finish is None:
+        """What there is to give out after tokens were added."""
+        self._generated_tokens += added.count
+        if added.finish_reason is None:
             return request.output(None, prompt_logprobs)
-        return self._finish(request, taken.finish, prompt_logprobs)
+        return self._finish(request, added.finish_reason, prompt_logprobs)
 
     def _finish(
         self, request: Request, reason: FinishReason, prompt_logprobs: PromptLogprobs

@@ -13,17 +13,25 @@ from cierzo.engine.scheduling.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What came of a token: why the answer ends with it, if it does, and tokens added in all."""
+class AddedTokens:
+    """How many tokens were added, and why the answer ends with them, if it does."""
 
-    finish: FinishReason | None
-    added: int
+    count: int
+    finish_reason: FinishReason | None
 
 
 class Request:
     """A sequence with its sampler and constraint. Tokens are given out once they are final."""
 
-    __slots__ = ("_emitted", "_logprobs", "_token", "constrained", "forced", "sequence", "state")
+    __slots__ = (
+        "_emitted",
+        "_last_sampled",
+        "_logprobs",
+        "constrained",
+        "forced",
+        "sequence",
+        "state",
+    )
 
     def __init__(
         self, sequence: Sequence, state: SamplerState, constrained: Constrained | None
@@ -35,7 +43,7 @@ class Request:
         self.forced: deque[int] = deque()
         self._logprobs: list[TokenLogprobs] = []  # of the answer's tokens, if asked for
         self._emitted = 0  # tokens of the answer given out
-        self._token = -1  # sampled last, under a constraint
+        self._last_sampled = -1  # under a constraint
 
     @property
     def wants_logprobs(self) -> bool:
@@ -47,11 +55,11 @@ class Request:
         """Whether the next token is to be sampled under a mask."""
         return self.constrained is not None and not self.forced and self.constrained.needs_mask
 
-    def take(self, token: int, logprobs: TokenLogprobs | None) -> Taken | None:
-        """Adds a token that was chosen, or was first in `forced`.
+    def add_token(self, token: int, logprobs: TokenLogprobs | None) -> AddedTokens | None:
+        """Adds a token that was chosen, or was first in `forced`, and those that follow from it.
 
-        None: what follows from it is to be found out by `constrained.settle`; then `settled`.
-        Raises ConstraintError if the answer cannot go on.
+        None: it completed a value that must be verified first. `constrained.settle` does, and
+        what that gives goes to `apply`. Raises ConstraintError if the answer cannot go on.
         """
         sequence = self.sequence
         was_forced = bool(self.forced)
@@ -62,24 +70,24 @@ class Request:
         if logprobs is not None:
             self._logprobs.append(logprobs)
         if self.constrained is None or was_forced:
-            return Taken(self._ending(token), 1)
-        self._token = token
+            return AddedTokens(1, self._ending(token))
+        self._last_sampled = token
         change = self.constrained.accept(token)
-        return None if change is None else self.settled(change)
+        return None if change is None else self.apply(change)
 
-    def settled(self, change: Change) -> Taken:
-        """Does what follows from the token that was added last."""
-        added = 1
+    def apply(self, change: Change) -> AddedTokens:
+        """Does what follows from the token that was sampled last."""
+        count = 1
         if change.keep < self.sequence.num_generated:
-            self._take_back(change.keep)
+            self._truncate(change.keep)
         if self.wants_logprobs:
             self.forced.extend(change.append)
         else:
-            added += self._append(change.append)
-        return Taken(self._ending(self._token), added)
+            count += self._append(change.append)
+        return AddedTokens(count, self._ending(self._last_sampled))
 
     def output(
-        self, finish: FinishReason | None, prompt_logprobs: tuple[TokenLogprobs, ...] | None
+        self, finish: FinishReason | None, prompt_logprobs: tuple[TokenLogprobs, ...]
     ) -> StepOutput | None:
         """What can be given out now; None if that is nothing."""
         sequence = self.sequence
@@ -101,14 +109,14 @@ class Request:
             sequence.request_id,
             tuple(int(sequence.tokens[first + place]) for place in places),
             tuple(self._logprobs[place] for place in places) if self.wants_logprobs else None,
-            prompt_logprobs,
+            prompt_logprobs or None,
             finish,
             stop_token_id,
             sequence.num_prompt,
             sequence.num_cached,
         )
 
-    def _take_back(self, keep: int) -> None:
+    def _truncate(self, keep: int) -> None:
         """Leaves the first `keep` tokens of the answer."""
         sequence = self.sequence
         length = sequence.num_prompt + keep

@@ -16,6 +16,13 @@ from cierzo.engine.sampling_params import SamplingParams
 # Given in place of a token.
 NOT_FINITE = _native.NOT_FINITE  # the logits are not all finite numbers
 NOTHING_LEFT = _native.NOTHING_LEFT  # bias, bans, penalties and the mask leave no token
+# What to say of each.
+NO_TOKEN = {
+    NOT_FINITE: "the model gave values that are not finite numbers for this request, so no token "
+    "can be chosen; the checkpoint may be damaged",
+    NOTHING_LEFT: "logit_bias, min_tokens, the penalties and the format that the answer must have "
+    "leave no token to choose from",
+}
 
 _NEVER = -math.inf
 NO_MASKS = np.empty((0, 0), dtype=np.uint32)

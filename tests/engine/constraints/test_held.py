@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cierzo.engine.scheduling.places import SHORT_TOKENS
+from cierzo.engine.scheduling.admission import SHORT_TOKENS
 from cierzo.engine.scheduling.scheduler import Scheduler
 from cierzo.engine.scheduling.sequence import Sequence
 from tests.engine.scheduling.steps import carry_out, drain, make, sequence, step

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cierzo.engine.scheduling.places import SHORT_TOKENS
+from cierzo.engine.scheduling.admission import SHORT_TOKENS
 from cierzo.engine.scheduling.scheduler import Scheduler
 from cierzo.engine.scheduling.sequence import Sequence
 from tests.engine.scheduling.steps import BLOCK, carry_out, drain, make, sequence, step

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cierzo.engine.scheduling import places as places_module
+from cierzo.engine.scheduling import admission
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
 from cierzo.engine.scheduling.scheduler import Chunk
 from tests.engine.scheduling.steps import BLOCK, carry_out, drain, make, sequence
@@ -157,7 +157,7 @@ def test_invariants(
             ended.append(victim.request_id)
         known = {*scheduler.running, *scheduler.waiting}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(places_module, "SHORT_TOKENS", short)
+            patch.setattr(admission, "SHORT_TOKENS", short)
             chunks = scheduler.schedule(budget)
         if not chunks:
             assert not known

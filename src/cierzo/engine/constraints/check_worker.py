@@ -48,7 +48,7 @@ class CheckWorker:
         """`most` checks begin at once; `on_finished` is called on their threads."""
         self._on_finished = on_finished
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="check")
-        self._turns = _Turns()
+        self._lock = _FairLock()
 
     def begin(self, constrained: Constrained) -> Check:
         """Starts verifying what `constrained.accept` left to be verified."""
@@ -62,9 +62,9 @@ class CheckWorker:
         def pause() -> None:
             check.go_on()
             constrained.pauses += 1
-            self._turns.offer(constrained.pauses)
+            self._lock.offer(constrained.pauses)
 
-        self._turns.take(constrained.pauses)
+        self._lock.acquire(constrained.pauses)
         try:
             check.go_on()
             check.change = constrained.settle(pause)
@@ -77,42 +77,42 @@ class CheckWorker:
                 f"the answer cannot be verified: {type(error).__name__}: {error}"[:300]
             )
         finally:
-            self._turns.give_back()
+            self._lock.release()
             check.finished = True
             self._on_finished()
 
 
-class _Turns:
-    """Whose turn it is, of several threads; `done` is how much a thread has done already."""
+class _FairLock:
+    """A lock that goes to the thread that has done least; `done` is how much it has done."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._taken = False
+        self._is_held = False
         self._waiting: list[tuple[int, int, threading.Event]] = []
         self._serials = itertools.count()
 
-    def take(self, done: int) -> None:
-        """Waits for a turn."""
+    def acquire(self, done: int) -> None:
+        """Waits until this thread has the lock."""
         turn = threading.Event()
         with self._lock:
-            if not self._taken:
-                self._taken = True
+            if not self._is_held:
+                self._is_held = True
                 return
             heapq.heappush(self._waiting, (done, next(self._serials), turn))
         turn.wait()
 
-    def give_back(self) -> None:
-        """Ends a turn: the next is the one's that has done least."""
+    def release(self) -> None:
+        """Gives the lock to whoever has done least."""
         with self._lock:
             if self._waiting:
                 heapq.heappop(self._waiting)[2].set()
             else:
-                self._taken = False
+                self._is_held = False
 
     def offer(self, done: int) -> None:
-        """Lets another go on that has done less, if there is one."""
+        """Gives it away for a while if somebody waits who has done no more."""
         with self._lock:
             if not self._waiting or self._waiting[0][0] > done:
                 return
-        self.give_back()
-        self.take(done)
+        self.release()
+        self.acquire(done)

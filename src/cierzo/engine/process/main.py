@@ -153,7 +153,7 @@ class Loop:
         self._inbox = inbox
         self._compiling = CompileWorker(engine.vocab_size, inbox.put)
         woken = _Woken()
-        engine.beside.on_progress = lambda: inbox.put(woken)
+        engine.constraint_workers.on_progress = lambda: inbox.put(woken)
 
     def read(self, send: Send) -> tuple[list[StepOutput], bool]:
         """Takes messages in, and waits for them while there is nothing to compute.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 class BlockPool:
     """Reference-counted blocks, numbered from 0.
 
-    The block freed last is taken first: memory that was never needed is never touched.
+    The block freed last is allocated first: memory that was never needed is never touched.
     """
 
     def __init__(self, num_blocks: int) -> None:
@@ -21,7 +21,7 @@ class BlockPool:
         """Blocks that nobody holds."""
         return len(self._free)
 
-    def take(self) -> int:
+    def allocate(self) -> int:
         """A free block, held once. Raises IndexError when there is none."""
         block = self._free.pop()
         self._references[block] = 1

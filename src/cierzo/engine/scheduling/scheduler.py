@@ -17,8 +17,8 @@ from bisect import insort
 from dataclasses import dataclass
 from operator import attrgetter
 
+from cierzo.engine.scheduling.admission import is_short, longest_admissible, placement_order
 from cierzo.engine.scheduling.block_pool import BlockPool
-from cierzo.engine.scheduling.places import in_turn, is_short, longest_beside
 from cierzo.engine.scheduling.sequence import Sequence
 
 # How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
@@ -141,10 +141,13 @@ class Scheduler:
         return list(self._plan.values())
 
     def _plan_decodes(self) -> None:
-        """One token of each sequence that has just one to compute."""
-        decoding = [sequence for sequence in self.running if sequence.num_pending == 1]
+        """One token of each sequence that has just one to compute.
+
+        Where a constraint forced several, they share what is left with the prompts.
+        """
+        singles = [sequence for sequence in self.running if sequence.num_pending == 1]
         before = self.num_preemptions
-        for sequence in in_turn(decoding, self.max_batch_sequences):
+        for sequence in placement_order(singles, self.max_batch_sequences):
             if len(self._plan) == self.max_batch_sequences:
                 break
             if self.num_preemptions > before and sequence not in self.running:
@@ -203,7 +206,7 @@ class Scheduler:
 
     def _ready(self) -> list[Sequence]:
         """Who waits for nothing but room, and may find a place."""
-        longest = longest_beside(self.running, self.max_batch_sequences)
+        longest = longest_admissible(self.running, self.max_batch_sequences)
         return [s for s in self.waiting if _may_run(s) and s.max_len <= longest]
 
     def _admit(self, sequence: Sequence) -> bool:
@@ -217,10 +220,10 @@ class Scheduler:
 
     def _has_place(self, sequence: Sequence, first: Sequence) -> bool:
         """Whether it may join. Who would pass the first of the queue must leave it its place."""
-        longest = longest_beside(self.running, self.max_batch_sequences)
+        longest = longest_admissible(self.running, self.max_batch_sequences)
         if sequence is first or first.max_len > longest:
             return sequence.max_len <= longest
-        left = longest_beside([*self.running, sequence], self.max_batch_sequences)
+        left = longest_admissible([*self.running, sequence], self.max_batch_sequences)
         return sequence.max_len <= longest and first.max_len <= left
 
     def _has_room(self, sequence: Sequence, first: Sequence) -> bool:
@@ -257,7 +260,7 @@ class Scheduler:
                         self._preempt(sequence)
                     return False
                 self._preempt(youngest)
-            sequence.blocks.append(self.pool.take())
+            sequence.blocks.append(self.pool.allocate())
         return True
 
     def _take_from_waiting(self, taker: Sequence) -> bool:
@@ -274,7 +277,7 @@ class Scheduler:
         self.running.pop()
         self._plan.pop(sequence, None)
         self._free(sequence)
-        sequence.num_computed = 0
+        sequence.forget_computed()
         insort(self.waiting, sequence, key=_by_age)
         self.num_preemptions += 1
 

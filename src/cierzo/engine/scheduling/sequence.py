@@ -13,8 +13,9 @@ from cierzo.engine.sampling_params import SamplingParams
 class Sequence:
     """Tokens of a prompt and its answer, and the cache blocks that hold their keys and values.
 
-    `num_computed` tokens are in the cache. The model has yet to see the rest: one token while
-    decoding, the prompt at first, and all of it again after a preemption.
+    `num_computed` tokens are in the cache. The model has yet to see the rest: the prompt at first,
+    then one token at a time (or several, if a constraint forced some), and all of it again after a
+    preemption.
     """
 
     __slots__ = (
@@ -26,6 +27,7 @@ class Sequence:
         "max_len",
         "num_cached",
         "num_computed",
+        "num_prefill",
         "num_prompt",
         "num_prompt_logprobs",
         "num_tokens",
@@ -57,6 +59,7 @@ class Sequence:
         self.last_token = int(prompt[-1])
         self.held = False  # something else must be known before it can go on
         self.num_computed = 0
+        self.num_prefill = self.num_prompt  # tokens to compute before it decodes
         self.num_cached = 0  # of the prompt, found in the cache instead of computed
         self.prompt_read = False  # the whole prompt has been through the model
         self.leader: Sequence | None = None  # with the same prompt, and further with it
@@ -76,6 +79,15 @@ class Sequence:
         return 0 if self.held else self.num_tokens - self.num_computed
 
     @property
+    def is_decoding(self) -> bool:
+        """Whether its prompt is computed, and after a preemption all that was lost besides.
+
+        But for the last token, which is one decode step like any other. Several tokens may be
+        pending even so, where a constraint forced some.
+        """
+        return self.num_computed >= self.num_prefill - 1
+
+    @property
     def wants_prompt_logprobs(self) -> bool:
         """Whether some prompt token's log-probability is still owed."""
         return (
@@ -91,6 +103,12 @@ class Sequence:
         self.num_tokens = length
         self.last_token = int(self.tokens[length - 1])
         self.num_computed = min(self.num_computed, length - 1)
+        self.num_prefill = min(self.num_prefill, length)
+
+    def forget_computed(self) -> None:
+        """Its blocks are gone: all tokens that it has are to be computed again, like a prompt."""
+        self.num_computed = 0
+        self.num_prefill = self.num_tokens
 
     def append(self, token: int) -> None:
         """Adds a token of the answer."""

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
-from cierzo.engine.constraints.check_worker import _Turns
+from cierzo.engine.constraints.check_worker import _FairLock
 from cierzo.engine.constraints.constrained import Constrained
 from cierzo.engine.constraints.mask_worker import MaskWorker
 from cierzo.engine.engine import Engine
@@ -105,7 +105,7 @@ def test_an_engine_that_only_waits_for_checks_says_so(
 ) -> None:
     engine, _ = bpe
     woken = threading.Event()
-    engine.beside.on_progress = woken.set
+    engine.constraint_workers.on_progress = woken.set
     engine.add("checked", random_prompt(6, 15), checked())
     while not engine.stalled:
         engine.step()
@@ -314,26 +314,26 @@ def test_an_answer_ends_when_its_work_is_done_up(bpe: tuple[Engine, Tokenizer]) 
 
 
 def test_who_has_done_least_is_next() -> None:
-    turns = _Turns()
-    turns.take(0)
+    lock = _FairLock()
+    lock.acquire(0)
     order: list[int] = []
 
     def work(done: int) -> None:
-        turns.take(done)
+        lock.acquire(done)
         order.append(done)
-        turns.give_back()
+        lock.release()
 
     threads = [threading.Thread(target=work, args=(done,)) for done in (7, 1, 4)]
     for thread in threads:
         thread.start()
-    while len(turns._waiting) < 3:
+    while len(lock._waiting) < 3:
         pass
-    turns.offer(0)  # nobody has done less
+    lock.offer(0)  # nobody has done less
     assert order == []
-    turns.offer(5)
+    lock.offer(5)
     for thread in threads[1:]:
         thread.join(60)
     assert order[:2] == [1, 4]
-    turns.give_back()
+    lock.release()
     threads[0].join(60)
     assert order == [1, 4, 7]

@@ -1,4 +1,4 @@
-"""What is worked out beside the steps for requests under a constraint: masks, and checks of values.
+"""What threads do for requests under a constraint while steps run: masks, and checks of values.
 
 A step waits for neither longer than it must. A request whose mask is late, or whose value is being
 verified, is held: the others go on, and it is in the next step after that. Which step a token comes
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,16 @@ from cierzo.engine.request import Request
 LATE_SECONDS = 0.005  # after the forward pass; nearly all masks are finished long before
 
 
-class Beside:
+@dataclass(frozen=True, slots=True)
+class StepMasks:
+    """The masks of one step, for those of its requests that want one."""
+
+    masks: npt.NDArray[np.uint32]  # [S, words]
+    slots: dict[str, int]  # the place of each request's mask in `masks`, by request id
+    late: set[str]  # ids of requests whose mask is not finished
+
+
+class ConstraintWorkers:
     """The threads, and the requests that are held."""
 
     def __init__(self, max_batch_sequences: int, max_active: int) -> None:
@@ -34,59 +44,57 @@ class Beside:
         self._progress = threading.Event()
 
     @property
-    def holds(self) -> bool:
+    def holds_requests(self) -> bool:
         """Whether any request is held."""
         return bool(self._late or self._checking)
 
     @property
-    def has_news(self) -> bool:
-        """Whether something was finished since `news`."""
+    def has_results(self) -> bool:
+        """Whether something was finished since `collect`."""
         return self._progress.is_set()
 
     def wait(self) -> None:
-        """Until there are news."""
+        """Waits until there are results."""
         self._progress.wait()
 
-    def begin_masks(self, requests: Sequence[Request]) -> None:
+    def start_masks(self, requests: Sequence[Request]) -> None:
         """Starts filling the masks for the next tokens of requests that want one."""
-        wanted = [request.constrained for request in requests if request.constrained is not None]
-        missing = [constrained for constrained in wanted if not constrained.mask_ready]
-        if missing:
-            self._masks.begin(missing)
+        constraints = [one.constrained for one in requests if one.constrained is not None]
+        unfilled = [constrained for constrained in constraints if not constrained.mask_ready]
+        if unfilled:
+            self._masks.begin(unfilled)
 
-    def rows(
-        self, requests: Sequence[Request]
-    ) -> tuple[npt.NDArray[np.uint32], dict[str, int], set[str]]:
-        """The masks [S, words], the row of each request, and the requests whose mask is late."""
-        wanted = {
+    def finish_masks(self, requests: Sequence[Request]) -> StepMasks:
+        """Waits a little for the masks that were started, and gathers them for the sampler."""
+        constraints = {
             request.sequence.request_id: request.constrained
             for request in requests
             if request.constrained is not None
         }
-        late = set(self._masks.wait(list(wanted.values()), LATE_SECONDS))
+        late = set(self._masks.wait(list(constraints.values()), LATE_SECONDS))
         slots: dict[str, int] = {}
-        for request_id, constrained in wanted.items():
+        for request_id, constrained in constraints.items():
             if constrained in late:
                 continue
             if not slots and self._rows.shape[1] != len(constrained.mask):
                 self._rows = np.zeros((len(self._rows), len(constrained.mask)), dtype=np.uint32)
             self._rows[len(slots)] = constrained.mask
             slots[request_id] = len(slots)
-        return self._rows, slots, wanted.keys() - slots.keys()
+        return StepMasks(self._rows, slots, constraints.keys() - slots.keys())
 
-    def hold_late(self, request: Request) -> None:
+    def hold_for_mask(self, request: Request) -> None:
         """Holds a request until its mask is finished."""
         request.sequence.held = True
         self._late[request.sequence.request_id] = request
 
-    def check(self, request: Request) -> None:
-        """Holds a request until its values are verified."""
+    def hold_for_check(self, request: Request) -> None:
+        """Has a request's values verified, and holds it until they are."""
         assert request.constrained is not None
         request.sequence.held = True
         check = self._checks.begin(request.constrained)
         self._checking[request.sequence.request_id] = request, check
 
-    def news(self) -> list[tuple[Request, Check]]:
+    def collect(self) -> list[tuple[Request, Check]]:
         """Lets requests go on whose masks are finished, and gives those that were verified."""
         self._progress.clear()
         for request_id, request in list(self._late.items()):
@@ -100,7 +108,7 @@ class Beside:
         return verified
 
     def drop(self, request: Request) -> None:
-        """Nobody wants anything for this request any more."""
+        """Forgets a request: nobody wants anything for it any more."""
         self._late.pop(request.sequence.request_id, None)
         held = self._checking.pop(request.sequence.request_id, None)
         if held is not None:

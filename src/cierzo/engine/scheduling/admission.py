@@ -13,7 +13,7 @@ from cierzo.engine.scheduling.sequence import Sequence
 # Prompt and answer together: so few are soon over.
 SHORT_TOKENS = 512
 # One in so many places is kept for the short.
-PLACES_A_SHORT_ONE = 8
+PLACES_PER_SHORT_ONE = 8
 
 
 def is_short(sequence: Sequence) -> bool:
@@ -21,8 +21,8 @@ def is_short(sequence: Sequence) -> bool:
     return sequence.max_len <= SHORT_TOKENS
 
 
-def longest_beside(running: Iterable[Sequence], places: int) -> float:
-    """How many tokens a sequence may have in all that joins these; 0 for no place.
+def longest_admissible(running: Iterable[Sequence], places: int) -> float:
+    """The most tokens, prompt and answer, of a sequence that may join these; 0 for no place.
 
     Of the places kept for the short, each further one is for still shorter sequences: so those
     that are nearly as long as allowed do not fill them all. What is held keeps its place from the
@@ -32,11 +32,11 @@ def longest_beside(running: Iterable[Sequence], places: int) -> float:
     longest = _longest([length for length, _ in lengths], places)
     if longest >= SHORT_TOKENS:
         return longest
-    beside_held = _longest([length for length, held in lengths if not held], places)
-    return max(longest, min(beside_held, SHORT_TOKENS))
+    unheld = _longest([length for length, held in lengths if not held], places)
+    return max(longest, min(unheld, SHORT_TOKENS))
 
 
-def in_turn(sequences: list[Sequence], places: int) -> list[Sequence]:
+def placement_order(sequences: list[Sequence], places: int) -> list[Sequence]:
     """Those that run, in the order in which they are offered a place of the next step.
 
     They are too many when some were held whose places the short have taken. Then the long wait,
@@ -50,7 +50,7 @@ def in_turn(sequences: list[Sequence], places: int) -> list[Sequence]:
 def _longest(lengths: list[int], places: int) -> float:
     if len(lengths) >= places:
         return 0
-    kept = places // PLACES_A_SHORT_ONE
+    kept = places // PLACES_PER_SHORT_ONE
     for place in range(1, kept + 1):
         bound = place * SHORT_TOKENS // kept
         if sum(length > bound for length in lengths) >= places - place:
