@@ -43,6 +43,7 @@ APART = {
 # What the folders within a room must not import: they lie beneath the others, or beside them.
 FOLDERS_APART = {
     "api.http": ("api.openai", "api.service", "generate", "chat", "engine"),
+    "api.openai.wire": ("api.openai.reading", "api.service", "api.served_model", "generate"),
     "chat.tokenizers": ("chat.templates", "chat.calls", "chat.answers", "chat.tools"),
     "chat.calls": ("chat.templates", "chat.answers"),
     "chat.answers": ("chat.templates",),

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cierzo.api.errors import ApiError
+from cierzo.api.openai.reading.messages import to_chat_message
 from cierzo.api.openai.wire.chat import ChatRequest
 from cierzo.api.openai.wire.completions import CompletionRequest
 from cierzo.api.openai.wire.decode import Decoder, decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
-from cierzo.api.openai.wire.messages import to_chat_message
 from cierzo.chat.messages import Message
 from cierzo.settings import Limits
 

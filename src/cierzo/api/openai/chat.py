@@ -24,6 +24,7 @@ from cierzo.api.openai.reply import (
     respond,
     usage_of,
 )
+from cierzo.api.openai.routing import check_routing
 from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.answers import (
@@ -45,7 +46,6 @@ from cierzo.api.openai.wire.chat import ChatRequest, check_chat_request
 from cierzo.api.openai.wire.common import FinishReason
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
-from cierzo.api.openai.wire.routing import check_routing
 from cierzo.api.operations import Operation
 from cierzo.api.service import Service
 from cierzo.api.text_threads import PLAIN, SCHEMAS, Lanes

@@ -11,10 +11,12 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cierzo.api.errors import bad_request
 from cierzo.api.http.sse import DONE, event, json_response
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
 from cierzo.api.openai.reply import ENOUGH, Reply, deltas, head_of, respond, usage_of
+from cierzo.api.openai.routing import check_routing
 from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
 from cierzo.api.openai.score_table import ScoreTable, joined, token_name
 from cierzo.api.openai.wire import common
@@ -25,11 +27,9 @@ from cierzo.api.openai.wire.completions import (
     CompletionRequest,
     check_completion_request,
     check_prompt_lists,
-    prompts_of,
 )
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
-from cierzo.api.openai.wire.routing import check_routing
 from cierzo.api.operations import Operation
 from cierzo.api.service import Service
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
@@ -40,6 +40,7 @@ from cierzo.generate.job import Job
 from cierzo.generate.model import Model
 from cierzo.generate.prepare import prepare
 from cierzo.generate.refused import Refused
+from cierzo.settings import Limits
 
 _DECODER = RequestDecoder(CompletionRequest, check_prompt_lists)
 _BROKEN = {"object": "text_completion", "text": ""}
@@ -110,7 +111,7 @@ def prepared(
     head = head_of(service, request)
     jobs: list[Job] = []
     echoes: list[str] = []
-    for index, prompt in enumerate(prompts_of(request, limits)):
+    for index, prompt in enumerate(_prompts_of(request, limits)):
         ask = Ask(
             prompt=prompt,
             sampling=sampling,
@@ -131,6 +132,24 @@ def prepared(
         echoes += [text] * choices
     tokenizer = model.language.tokenizer
     return CompletionReply(request, dialect, tuple(jobs), head, tokenizer, echoes=tuple(echoes))
+
+
+def _prompts_of(request: CompletionRequest, limits: Limits) -> list[str | tuple[int, ...]]:
+    """The prompts, each a text or token ids. Raises ApiError for mixtures and too many."""
+    prompt = request.prompt
+    if isinstance(prompt, str):
+        return [prompt]
+    ids = [item for item in prompt if isinstance(item, int)]
+    if len(ids) == len(prompt):
+        return [tuple(ids)]
+    if ids:
+        raise bad_request("prompt: token ids and texts are mixed in one list", "prompt")
+    common.check_length("prompt", prompt, limits.prompts)
+    return [item if isinstance(item, str) else tuple(_ids(item)) for item in prompt]
+
+
+def _ids(item: object) -> list[int]:
+    return item if isinstance(item, list) else []
 
 
 def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
+from cierzo.api.openai.reading.answer_schema import wanted_schema
+from cierzo.api.openai.reading.messages import to_chat_message
+from cierzo.api.openai.reading.tool_choice import read_choice
+from cierzo.api.openai.reading.tools import read_tools
 from cierzo.api.openai.wire.chat import ChatRequest, check_beginning, check_chat_request
 from cierzo.api.openai.wire.common import check_length
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
-from cierzo.api.openai.wire.formats import wanted_schema
-from cierzo.api.openai.wire.messages import to_chat_message
-from cierzo.api.openai.wire.tool_choice import read_choice
-from cierzo.api.openai.wire.tools import read_tools
 from cierzo.chat.messages import Message, ends_open
 from cierzo.generate.ask import Conversation
 from cierzo.grammar.schema.meant import meant

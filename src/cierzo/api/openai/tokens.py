@@ -17,11 +17,11 @@ from cierzo.api.http.sse import json_response
 from cierzo.api.openai.conversation import read_conversation
 from cierzo.api.openai.dialect import OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
+from cierzo.api.openai.routing import check_model
 from cierzo.api.openai.wire.chat import ChatRequest, check_chat_request
 from cierzo.api.openai.wire.common import check_length
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
-from cierzo.api.openai.wire.routing import check_model
 from cierzo.api.openai.wire.tokens import (
     DetokenizeRequest,
     TokenizeRequest,

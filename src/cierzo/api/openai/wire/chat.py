@@ -12,8 +12,7 @@ from cierzo.api.openai.wire.common import refuse_unless
 from cierzo.api.openai.wire.formats import ResponseFormat
 from cierzo.api.openai.wire.messages import ChatMessage
 from cierzo.api.openai.wire.routing import RoutedRequest
-from cierzo.api.openai.wire.tool_choice import ToolChoiceField
-from cierzo.api.openai.wire.tools import ToolsField, check_legacy
+from cierzo.api.openai.wire.tools import ToolChoiceField, ToolsField, check_legacy
 from cierzo.api.openai.wire.unread import Unread
 from cierzo.settings import Limits
 

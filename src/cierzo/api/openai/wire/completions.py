@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -18,7 +18,6 @@ from cierzo.settings import Limits
 
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
 MAX_LOGPROBS = 5  # OpenAI's bound for this interface
-Prompt: TypeAlias = str | tuple[int, ...]
 
 
 class CompletionRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,24 +73,6 @@ def _places(count: int) -> msgspec.json.Decoder[msgspec.Struct]:
     fields = [(f"at_{place}", Unread, UNSET) for place in range(count)]
     kind = msgspec.defstruct("Places", fields, array_like=True, forbid_unknown_fields=True)
     return msgspec.json.Decoder(kind)
-
-
-def prompts_of(request: CompletionRequest, limits: Limits) -> list[Prompt]:
-    """The prompts, each a text or token ids. Raises ApiError for mixtures and too many."""
-    prompt = request.prompt
-    if isinstance(prompt, str):
-        return [prompt]
-    ids = [item for item in prompt if isinstance(item, int)]
-    if len(ids) == len(prompt):
-        return [tuple(ids)]
-    if ids:
-        raise bad_request("prompt: token ids and texts are mixed in one list", "prompt")
-    common.check_length("prompt", prompt, limits.prompts)
-    return [item if isinstance(item, str) else tuple(_ids(item)) for item in prompt]
-
-
-def _ids(item: object) -> list[int]:
-    return item if isinstance(item, list) else []
 
 
 class CompletionLogprobs(msgspec.Struct, frozen=True):

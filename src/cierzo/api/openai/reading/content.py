@@ -8,12 +8,12 @@ and is refused by its name.
 from __future__ import annotations
 
 import json
-from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta, Raw
+from msgspec import UNSET, Raw
 
 from cierzo.api.errors import bad_request
+from cierzo.api.openai.wire.messages import Part
 from cierzo.api.openai.wire.unread import Unread, is_given, value_of
 
 # Types of parts, in the words of several APIs, by the key that has the text.
@@ -33,44 +33,6 @@ _CALL = "tool_use"  # Anthropic's; frameworks keep it beside `tool_calls`
 _KNOWN = _SEEN.union(_TEXTS, _THOUGHTS, ("tool_result", "input_file"))
 _LONGEST_JSON = 500_000  # bytes of arguments, and of a result that comes as JSON and not as text
 _DEEPEST_JSON = 64
-_DESCRIBED = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "null"},
-        {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-                "required": ["type", "text"],
-            },
-        },
-    ]
-}
-
-Content: TypeAlias = Annotated[Unread, Meta(extra_json_schema=_DESCRIBED)]
-
-
-class Part(msgspec.Struct, frozen=True, gc=False):
-    """A piece of a message. Other keys than these say nothing to a model."""
-
-    type: str | None = None
-    text: Unread = UNSET
-    refusal: Unread = UNSET
-    content: Unread = UNSET  # of a result, as Anthropic's API has it
-    source: Unread = UNSET  # of an image or a document there
-    id: Unread = UNSET  # of a call there, and what is called with what
-    name: str | None = None
-    input: Unread = UNSET
-
-    def __post_init__(self) -> None:
-        if self.type is None and self.text is UNSET:
-            raise ValueError("Expected a part with a type")
-
-    @property
-    def kind(self) -> str:
-        """Its type; text where none is said."""
-        return (self.type or "text").lower()
 
 
 class _Value(msgspec.Struct, frozen=True):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
-
-from msgspec import Meta
+from typing import Any
 
 from cierzo.api.errors import ApiError, bad_request
 from cierzo.chat.tools import ChoiceMode, Tool, ToolChoice
@@ -21,45 +19,6 @@ _MODES: Mapping[str, ChoiceMode] = {
     "any": "required",  # Anthropic's, Mistral's and Gemini's word
 }
 _KINDS = "auto, none, required, function, allowed_tools"
-
-ToolChoiceField: TypeAlias = Annotated[
-    Any,
-    Meta(
-        description="Whether the model must call something, and what it may call",
-        extra_json_schema={
-            "anyOf": [
-                {"enum": ["none", "auto", "required", None]},
-                {
-                    "type": "object",
-                    "properties": {
-                        "type": {"const": "function"},
-                        "function": {
-                            "type": "object",
-                            "properties": {"name": {"type": "string"}},
-                            "required": ["name"],
-                        },
-                    },
-                    "required": ["type", "function"],
-                },
-                {
-                    "type": "object",
-                    "properties": {
-                        "type": {"const": "allowed_tools"},
-                        "allowed_tools": {
-                            "type": "object",
-                            "properties": {
-                                "mode": {"enum": ["auto", "required"]},
-                                "tools": {"type": "array", "minItems": 1},
-                            },
-                            "required": ["mode", "tools"],
-                        },
-                    },
-                    "required": ["type", "allowed_tools"],
-                },
-            ]
-        },
-    ),
-]
 
 
 @dataclass(frozen=True)
