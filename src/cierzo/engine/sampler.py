@@ -113,7 +113,7 @@ class Sampler:
 
         None where the logits are not finite.
         """
-        found = self._native.explain(logits, first_row, tokens, num_top)
-        if len(found) != len(tokens):
+        entries = self._native.explain(logits, first_row, tokens, num_top)
+        if len(entries) != len(tokens):
             return None
-        return tuple(TokenLogprobs(*entry) for entry in found)
+        return tuple(TokenLogprobs(*entry) for entry in entries)

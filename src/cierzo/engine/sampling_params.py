@@ -69,12 +69,12 @@ def validate(params: SamplingParams, vocab_size: int) -> None:
         raise InvalidParam("min_tokens", problem)
     if params.seed is not None:
         _whole("seed", params.seed, -(2**63), 2**64 - 1)
-    for name, wanted in (
+    for name, alternatives in (
         ("logprobs", params.logprobs),
         ("prompt_logprobs", params.prompt_logprobs),
     ):
-        if wanted is not None:
-            _whole(name, wanted, 0, MAX_LOGPROBS)
+        if alternatives is not None:
+            _whole(name, alternatives, 0, MAX_LOGPROBS)
     for token, bias in params.logit_bias.items():
         _whole("logit_bias", token, 0, vocab_size - 1, ": token id")
         _real("logit_bias", bias, -100.0, 100.0, of=f" of token {token}")

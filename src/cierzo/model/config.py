@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from cierzo.model.errors import ModelError
 from cierzo.model.rope_scaling import RopeScaling
+
+Architecture: TypeAlias = Literal["llama", "mistral"]
 
 # The largest sizes taken for real. Each is several times those of any published model of the
 # family, and keeps a damaged header from asking for absurd amounts of memory.
@@ -27,7 +30,7 @@ _MAXIMUM = {
 class ModelConfig:
     """A decoder of the Llama and Mistral family."""
 
-    architecture: str  # "llama" or "mistral"
+    architecture: Architecture
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int

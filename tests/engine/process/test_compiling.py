@@ -74,7 +74,7 @@ def test_the_vocabulary_comes_before_what_was_compiled_with_it(
     assert early.failure is not None
     assert "not known yet" in early.failure.problem
     assert isinstance(ready, VocabularyReady)
-    assert all(isinstance(one, Prepared) and one.compiled is not None for one in prepared)
+    assert all(isinstance(one, Prepared) and isinstance(one.result, Compiled) for one in prepared)
 
 
 def test_only_the_loops_thread_touches_the_engine(
@@ -91,9 +91,8 @@ def test_only_the_loops_thread_touches_the_engine(
     inbox: Inbox = queue.SimpleQueue()
     inbox.put(SetVocabulary(source))
     inbox.put(Add("r", bytes(4), SamplingParams(constraint=digits(3))))
-    refused, _ = Loop(engine, inbox).read(lambda message: None)
+    assert not Loop(engine, inbox).read(lambda message: None).refused
     assert engine.has_work()
-    assert not refused
     assert threads == {threading.current_thread()}
 
 
@@ -150,8 +149,7 @@ def test_whoever_waits_hears_of_a_panic(
         worker.prepare(asked("r", 1))
         prepared = done.get(timeout=60)
         assert isinstance(prepared, Prepared)
-        assert prepared.compiled is None
-        assert prepared.failure == answer.failure
+        assert prepared.result == answer.failure
     worker.check(8, digits(1))
     assert done.get(timeout=60) == CompileResult(8, None)
 

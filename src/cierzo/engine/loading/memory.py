@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 GIB = 2**30
 MIB = 2**20
@@ -107,18 +108,25 @@ def available_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cg
     for line in (proc / "meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) * 1024
-    for limit, usage in _group_limits(proc, cgroup):
-        available = min(available, max(0, limit - usage))
+    for group in _group_limits(proc, cgroup):
+        available = min(available, max(0, group.limit - group.used))
     return available
 
 
-def _group_limits(proc: Path, cgroup: Path) -> list[tuple[int, int]]:
-    """(limit, bytes in use) of each control group that this process is in and that has a limit."""
+class _GroupMemory(NamedTuple):
+    """Bytes that a control group may use, and does."""
+
+    limit: int
+    used: int
+
+
+def _group_limits(proc: Path, cgroup: Path) -> list[_GroupMemory]:
+    """Each control group that this process is in and that has a limit."""
     try:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
         return []
-    found = []
+    limits = []
     for line in lines:
         number, controllers, path = line.split(":", 2)
         if number == "0":  # version 2
@@ -135,11 +143,11 @@ def _group_limits(proc: Path, cgroup: Path) -> list[tuple[int, int]]:
                 break
             numbers = _group_numbers(group, *names)
             if numbers is not None:
-                found.append(numbers)
-    return found
+                limits.append(numbers)
+    return limits
 
 
-def _group_numbers(group: Path, limit: str, usage: str, cache: str) -> tuple[int, int] | None:
+def _group_numbers(group: Path, limit: str, usage: str, cache: str) -> _GroupMemory | None:
     try:
         allowed = (group / limit).read_text().strip()
         used = int((group / usage).read_text())
@@ -149,7 +157,7 @@ def _group_numbers(group: Path, limit: str, usage: str, cache: str) -> tuple[int
     if allowed == "max":
         return None
     reclaimable = sum(int(line.split()[1]) for line in statistics if line.split()[0] == cache)
-    return int(allowed), used - reclaimable
+    return _GroupMemory(int(allowed), used - reclaimable)
 
 
 def _gib(size: int) -> str:

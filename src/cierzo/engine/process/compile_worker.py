@@ -33,8 +33,7 @@ class Prepared:
     """A request with what its constraint was compiled to, or why that could not be."""
 
     add: Add
-    compiled: Compiled | None
-    failure: CompileFailure | None
+    result: Compiled | CompileFailure
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class CompileWorker:
             if serial not in self._checking:
                 return
             self._checking.discard(serial)
-            _, failure = _attempt(grammars, lambda compiler: compiler.check(constraint))
+            failure = _attempt(grammars, lambda compiler: compiler.check(constraint))
             self._done(CompileResult(serial, failure))
 
         self._submit(constraint, work)
@@ -100,8 +99,8 @@ class CompileWorker:
         def work(grammars: Future[GrammarCompiler] | None) -> None:
             if add.request_id not in self._preparing:
                 return
-            compiled, failure = _attempt(grammars, lambda compiler: compiler.take(constraint))
-            self._done(Prepared(add, compiled, failure))
+            result = _attempt(grammars, lambda compiler: compiler.take(constraint))
+            self._done(Prepared(add, result))
 
         self._submit(constraint, work)
         return True
@@ -130,16 +129,16 @@ class CompileWorker:
 
 def _attempt(
     grammars: Future[GrammarCompiler] | None, work: Callable[[GrammarCompiler], T]
-) -> tuple[T | None, CompileFailure | None]:
+) -> T | CompileFailure:
     """What `work` returns, or why it does not."""
     if grammars is None:
-        return None, CompileFailure("engine", "the model's vocabulary is not known yet")
+        return CompileFailure("engine", "the model's vocabulary is not known yet")
     try:
-        return work(grammars.result()), None
+        return work(grammars.result())
     except BeginningError as error:
-        return None, CompileFailure("beginning", str(error))
+        return CompileFailure("beginning", str(error))
     except GrammarError as error:
-        return None, CompileFailure("grammar", str(error))
+        return CompileFailure("grammar", str(error))
     except BaseException as error:  # whoever waits must hear of a defect, or a panic, too
         problem = f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]
-        return None, CompileFailure("engine", problem)
+        return CompileFailure("engine", problem)

@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from cierzo.engine.messages import (
     Add,
     Beat,
     Compile,
+    CompileFailure,
     CompileResult,
     Failure,
     Forget,
@@ -139,10 +140,17 @@ def _serve(inbox: Inbox, send: Send) -> NoReturn:
     send(Ready(info))
     loop = Loop(engine, inbox)
     while True:
-        refused, changed = loop.read(send)
+        intake = loop.read(send)
         outputs = [] if engine.stalled else engine.step()
-        if outputs or refused or changed:
-            send(Outputs((*refused, *outputs), engine.stats()))
+        if outputs or intake.refused or intake.dropped:
+            send(Outputs((*intake.refused, *outputs), engine.stats()))
+
+
+class Intake(NamedTuple):
+    """What the client must hear of at once, of the messages that have come."""
+
+    refused: list[StepOutput]
+    dropped: bool  # whether any request was
 
 
 class Loop:
@@ -155,15 +163,11 @@ class Loop:
         woken = _Woken()
         engine.constraint_workers.on_progress = lambda: inbox.put(woken)
 
-    def read(self, send: Send) -> tuple[list[StepOutput], bool]:
-        """Takes messages in, and waits for them while there is nothing to compute.
-
-        Gives the requests that were refused, and whether any was dropped: what the client shall
-        hear of at once.
-        """
+    def read(self, send: Send) -> Intake:
+        """Takes messages in, and waits for them while there is nothing to compute."""
         engine = self._engine
         refused: list[StepOutput] = []
-        changed = False
+        dropped = False
         while not refused and (not engine.has_work() or engine.stalled or not self._inbox.empty()):
             message = self._inbox.get()
             if isinstance(message, Add):
@@ -172,13 +176,13 @@ class Loop:
             elif isinstance(message, Prepared):
                 refused += self._add_prepared(message)
             elif isinstance(message, Abort):
-                dropped = self._compiling.drop(message.request_id)
-                changed = engine.abort(message.request_id) or dropped or changed
-                if changed and not engine.has_work():
+                was_preparing = self._compiling.drop(message.request_id)
+                dropped = engine.abort(message.request_id) or was_preparing or dropped
+                if dropped and not engine.has_work():
                     break
             elif not isinstance(message, _Woken):
                 self._serve(message, send)
-        return refused, changed
+        return Intake(refused, dropped)
 
     def _serve(self, message: ToEngine | VocabularyReady | CompileResult, send: Send) -> None:
         """What concerns no request."""
@@ -198,11 +202,11 @@ class Loop:
     def _add_prepared(self, message: Prepared) -> list[StepOutput]:
         if not self._compiling.drop(message.add.request_id):
             return []  # aborted meanwhile
-        failure = message.failure
-        if failure is not None:
-            kind: Failure = "failed" if failure.fault == "engine" else "no_answer"
-            return [_refusal(message.add, failure.problem, kind)]
-        return self._add(message.add, message.compiled)
+        result = message.result
+        if isinstance(result, CompileFailure):
+            kind: Failure = "failed" if result.fault == "engine" else "no_answer"
+            return [_refusal(message.add, result.problem, kind)]
+        return self._add(message.add, result)
 
     def _add(self, message: Add, compiled: Compiled | None = None) -> list[StepOutput]:
         """What there is to say if the engine refuses the request."""

@@ -10,7 +10,7 @@ EngineState: TypeAlias = Literal["loading", "ready", "restarting", "dead", "stop
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A state and since when it is so."""
+    """The state that the engine is in, and when it began."""
 
     state: EngineState
     detail: str  # one line: what is being loaded, or what went wrong

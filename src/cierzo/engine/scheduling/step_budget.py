@@ -40,16 +40,18 @@ class StepBudget:
         limit = FAST_SECONDS_BESIDE_DECODES if others_decode else FAST_SECONDS
         fast = min(FAST_TOKENS, limit * tokens_per_second)
         efficient = min(EFFICIENT_TOKENS, LONGEST_SECONDS * tokens_per_second)
-        wanted = max(STEP_SECONDS * tokens_per_second, fast, efficient)
-        return max(1, min(int(wanted), self._max_batch_tokens))
+        tokens = max(STEP_SECONDS * tokens_per_second, fast, efficient)
+        return max(1, min(int(tokens), self._max_batch_tokens))
 
     def observe(self, prompt_tokens: int, seconds: float) -> None:
-        """Learns from a step. In one with few prompt tokens each seems dear, which is no news."""
+        """Learns from a step. Few prompt tokens in one say little of the time that each takes."""
         if prompt_tokens == 0:
             return
-        known = self._seconds_per_token
+        average = self._seconds_per_token
         measured = max(seconds, 1e-9) / prompt_tokens
-        if known == 0.0:
+        if average == 0.0:
             self._seconds_per_token = measured
-        elif measured < known or prompt_tokens >= FEW_TOKENS or known * FEW_TOKENS > FAST_SECONDS:
-            self._seconds_per_token = 0.5 * (known + measured)
+        elif (
+            measured < average or prompt_tokens >= FEW_TOKENS or average * FEW_TOKENS > FAST_SECONDS
+        ):
+            self._seconds_per_token = 0.5 * (average + measured)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from cierzo.model.errors import ModelError
 from cierzo.model.fetch.cache import check_space
@@ -33,6 +35,25 @@ _SETTINGS = (
     "consolidated.safetensors.index.json",
 )
 
+# Chooses files of a repository by name. Raises ModelError if what it looks for is not there.
+Selection: TypeAlias = Callable[[Iterable[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A folder in the cache, and the selected files in it, all there."""
+
+    folder: Path
+    files: list[str]
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """A repository's newest commit and its files by name."""
+
+    commit: str
+    files: dict[str, HubFile]
+
 
 def fetch_repository(
     repo: str, quant: str | None = None, *, refresh: bool = False, progress: Progress = silent
@@ -42,22 +63,22 @@ def fetch_repository(
     Without `refresh`, what is complete in the cache is used as it is.
     """
 
-    def wanted(names: Iterable[str]) -> list[str]:
+    def select(names: Iterable[str]) -> list[str]:
         return select_gguf(repo, names, quant) if quant else select_weights(repo, names)
 
-    folder, files = _fetch(repo, wanted, refresh=refresh, progress=progress)
-    return folder / files[0] if quant else folder
+    snapshot = _fetch(repo, select, refresh=refresh, progress=progress)
+    return snapshot.folder / snapshot.files[0] if quant else snapshot.folder
 
 
 def fetch_file(repo: str, name: str, *, refresh: bool = False, progress: Progress = silent) -> Path:
     """One file of `repo`."""
 
-    def wanted(names: Iterable[str]) -> list[str]:
+    def select(names: Iterable[str]) -> list[str]:
         if name not in names:
             raise ModelError(f"{repo}: has no {name}")
         return [name]
 
-    return _fetch(repo, wanted, refresh=refresh, progress=progress)[0] / name
+    return _fetch(repo, select, refresh=refresh, progress=progress).folder / name
 
 
 def select_weights(repo: str, names: Iterable[str]) -> list[str]:
@@ -89,13 +110,13 @@ def select_weights(repo: str, names: Iterable[str]) -> list[str]:
 def select_gguf(repo: str, names: Iterable[str], quant: str) -> list[str]:
     """The one GGUF file whose name ends in `-quant.gguf` or `.quant.gguf`, in any case."""
     gguf = _gguf_files(names)
-    found = [name for name in gguf if _quant_of(name) == quant.lower()]
-    if len(found) == 1:
-        return found
-    if found:
-        raise ModelError(f"{repo}: several files are {quant}: {', '.join(found[:4])}; fetch one")
-    known = ", ".join(dict.fromkeys(_quant_of(name) for name in gguf)) or "no GGUF files at all"
-    raise ModelError(f"{repo}: has no GGUF of type {quant}; there are: {known[:300]}")
+    matching = [name for name in gguf if _quant_of(name) == quant.lower()]
+    if len(matching) == 1:
+        return matching
+    if matching:
+        raise ModelError(f"{repo}: several files are {quant}: {', '.join(matching[:4])}; fetch one")
+    types = ", ".join(dict.fromkeys(_quant_of(name) for name in gguf)) or "no GGUF files at all"
+    raise ModelError(f"{repo}: has no GGUF of type {quant}; there are: {types[:300]}")
 
 
 def _gguf_files(names: Iterable[str]) -> list[str]:
@@ -113,27 +134,27 @@ def _quant_of(name: str) -> str:
 
 def _fetch(
     repo: str,
-    wanted: Callable[[Iterable[str]], list[str]],
+    select: Selection,
     *,
     refresh: bool,
     progress: Progress,
-) -> tuple[Path, list[str]]:
-    """The snapshot's folder and the wanted files, all there."""
+) -> Snapshot:
+    """A snapshot with the files that `select` chooses of those in the repository."""
     # Imported here: it takes 0.2 s, and a model on disk does without.
     from huggingface_hub import constants, snapshot_download
 
     if not refresh or constants.HF_HUB_OFFLINE:
-        cached = _cached(repo, wanted)
+        cached = _cached(repo, select)
         if cached is not None:
             return cached
     cache = Path(constants.HF_HUB_CACHE)
     try:
-        commit, listed = _listing(repo)
-        names = wanted(listed)
-        files = [listed[name] for name in names]
+        listing = _listing(repo)
+        names = select(listing.files)
+        files = [listing.files[name] for name in names]
         _check_space(repo, cache, files)
         tally = Tally(repo, sum(file.size for file in files), progress)
-        fetch_blobs(repo, commit, files, _repo_folder(repo, cache), tally)
+        fetch_blobs(repo, listing.commit, files, _repo_folder(repo, cache), tally)
         folder = snapshot_download(
             repo,
             allow_patterns=[_literal(name) for name in names],
@@ -143,12 +164,10 @@ def _fetch(
         tally.finish()
     except Exception as error:
         raise explain(repo, error) from error
-    return Path(folder), names
+    return Snapshot(Path(folder), names)
 
 
-def _cached(
-    repo: str, wanted: Callable[[Iterable[str]], list[str]]
-) -> tuple[Path, list[str]] | None:
+def _cached(repo: str, select: Selection) -> Snapshot | None:
     """The same from the cache alone, or None when anything is missing there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -159,7 +178,7 @@ def _cached(
     except (LocalEntryNotFoundError, HFValidationError):
         return None
     try:
-        names = wanted([file.name for file in folder.iterdir()])
+        names = select([file.name for file in folder.iterdir()])
     except ModelError:
         return None
     index = folder / INDEX
@@ -170,11 +189,10 @@ def _cached(
     weights = names[0].endswith(".safetensors")
     if weights and not {"tekken.json", "tokenizer.json"} & set(names):
         return None  # the download broke off between files
-    return folder, names
+    return Snapshot(folder, names)
 
 
-def _listing(repo: str) -> tuple[str, dict[str, HubFile]]:
-    """The repository's newest commit and its files by name."""
+def _listing(repo: str) -> _Listing:
     from huggingface_hub import HfApi
 
     info = HfApi().model_info(repo, files_metadata=True)
@@ -184,7 +202,7 @@ def _listing(repo: str) -> tuple[str, dict[str, HubFile]]:
         )
         for file in info.siblings or []
     }
-    return info.sha or "main", files
+    return _Listing(info.sha or "main", files)
 
 
 def _repo_folder(repo: str, cache: Path) -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from cierzo.model.errors import ModelError
 from cierzo.model.fetch.hub import REPO_ID, fetch_file, fetch_repository
@@ -44,6 +45,13 @@ class ModelEntry:
     hub: HubModel | None = None
 
 
+class Variant(NamedTuple):
+    """A model of the registry, and which of its GGUF files if one was named."""
+
+    entry: ModelEntry
+    quant: str | None  # such as "q4_k_m"
+
+
 @dataclass(frozen=True)
 class ResolvedModel:
     """A model on this disk, ready for `open_checkpoint(path, tokenizer)`."""
@@ -62,18 +70,18 @@ def registry() -> tuple[ModelEntry, ...]:
     return tuple(_entry(table) for table in tomllib.loads(text)["model"])
 
 
-def find_entry(name: str) -> tuple[ModelEntry, str | None] | None:
-    """The entry of a short name or alias and the type after its colon, such as "q4_k_m"."""
+def find_entry(name: str) -> Variant | None:
+    """What a short name or alias stands for, with or without a type after a colon."""
     base, colon, quant = name.partition(":")
     for entry in registry():
-        known = (entry.name, *entry.aliases)
-        if base.lower() not in (other.lower() for other in known):
+        names = (entry.name, *entry.aliases)
+        if base.lower() not in (other.lower() for other in names):
             continue
         if not colon:
-            return entry, None
+            return Variant(entry, None)
         quants = entry.hub.quants if entry.hub else ()
         if quant.lower() in quants:
-            return entry, quant.lower()
+            return Variant(entry, quant.lower())
         choices = ", ".join(f"{entry.name}:{other}" for other in quants) or entry.name
         raise ModelError(f"{name}: there is no such variant; use one of: {choices}")
     return None
@@ -86,9 +94,9 @@ def resolve(name: str, progress: Progress = silent, *, refresh: bool = False) ->
     hub (`owner/name`, or `owner/name:quant` for one of its GGUF files), tried in this order.
     `refresh` asks the hub for a newer version of what is in its cache.
     """
-    found = find_entry(name)
-    if found is not None:
-        return _resolve_entry(*found, progress=progress, refresh=refresh)
+    variant = find_entry(name)
+    if variant is not None:
+        return _resolve_entry(*variant, progress=progress, refresh=refresh)
     if not name or len(name) > _NAME_CHARS:
         raise ModelError(_unknown(name))
     path = Path(name).expanduser()

@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from cierzo.backends.tensor import RawTensor
 from cierzo.model.config import ModelConfig
 from cierzo.model.errors import ModelError
-from cierzo.model.readers.contents import Contents, TokenizerSource
+from cierzo.model.readers.contents import Contents, Format, TokenizerSource
 from cierzo.model.readers.gguf_model import read_gguf_model
 from cierzo.model.readers.huggingface import INDEX, is_hf_weights, read_huggingface
 from cierzo.model.readers.mapped_file import MappedFile
@@ -42,7 +41,7 @@ class Checkpoint:
     tensors: Mapping[str, RawTensor]  # by Hugging Face's names
     tokenizer: TokenizerSource
     source: Path
-    format: Literal["gguf", "safetensors", "mistral"]
+    format: Format
     weights_bytes: int  # of tensor data
     files: Mapping[Path, MappedFile] = field(repr=False)
 
@@ -153,10 +152,9 @@ def _expected(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _checked(contents: Contents) -> dict[str, RawTensor]:
     """The weights of the architecture: none missing, none misshapen, none left over."""
-    given = contents.tensors
     tensors: dict[str, RawTensor] = {}
     for name, shape in _expected(contents.config):
-        tensor = given.get(name)
+        tensor = contents.tensors.get(name)
         if tensor is None:
             raise ModelError(
                 f"{contents.config_file}: the weights lack {name}; the files are incomplete, "
@@ -168,7 +166,7 @@ def _checked(contents: Contents) -> dict[str, RawTensor]:
                 f"{contents.config_file.name} says {list(shape)}; the files do not belong together"
             )
         tensors[name] = tensor
-    for name, tensor in given.items():
+    for name, tensor in contents.tensors.items():
         if name not in tensors and not _DERIVED.fullmatch(name):
             raise ModelError(
                 f"{tensor.file}: tensor {name[:100]} is not part of a "

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cierzo.backends.tensor import RawTensor
 from cierzo.model.config import ModelConfig
 from cierzo.model.readers.mapped_file import MappedFile
+
+Format: TypeAlias = Literal["gguf", "safetensors", "mistral"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,6 @@ class Contents:
     config: ModelConfig
     tensors: Mapping[str, RawTensor]
     tokenizer: TokenizerSource
-    format: Literal["gguf", "safetensors", "mistral"]
+    format: Format
     config_file: Path  # where the sizes stand
     files: Mapping[Path, MappedFile]  # those that hold tensors

@@ -11,9 +11,10 @@ import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from struct import Struct
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -116,6 +117,15 @@ def read_gguf(path: Path) -> GGUFFile:
     return _Parser(file).parse()
 
 
+class _TensorEntry(NamedTuple):
+    """One line of the table of tensors."""
+
+    name: str
+    shape: tuple[int, ...]  # row-major
+    storage: StorageType
+    offset: int  # in the data
+
+
 class _Parser:
     """Walks the header once, from its start."""
 
@@ -124,7 +134,7 @@ class _Parser:
         self.at = 0
 
     def parse(self) -> GGUFFile:
-        if self.take(4, "the magic").tobytes() != b"GGUF":
+        if self.read(4, "the magic").tobytes() != b"GGUF":
             raise ModelError(
                 f"{self.file.path}: not a GGUF file; give a .gguf file or a model folder"
             )
@@ -151,14 +161,14 @@ class _Parser:
 
     def tensors(
         self,
-        entries: list[tuple[str, tuple[int, ...], StorageType, int]],
+        entries: list[_TensorEntry],
         base: int,
         alignment: int,
     ) -> dict[str, RawTensor]:
         """The tensors in order of place, none over another."""
         tensors: dict[str, RawTensor] = {}
         end, last = 0, ""
-        for name, shape, storage, offset in sorted(entries, key=lambda entry: entry[3]):
+        for name, shape, storage, offset in sorted(entries, key=attrgetter("offset")):
             if name in tensors:
                 raise self.damaged(f"tensor {name} appears twice")
             if offset % alignment:
@@ -173,8 +183,8 @@ class _Parser:
             end, last = offset + size, name
         return tensors
 
-    def tensor_entry(self) -> tuple[str, tuple[int, ...], StorageType, int]:
-        """Name, row-major shape, type and offset in the data of the next tensor."""
+    def tensor_entry(self) -> _TensorEntry:
+        """The entry of the next tensor."""
         name = self.name("a tensor's name")
         dimensions = int(self.scalar(_U32))
         if not 1 <= dimensions <= _DIMENSIONS:
@@ -194,7 +204,7 @@ class _Parser:
             raise self.damaged(
                 f"tensor {name} has rows of {shape[-1]}, not whole blocks of {storage.block_size}"
             )
-        return name, shape, storage, int(self.scalar(_U64))
+        return _TensorEntry(name, shape, storage, int(self.scalar(_U64)))
 
     def value(self, key: str, kind: int) -> object:
         """The metadata value of type `kind` that comes next."""
@@ -214,7 +224,7 @@ class _Parser:
         if kind not in _SCALARS:
             raise self.damaged(f"{key} is a list of the unknown value type {kind}")
         dtype = np.dtype(_SCALARS[kind][0])
-        return self.take(length * dtype.itemsize, key).view(dtype)
+        return self.read(length * dtype.itemsize, key).view(dtype)
 
     def strings(self, key: str, length: int) -> StringList:
         """Walks `length` strings. The loop is bare: vocabularies have 10^5 of them."""
@@ -237,7 +247,7 @@ class _Parser:
     def string(self, what: str, limit: int) -> str:
         length = self.count(f"bytes of {what}", limit)
         try:
-            return self.take(length, what).tobytes().decode()
+            return self.read(length, what).tobytes().decode()
         except UnicodeDecodeError:
             raise self.damaged(f"{what} is not UTF-8") from None
 
@@ -249,11 +259,11 @@ class _Parser:
 
     def scalar(self, form: Struct) -> int | float | bool:
         start = self.at
-        self.take(form.size, "the header")
+        self.read(form.size, "the header")
         value: int | float | bool = form.unpack_from(self.file.map, start)[0]
         return value
 
-    def take(self, length: int, what: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    def read(self, length: int, what: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         view = self.file.slice(self.at, length, what)
         self.at += length
         return view

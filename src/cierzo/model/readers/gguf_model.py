@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cierzo.backends.tensor import RawTensor, StorageType
-from cierzo.model.config import ModelConfig
+from cierzo.model.config import Architecture, ModelConfig
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.contents import Contents, TokenizerSource
 from cierzo.model.readers.fields import Fields
@@ -18,7 +18,7 @@ from cierzo.model.readers.huggingface import check_window
 from cierzo.model.readers.mistral import tekken_source
 from cierzo.model.readers.rope_scaling import frequency_factors, gguf_rope_scaling
 
-_ARCHITECTURES = {"llama": "llama", "mistral3": "mistral"}
+_ARCHITECTURES: dict[str, Architecture] = {"llama": "llama", "mistral3": "mistral"}
 _ROPE_FREQS = "rope_freqs.weight"
 _TOP = {
     "token_embd": "model.embed_tokens",
@@ -89,7 +89,7 @@ def _hf_name(stored: str) -> str:
 
 
 def _model_config(
-    fields: Fields, content: GGUFFile, architecture: str, tensors: Mapping[str, RawTensor]
+    fields: Fields, content: GGUFFile, architecture: Architecture, tensors: Mapping[str, RawTensor]
 ) -> ModelConfig:
     _refuse_variants(fields, content)
     heads = _uniform(fields, "attention.head_count")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from cierzo.model.config import ModelConfig
+from cierzo.model.config import Architecture, ModelConfig
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.contents import Contents, TokenizerSource
 from cierzo.model.readers.fields import Fields, read_bounded, read_json
@@ -16,8 +16,15 @@ from cierzo.model.readers.safetensors import TensorEntry, check_index, indexed_f
 INDEX = "model.safetensors.index.json"
 _TEMPLATE_BYTES = 4 << 20  # the longest in use have 20 kB
 _MULTIMODAL = "Mistral3ForConditionalGeneration"
-_ARCHITECTURES = {"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
-_TEXT_TYPES = {"llama": "llama", "mistral": "mistral", "ministral3": "mistral"}
+_ARCHITECTURES: dict[str, Architecture] = {
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+}
+_TEXT_TYPES: dict[str, Architecture] = {
+    "llama": "llama",
+    "mistral": "mistral",
+    "ministral3": "mistral",
+}
 
 # A multimodal checkpoint's names for the text model, older and newer, to those of the text model
 # alone. What matches none of them belongs to the vision tower.
@@ -52,7 +59,7 @@ def read_huggingface(folder: Path) -> Contents:
     )
 
 
-def _text_config(top: Fields) -> tuple[str, Fields]:
+def _text_config(top: Fields) -> tuple[Architecture, Fields]:
     """Our name of the architecture, and the settings of the text model."""
     listed = top.values.get("architectures")
     named = listed[0] if isinstance(listed, list) and listed else None
@@ -65,15 +72,15 @@ def _text_config(top: Fields) -> tuple[str, Fields]:
             raise ModelError(f"{top.file}: a text model of type {kind[:40]!r} is not supported")
         return _TEXT_TYPES[kind], text
     if not isinstance(named, str) or named not in _ARCHITECTURES:
-        known = ", ".join([*_ARCHITECTURES, _MULTIMODAL])
+        supported = ", ".join([*_ARCHITECTURES, _MULTIMODAL])
         raise ModelError(
             f"{top.file}: the architecture {str(named)[:60]} is not supported; use a model of one "
-            f"of these: {known}"
+            f"of these: {supported}"
         )
     return _ARCHITECTURES[named], top
 
 
-def _model_config(fields: Fields, architecture: str, *, tied: bool) -> ModelConfig:
+def _model_config(fields: Fields, architecture: Architecture, *, tied: bool) -> ModelConfig:
     file = fields.file
     if "quantization_config" in fields:
         raise ModelError(
@@ -176,16 +183,16 @@ def _optional(file: Path) -> Fields:
 
 def _ids(sources: list[Fields], key: str) -> tuple[int, ...]:
     """Token ids under `key`, one or a list, from all sources, each once."""
-    found: list[int] = []
+    ids: list[int] = []
     for source in sources:
         value = source.values.get(key)
         for item in value if isinstance(value, list) else [value]:
-            if item is None or item in found:
+            if item is None or item in ids:
                 continue
             if type(item) is not int or item < 0:
                 raise ModelError(f"{source.file}: {key} is {str(item)[:60]}, not a token id")
-            found.append(item)
-    return tuple(found)
+            ids.append(item)
+    return tuple(ids)
 
 
 def _added_token(settings: Fields, key: str) -> tuple[int, ...]:
