@@ -96,7 +96,7 @@ def measure(llm: LLM, temperature: float, answers: int, tokens: int, *, calls: b
         if ids and ids[-1] in llm.tokenizer.eos_token_ids:
             ids.pop()
         sent_back = Message("assistant", answer.text, tool_calls=answer.tool_calls)
-        next_turn = replace(asked, messages=[*asked.messages, sent_back], continue_last=False)
+        next_turn = replace(asked, messages=[*asked.messages, sent_back], continue_final=False)
         loss.add(list(answer.prompt_token_ids), ids, llm.render(next_turn))
     return loss
 

@@ -260,7 +260,7 @@ class Tally:
     def tests(
         self, name: str, schema: Any, tests: list[dict[str, Any]], enforced: Enforced, matcher: Any
     ) -> bool:
-        verifier = None if enforced.exact else Verifier(json.dumps(schema))
+        verifier = None if enforced.exact else Verifier(schema)
         fine = True
         orders = orders_of(enforced.mask)
         for test in tests:

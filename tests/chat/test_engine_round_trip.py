@@ -9,7 +9,7 @@ import pytest
 
 from cierzo import LLM, SamplingParams
 from cierzo.chat.answers.reader import call_id
-from cierzo.chat.calls.tool_format import output_constraint
+from cierzo.chat.calls.tool_format import output_constraints
 from cierzo.chat.messages import Message
 from cierzo.chat.tools import ToolChoice
 from cierzo.grammar.vocabulary import WHITE_SPACE
@@ -44,9 +44,8 @@ def test_words_then_calls(llm: LLM) -> None:
     seen = {"calls": 0, "words": 0, "tokens": 0, "kept": 0}
     for seed in range(12):
         prompt = template.render(messages, tools=TOOLS)
-        constraint = output_constraint(
-            form, tools=TOOLS, choice=ToolChoice("auto"), call_ids=ids_of, parallel=False
-        )
+        choice = ToolChoice("auto")
+        constraint = output_constraints(form, tools=TOOLS, choice=choice, parallel=False)(ids_of)
         (answer,) = llm.generate(
             [prompt],
             SamplingParams(max_tokens=300, seed=seed, logit_bias=bias, constraint=constraint),
@@ -87,7 +86,7 @@ def test_text_that_follows_of_itself_is_in_the_tokens_of_the_history(smollm2: LL
         "required": ["a", "b"],
         "additionalProperties": False,
     }
-    constraint = output_constraint(llm.template.tool_format, schema=schema)
+    constraint = output_constraints(llm.template.tool_format, schema=schema)(None)
     assert constraint is not None
     (quote,) = tokenizer.encode('"')
     assert len(tokenizer.encode('",')) == 1

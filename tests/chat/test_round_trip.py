@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cierzo.chat.answers.reader import call_id
-from cierzo.chat.calls.tool_format import output_constraint
+from cierzo.chat.calls.tool_format import output_constraints
 from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall
 from cierzo.chat.tokenizers.load import load_tokenizer
@@ -79,9 +79,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def constraint(template: ChatTemplate, choice: ToolChoice, **how: Any) -> Constraint:
-    found = output_constraint(
-        template.tool_format, tools=TOOLS, choice=choice, call_ids=ids_of, **how
-    )
+    found = output_constraints(template.tool_format, tools=TOOLS, choice=choice, **how)(ids_of)
     assert found is not None
     return found
 
@@ -108,7 +106,7 @@ def as_the_encoder_cuts(
 def generated(model: Model, seed: int, words: str = "") -> list[int]:
     """An answer with calls, in canonical tokens, that its grammar allows."""
     template, tokenizer = model
-    rule = constraint(template, REQUIRED, open_text=words)
+    rule = constraint(template, REQUIRED, beginning=words)
     drawn = sample(tokenizer, rule, random.Random(seed), limit=60)
     ids = as_the_encoder_cuts(template, tokenizer, [*tokenizer.encode(words), *drawn])
     rest = ids if not words else as_the_encoder_cuts(template, tokenizer, drawn)

@@ -50,7 +50,7 @@ def lets_through(schema: Any, value: Any) -> bool:
     text = json.dumps(value, ensure_ascii=False)
     if not takes(enforced, text):
         return False
-    return enforced.exact or Verifier(json.dumps(schema)).violation(text.encode()) is None
+    return enforced.exact or Verifier(schema).violation(text.encode()) is None
 
 
 def walked(matcher: LLMatcher, draw: random.Random, most: int = 300) -> str | None:

@@ -64,10 +64,8 @@ class Message:
 def check_roles(messages: Sequence[Message]) -> list[Message]:
     """The messages with `developer`, OpenAI's newer word for it, as `system`.
 
-    Raises ChatError for no messages, or a role that is none of `ROLES`.
+    Raises ChatError for a role that is none of `ROLES`.
     """
-    if not messages:
-        raise ChatError("there must be one message at least")
     for index, message in enumerate(messages):
         if message.role not in ROLES:
             known = ", ".join(ROLES)
@@ -76,15 +74,15 @@ def check_roles(messages: Sequence[Message]) -> list[Message]:
     return [replace(m, role="system") if m.role == "developer" else m for m in messages]
 
 
-def ends_open(messages: Sequence[Message], continue_last: bool) -> bool:
-    """Whether the last message is the beginning of the answer.
+def beginning_in(messages: Sequence[Message]) -> str:
+    """The text of the final message, where an answer can begin with it; otherwise empty.
 
-    An empty beginning is none, and a message that calls is over: results follow it.
+    Only the assistant's can be gone on with, and a message that calls is over: results follow it.
     """
-    if not messages or not continue_last:
-        return False
-    last = messages[-1]
-    return last.role == "assistant" and not last.tool_calls and any(last.parts())
+    final = messages[-1] if messages else None
+    if final is None or final.role != "assistant" or final.tool_calls:
+        return ""
+    return "".join(final.parts())
 
 
 def pair_tool_results(messages: Sequence[Message]) -> list[Message]:

@@ -177,7 +177,7 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 
 # Whose fault it is that a constraint cannot be compiled: that of its grammar, of the beginning of
 # the answer that comes with it, or the engine's own.
-Fault: TypeAlias = Literal["grammar", "prefix", "engine"]
+Fault: TypeAlias = Literal["grammar", "beginning", "engine"]
 
 
 class CompileFailure(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from cierzo.generate.job import Job
 from cierzo.generate.receipt import ChoiceMeter, Observer, Receipt
 from cierzo.generate.refused import Reason, Refused, refusal_of
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.errors import GrammarError, PrefixError
+from cierzo.grammar.errors import BeginningError, GrammarError
 
 
 class AsyncEngine(Protocol):
@@ -38,7 +38,7 @@ async def check_constraints(engine: AsyncEngine, jobs: Sequence[Job]) -> None:
             continue
         try:
             await engine.check_constraint(constraint)
-        except PrefixError as error:
+        except BeginningError as error:
             problem = "the last message begins an answer that the format asked for does not allow"
             raise Refused(Reason.INVALID, problem, ("messages",)) from error
         except GrammarError as error:

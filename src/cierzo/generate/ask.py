@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
-from cierzo.chat.messages import Message, ends_open
+from cierzo.chat.messages import Message, beginning_in
 from cierzo.chat.tools import Tool, ToolChoice
 from cierzo.engine.sampling_params import SamplingParams
 
@@ -22,17 +23,20 @@ class Conversation:
     choice: ToolChoice | None = None  # None: the model chooses, if there are tools
     parallel: bool = True  # whether it may call several tools at once
     schema: object | None = None  # the JSON schema that the content must be valid under
-    continue_last: bool = True  # a last message of the assistant's is the beginning of the answer
+    continue_final: bool = True  # a final message of the assistant's is the beginning of the answer
 
-    @property
-    def begins_answer(self) -> bool:
-        """Whether the last message is the beginning of the answer."""
-        return ends_open(self.messages, self.continue_last)
-
-    @property
+    @cached_property
     def beginning(self) -> str:
         """The beginning of the answer; empty where the answer is all of a message."""
-        return "".join(self.messages[-1].parts()) if self.begins_answer else ""
+        return beginning_in(self.messages) if self.continue_final else ""
+
+    @property
+    def turns(self) -> Sequence[Message]:
+        """The messages without an empty beginning of the answer: it says no more than none."""
+        final = self.messages[-1] if self.messages else None
+        if self.continue_final and final and final.role == "assistant" and final.is_empty():
+            return self.messages[:-1]
+        return self.messages
 
     @property
     def tool_choice(self) -> ToolChoice:

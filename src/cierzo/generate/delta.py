@@ -56,7 +56,7 @@ class DeltaReader:
             tokenizer,
             job.format,
             stop=job.stop,
-            mid_text=job.mid_text,
+            continues=job.continues,
             call_ids=job.call_id,
             spell_tokens=job.params.logprobs is not None,
         )

@@ -20,7 +20,7 @@ class Job:
     request_id: str
     seed: int
     stop: tuple[str, ...] = ()
-    mid_text: bool = False  # the answer goes on with a text, rather than being one of its own
+    continues: bool = False  # the answer goes on with a text, rather than being one of its own
     format: ToolFormat | None = None  # how the model writes calls, if it may
     shares: str = ""  # request_id of the first choice with this prompt, where this is another
 

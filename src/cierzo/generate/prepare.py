@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from cierzo.chat.calls.schema_rules import Warn
-from cierzo.chat.calls.tool_format import CallIds, output_constraint
+from cierzo.chat.calls.tool_format import ConstraintOf, output_constraints
 from cierzo.chat.messages import ChatError
 from cierzo.engine.sampling_params import InvalidParam, validate
 from cierzo.generate.ask import Ask, Conversation
 from cierzo.generate.job import Job, seed_of_choice
 from cierzo.generate.model import Model
-from cierzo.generate.prompt import part_of, prompt_tokens
+from cierzo.generate.prompt import encode_prompt, part_of
 from cierzo.generate.refused import Reason, Refused, TooLong
 from cierzo.grammar.constraint import Constraint
 
@@ -30,8 +30,8 @@ def prepare(ask: Ask, model: Model, request_id: str, warn: Warn | None = None) -
     with the part, what of the ask is not held to. Raises Refused, naming the part.
     """
     # First: what is wrong with a schema is told before all else.
-    constraint = _constraints(ask, model, warn)
-    prompt = prompt_tokens(ask.prompt, model, add_bos=ask.add_bos)
+    constraint_of = _constraints(ask, model, warn)
+    prompt = encode_prompt(ask.prompt, model, add_bos=ask.add_bos)
     first = _job(ask, model, prompt, request_id)
     drawn = first.seed
     jobs = [first]
@@ -43,20 +43,20 @@ def prepare(ask: Ask, model: Model, request_id: str, warn: Warn | None = None) -
             shares=first.request_id,
         )
         jobs.append(job)
-    return tuple(_with_constraint(job, constraint(job.call_id)) for job in jobs)
+    return tuple(_with_constraint(job, constraint_of(job.call_id)) for job in jobs)
 
 
 def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
     """The first choice, without what its answer must look like."""
     params = ask.sampling
     forbidden: tuple[int, ...] = ()
-    format, mid_text = None, True
+    format, continues = None, True
     if isinstance(ask.prompt, Conversation):
         mode = ask.prompt.tool_choice.mode
         known = model.language.template.tool_format
         forbidden = known.forbidden(mode)
         format = known if mode != "none" else None
-        mid_text = ask.prompt.begins_answer
+        continues = bool(ask.prompt.beginning)
     longest = _longest_answer(len(prompt), ask, model)
     params = msgspec.structs.replace(params, max_tokens=longest, forbidden=forbidden)
     try:
@@ -64,7 +64,7 @@ def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
     except InvalidParam as error:
         raise Refused(Reason.INVALID, error.problem, (error.name,)) from error
     seed = secrets.randbits(63) if params.seed is None else params.seed
-    return Job(prompt, params, f"{request_id}-0", seed, ask.stop, mid_text, format)
+    return Job(prompt, params, f"{request_id}-0", seed, ask.stop, continues, format)
 
 
 def _with_constraint(job: Job, constraint: Constraint | None) -> Job:
@@ -80,35 +80,24 @@ def _with_constraint(job: Job, constraint: Constraint | None) -> Job:
     return dataclasses.replace(job, params=params, stop=stop)
 
 
-def _constraints(
-    ask: Ask, model: Model, warn: Warn | None
-) -> Callable[[CallIds], Constraint | None]:
-    """What answers must look like: one constraint for all, unless the model writes ids of calls."""
+def _constraints(ask: Ask, model: Model, warn: Warn | None) -> ConstraintOf:
+    """What answers must look like."""
     if not isinstance(ask.prompt, Conversation):
-        return lambda ids: ask.sampling.constraint
+        return lambda _: ask.sampling.constraint
     conversation = ask.prompt
-    format = model.language.template.tool_format
-
-    def build(call_ids: CallIds | None) -> Constraint | None:
-        try:
-            return output_constraint(
-                format,
-                tools=conversation.tools,
-                choice=conversation.tool_choice,
-                parallel=conversation.parallel,
-                schema=conversation.schema,
-                open_text=conversation.beginning,
-                call_ids=call_ids,
-                limits=model.schema_limits,
-                warn=warn,
-            )
-        except ChatError as error:
-            raise Refused(Reason.INVALID, str(error), error.part) from error
-
-    if format.writes_ids:
-        return build
-    shared = build(None)
-    return lambda ids: shared
+    try:
+        return output_constraints(
+            model.language.template.tool_format,
+            tools=conversation.tools,
+            choice=conversation.tool_choice,
+            parallel=conversation.parallel,
+            schema=conversation.schema,
+            beginning=conversation.beginning,
+            limits=model.schema_limits,
+            warn=warn,
+        )
+    except ChatError as error:
+        raise Refused(Reason.INVALID, str(error), error.part) from error
 
 
 def _longest_answer(prompt: int, ask: Ask, model: Model) -> int:

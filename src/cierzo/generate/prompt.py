@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cierzo.chat.messages import ChatError, Part
+from cierzo.chat.tools import check_tools
 from cierzo.generate.ask import Conversation, Prompt
 from cierzo.generate.model import Model
 from cierzo.generate.refused import Reason, Refused, TooLong
@@ -16,10 +17,21 @@ def part_of(prompt: Prompt) -> Part:
 
 
 def prompt_tokens(prompt: Prompt, model: Model, *, add_bos: bool = True) -> Sequence[int]:
-    """The tokens, one at least. Raises Refused for what cannot be put to the model.
+    """The tokens, one at least, of a prompt on its own. Raises Refused for what cannot be put to
+    the model.
 
     Slow for a large prompt: run it in a thread.
     """
+    if isinstance(prompt, Conversation):
+        try:
+            check_tools(prompt.tools)
+        except ChatError as error:
+            raise Refused(Reason.INVALID, str(error), error.part) from error
+    return encode_prompt(prompt, model, add_bos=add_bos)
+
+
+def encode_prompt(prompt: Prompt, model: Model, *, add_bos: bool = True) -> Sequence[int]:
+    """`prompt_tokens` where the names of tools have been checked."""
     if isinstance(prompt, Conversation):
         return _conversation_tokens(prompt, model)
     if isinstance(prompt, str):
@@ -39,12 +51,16 @@ def prompt_tokens(prompt: Prompt, model: Model, *, add_bos: bool = True) -> Sequ
 def _conversation_tokens(conversation: Conversation, model: Model) -> list[int]:
     """The prompt up to where the assistant speaks, tools included."""
     messages = conversation.messages
+    if not messages:
+        raise Refused(Reason.INVALID, "there must be one message at least", part_of(conversation))
     size = sum(len(part) for message in messages for part in message.parts())
     size += sum(len(c.name) + len(c.arguments) for m in messages for c in m.tool_calls)
     check_text_size(size, model, part_of(conversation))
     try:
         return model.language.template.render(
-            messages, tools=conversation.tools or None, continue_last=conversation.continue_last
+            conversation.turns,
+            tools=conversation.tools or None,
+            continue_final=bool(conversation.beginning),
         )
     except ChatError as error:
         raise Refused(Reason.INVALID, str(error), error.part) from error

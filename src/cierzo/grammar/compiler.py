@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import llguidance
 
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.errors import GrammarError, PrefixError, one_line
+from cierzo.grammar.errors import BeginningError, GrammarError, one_line
 from cierzo.grammar.forced import MOST_FORCED, most_forced
 from cierzo.grammar.pattern import Work
 from cierzo.grammar.schema.subset.inlining import limits as parser_limits
@@ -29,7 +31,9 @@ class Compiled:
     constraint: Constraint
     matcher: llguidance.LLMatcher
     verifiers: dict[str, Verifier]  # by rule; of values that are held back
-    believed: dict[str, str]  # by rule: schemas of those that the grammar alone should make valid
+    # By rule: schemas of those that the grammar alone should make valid. They are read once such a
+    # value is there; until then the text takes less room.
+    believed: dict[str, str]
     work: Work  # that verifying may take, and whatever else is done again and again
 
 
@@ -60,34 +64,39 @@ class GrammarCompiler:
     def take(self, constraint: Constraint) -> Compiled:
         """A matcher for one sequence.
 
-        Raises GrammarError for a grammar that llguidance refuses, or that `prefix` breaks.
+        Raises GrammarError for a grammar that llguidance refuses, or that `beginning` breaks.
         """
         with self._lock:
             kept = self._kept.pop(constraint, None)
         return kept or self._compile(constraint)
 
     def _compile(self, constraint: Constraint) -> Compiled:
+        schemas = {check.rule: json.loads(check.schema) for check in constraint.checks}
         matcher = llguidance.LLMatcher(
-            self.vocabulary.llguidance, _grammar(constraint), log_level=0, limits=parser_limits()
+            self.vocabulary.llguidance,
+            _grammar(constraint, schemas.values()),
+            log_level=0,
+            limits=parser_limits(),
         )
         if matcher.is_error():
             raise GrammarError(one_line(matcher.get_error()))
-        if constraint.prefix and constraint.trigger is None:
-            ids = self.vocabulary.encode(constraint.prefix)
+        if constraint.beginning and constraint.trigger is None:
+            ids = self.vocabulary.encode(constraint.beginning)
             if not matcher.consume_tokens(ids):
-                raise PrefixError("the grammar does not allow what the answer begins with")
+                raise BeginningError("the grammar does not allow what the answer begins with")
         work = Work(FIRST_WORK)
         try:
-            verifiers = {c.rule: Verifier(c.schema, work) for c in constraint.checks if c.held}
+            verifiers = {
+                c.rule: Verifier(schemas[c.rule], work) for c in constraint.checks if c.held
+            }
         except Unverifiable as error:
             raise GrammarError(str(error)) from error
         believed = {check.rule: check.schema for check in constraint.checks if not check.held}
         return Compiled(constraint, matcher, verifiers, believed, work)
 
 
-def _grammar(constraint: Constraint) -> str:
+def _grammar(constraint: Constraint, schemas: Iterable[Any]) -> str:
     """The constraint's grammar; it forces nothing where that may be too much at once."""
-    forced = (most_forced(json.loads(check.schema)) for check in constraint.checks)
-    if max(forced, default=0) <= MOST_FORCED:
+    if max(map(most_forced, schemas), default=0) <= MOST_FORCED:
         return constraint.grammar
     return f'%llguidance {{"no_forcing": true}}\n{constraint.grammar}'

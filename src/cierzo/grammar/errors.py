@@ -12,5 +12,5 @@ class GrammarError(ValueError):
     """A grammar that cannot be compiled, in one line for who asked for it."""
 
 
-class PrefixError(GrammarError):
+class BeginningError(GrammarError):
     """A beginning of an answer that the grammar does not allow."""

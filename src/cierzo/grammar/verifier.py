@@ -46,15 +46,15 @@ class Violation:
 
 
 class Verifier:
-    """Holds values to one schema (JSON text), one after the other.
+    """Holds values to one schema, one after the other.
 
     The work is taken from `work`, which others may share; one value is not given all of it. Raises
     Unverifiable for a schema that nothing can be held to.
     """
 
-    def __init__(self, schema_json: str, work: Work | None = None) -> None:
+    def __init__(self, schema: Any, work: Work | None = None) -> None:
         self._work = work or Work()
-        schema = brief(json.loads(schema_json))
+        schema = brief(schema)
         self._validator = validator_for(schema, draft_of(schema), self._work)
 
     def violation(self, value: bytes) -> Violation | None:

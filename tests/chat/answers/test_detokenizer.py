@@ -206,4 +206,4 @@ def test_first_space_of_sentencepiece(tmp_path_factory: pytest.TempPathFactory) 
     tokenizer = load_tokenizer(hf_source(path))
     ids = tokenizer.encode("the thing")
     assert "".join(p.text for p in run(tokenizer, ids, (), ())) == "the thing"
-    assert "".join(p.text for p in run(tokenizer, ids, (), (), mid_text=True)) == " the thing"
+    assert "".join(p.text for p in run(tokenizer, ids, (), (), continues=True)) == " the thing"

@@ -13,7 +13,7 @@ import pytest
 from cierzo.chat.answers.reader import call_id
 from cierzo.chat.calls.mistral_calls import mistral_format
 from cierzo.chat.calls.text_calls import TextCalls, text_format
-from cierzo.chat.calls.tool_format import ToolFormat, output_constraint
+from cierzo.chat.calls.tool_format import CallIds, ToolFormat, output_constraints
 from cierzo.chat.messages import ChatError, Part
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
@@ -53,8 +53,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return tekken, form
 
 
-def constraint(form: ToolFormat, **how: Any) -> Constraint:
-    found = output_constraint(form, **how)
+def constraint(form: ToolFormat, call_ids: CallIds | None = None, **how: Any) -> Constraint:
+    found = output_constraints(form, **how)(call_ids)
     assert found is not None
     return found
 
@@ -75,7 +75,7 @@ def called(case: Case, rule: Constraint, seeds: int = 12) -> list[list[tuple[str
 
 def valid(name: str, arguments: str) -> bool:
     schema = next(tool.parameters for tool in TOOLS if tool.name == name)
-    verifier = Verifier(json.dumps(schema or {"type": "object", "maxProperties": 0}))
+    verifier = Verifier(schema or {"type": "object", "maxProperties": 0})
     return verifier.violation(arguments.encode()) is None
 
 
@@ -112,13 +112,13 @@ class TestChoice:
 
     def test_none_forbids_the_token_and_holds_to_nothing(self, case: Case) -> None:
         form = case[1]
-        assert output_constraint(form, tools=TOOLS, choice=ToolChoice("none")) is None
+        assert output_constraints(form, tools=TOOLS, choice=ToolChoice("none"))(None) is None
         forbidden = form.forbidden("none")
         assert (form.trigger in forbidden) == (form.trigger is not None)
         assert form.forbidden("auto") == form.forbidden("required") == ()
 
     def test_no_tools_hold_to_nothing(self, case: Case) -> None:
-        assert output_constraint(case[1]) is None
+        assert output_constraints(case[1])(None) is None
 
     def test_auto_leaves_text_alone(self, case: Case) -> None:
         tokenizer, form = case
@@ -137,8 +137,8 @@ class TestChoice:
 
     def test_a_call_after_an_open_message(self, case: Case) -> None:
         tokenizer, form = case
-        rule = constraint(form, tools=TOOLS, choice=REQUIRED, open_text="Let me see.")
-        assert rule.prefix == ""
+        rule = constraint(form, tools=TOOLS, choice=REQUIRED, beginning="Let me see.")
+        assert rule.beginning == ""
         ids = sample(tokenizer, rule, random.Random(1), limit=60)
         assert calls_of(answer_to(tokenizer, form, [*tokenizer.encode("Let me see."), *ids]))
 
@@ -147,10 +147,10 @@ class TestSchema:
     def test_content_alone(self, case: Case) -> None:
         tokenizer, form = case
         rule = constraint(form, schema=PERSON)
-        assert (rule.trigger, rule.prefix, rule.trims) == (None, "", False)
+        assert (rule.trigger, rule.beginning, rule.trims) == (None, "", False)
         for seed in range(10):
             text = tokenizer.decode(sample(tokenizer, rule, random.Random(seed), limit=60))
-            assert Verifier(json.dumps(PERSON)).violation(text.encode()) is None
+            assert Verifier(PERSON).violation(text.encode()) is None
 
     def test_with_tools_content_or_calls(self, case: Case) -> None:
         tokenizer, form = case
@@ -168,12 +168,12 @@ class TestSchema:
 
     def test_what_the_content_began_with_is_part_of_it(self, case: Case) -> None:
         tokenizer, form = case
-        rule = constraint(form, tools=TOOLS, schema=PERSON, open_text='{"name": "a')
-        assert rule.prefix == '{"name": "a'
+        rule = constraint(form, tools=TOOLS, schema=PERSON, beginning='{"name": "a')
+        assert rule.beginning == '{"name": "a'
         assert accepts(tokenizer, rule, tokenizer.encode('b", "age": 1}'))
         with pytest.raises(GrammarError):
             compiler_of(tokenizer).take(
-                constraint(form, tools=TOOLS, schema=PERSON, open_text="Well")
+                constraint(form, tools=TOOLS, schema=PERSON, beginning="Well")
             )
 
     def test_what_a_mask_cannot_say_is_checked(self, case: Case) -> None:
@@ -244,7 +244,10 @@ class TestErrors:
         ("how", "part", "message"),
         [
             ({"tools": [Tool("a\tb")]}, ("tools", 0, "name"), r"'a\\tb' must be"),
-            ({"tools": [Tool("")]}, ("tools", 0, "name"), "'' must be"),
+            ({"tools": [Tool("")]}, ("tools", 0, "name"), "'' must be 1 to 256"),
+            ({"tools": [Tool("a"), Tool("x" * 257)]}, ("tools", 1, "name"), "1 to 256"),
+            ({"tools": [Tool("f\n")]}, ("tools", 0, "name"), "1 to 256"),
+            ({"tools": [Tool("a\0b")]}, ("tools", 0, "name"), "1 to 256"),
             ({"tools": [Tool("f"), Tool("f")]}, ("tools", 1, "name"), "'f' is the name of another"),
             (
                 {"tools": [Tool("f")], "choice": ToolChoice("required", ("g",))},
@@ -281,7 +284,7 @@ class TestErrors:
     )
     def test_name_the_part(self, case: Case, how: dict[str, Any], part: Part, message: str) -> None:
         with pytest.raises(ChatError, match=message) as caught:
-            output_constraint(case[1], **how)
+            output_constraints(case[1], **how)
         assert caught.value.part[: len(part)] == part
         assert "\n" not in str(caught.value)
 
@@ -319,13 +322,23 @@ class TestErrors:
             assert name == "bad" or valid(name, arguments)
         strict = [Tool("bad", None, parameters, strict=True)]
         with pytest.raises(ChatError) as caught:
-            output_constraint(case[1], tools=strict, choice=REQUIRED, warn=warn)
+            output_constraints(case[1], tools=strict, choice=REQUIRED, warn=warn)
         assert caught.value.part[:3] == ("tools", 0, "parameters")
+
+    def test_choices_share_all_but_the_ids_of_calls(self, case: Case) -> None:
+        warnings: list[str] = []
+        bad = Tool("bad", None, {"type": "string"})
+        constraint_of = output_constraints(
+            case[1], tools=[bad], choice=REQUIRED, warn=lambda line, _: warnings.append(line)
+        )
+        one, other = (constraint_of(ids) for ids in (lambda at: f"{at:09}", lambda at: f"{at:x>9}"))
+        assert (one != other) == case[1].writes_ids
+        assert len(warnings) == 1
 
     def test_a_schema_that_is_too_large_is_refused(self, case: Case) -> None:
         tool = Tool("f", None, {"properties": {"a": {"enum": list(range(100_000))}}})
         with pytest.raises(ChatError) as caught:
-            output_constraint(case[1], tools=[tool], choice=REQUIRED, warn=lambda *_: None)
+            output_constraints(case[1], tools=[tool], choice=REQUIRED, warn=lambda *_: None)
         assert caught.value.part == ("tools", 0, "parameters", "properties", "a", "enum")
 
     def test_a_schema_nested_without_end(self, case: Case) -> None:
@@ -333,5 +346,5 @@ class TestErrors:
         for _ in range(5000):
             schema = {"items": schema}
         with pytest.raises(ChatError) as caught:
-            output_constraint(case[1], schema=schema)
+            output_constraints(case[1], schema=schema)
         assert caught.value.part[0] == "schema"

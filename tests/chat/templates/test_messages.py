@@ -5,7 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cierzo.chat.messages import Message, ToolCall, merge_turns, pair_tool_results
+from cierzo.chat.messages import (
+    Message,
+    ToolCall,
+    beginning_in,
+    merge_turns,
+    pair_tool_results,
+)
 
 sent_ids = st.one_of(st.none(), st.sampled_from(["", "null", "1", "call_abc", "abcDEF123", "🙂"]))
 
@@ -57,3 +63,12 @@ def test_turns_are_merged_but_not_calls_nor_results() -> None:
         Message("tool", "r", tool_call_id="a"),
         Message("tool", "s", tool_call_id="b"),
     ]
+
+
+def test_an_answer_goes_on_with_words_of_the_assistant_s_alone() -> None:
+    said = Message("assistant", ("Well", ", I"))
+    assert beginning_in([Message("user", "x"), said]) == "Well, I"
+    called = Message("assistant", "Well", tool_calls=(ToolCall("f", "{}"),))
+    for final in (Message("user", "x"), Message("assistant", ""), Message("assistant"), called):
+        assert beginning_in([said, final]) == ""
+    assert beginning_in([]) == ""

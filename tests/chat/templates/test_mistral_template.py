@@ -19,6 +19,7 @@ from mistral_common.protocol.instruct.tool_calls import Tool as MistralTool
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
+from cierzo.chat.messages import beginning_in
 from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.mistral import MistralTemplate
 from cierzo.chat.templates.template import ChatError, ChatTemplate, Message, Tool, ToolCall
@@ -71,7 +72,7 @@ def v13(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return load_chat_template(source, tokenizer), tokenizer, MistralTokenizer.from_file(path)
 
 
-def as_dict(message: Message, is_open: bool = False) -> dict[str, Any]:
+def as_dict(message: Message, continue_final: bool = False) -> dict[str, Any]:
     """The message as OpenAI's wire has it, which mistral-common reads."""
     content: Any = message.content
     if isinstance(content, tuple):
@@ -84,7 +85,7 @@ def as_dict(message: Message, is_open: bool = False) -> dict[str, Any]:
         ]
     if message.tool_call_id is not None:
         found["tool_call_id"] = message.tool_call_id
-    if is_open:
+    if continue_final:
         found["prefix"] = True
     return found
 
@@ -93,12 +94,12 @@ def expected(
     reference: MistralTokenizer,
     messages: list[Message],
     tools: list[Tool] | None = None,
-    continue_last: bool = False,
+    continue_final: bool = False,
 ) -> list[int]:
     """What mistral-common makes of the conversation, with its own checks."""
     last = len(messages) - 1
     request = ChatCompletionRequest[UATS](
-        messages=[as_dict(m, continue_last and i == last) for i, m in enumerate(messages)],
+        messages=[as_dict(m, continue_final and i == last) for i, m in enumerate(messages)],
         tools=[MistralTool.model_validate(tool.to_openai()) for tool in tools] if tools else None,
     )
     return list(reference.encode_chat_completion(request).tokens)
@@ -127,7 +128,9 @@ class TestEqualToMistralCommon:
                     except (MistralCommonException, ValueError):
                         continue
                     taken += 1
-                    found = ours.render(messages, tools=tools, continue_last=continued)
+                    found = ours.render(
+                        messages, tools=tools, continue_final=bool(beginning_in(messages))
+                    )
                     assert found == tokens, [m.role for m in messages]
         assert taken > 300
 
@@ -281,10 +284,8 @@ class TestSeenInTheWild:
     def test_an_answer_is_continued(self, v13: Pair) -> None:
         ours, tokenizer, _ = v13
         messages = [Message("user", "a"), Message("assistant", "The answer")]
-        assert tokenizer.decode(ours.render(messages, continue_last=True)) == "aThe answer"
-        assert ours.render(messages, continue_last=True) == ours.render(messages)[:-1]
-        empty = [Message("user", "a"), Message("assistant", "")]
-        assert ours.render(empty, continue_last=True) == ours.render(messages[:1])
+        assert tokenizer.decode(ours.render(messages, continue_final=True)) == "aThe answer"
+        assert ours.render(messages, continue_final=True) == ours.render(messages)[:-1]
 
     def test_a_growing_conversation_keeps_its_beginning(self, v13: Pair) -> None:
         ours, _, _ = v13
@@ -304,23 +305,9 @@ class TestSeenInTheWild:
 
 
 class TestErrors:
-    @pytest.mark.parametrize("name", ["", "x" * 257, "f\n", "a\0b"])
-    def test_a_tool_whose_name_is_none(self, v13: Pair, name: str) -> None:
-        with pytest.raises(ChatError, match="1 to 256") as caught:
-            v13[0].render([Message("user", "x")], tools=[WEATHER, Tool(name)])
-        assert caught.value.part == ("tools", 1, "name")
-        assert "\n" not in str(caught.value)
-
-    def test_two_tools_of_one_name(self, v13: Pair) -> None:
-        with pytest.raises(ChatError, match="'weather' is the name of another") as caught:
-            v13[0].render([Message("user", "x")], tools=[WEATHER, WEATHER])
-        assert caught.value.part == ("tools", 1, "name")
-
     def test_roles(self, v13: Pair) -> None:
         with pytest.raises(ChatError, match="must be one of"):
             v13[0].render([Message("function", "x")])
-        with pytest.raises(ChatError, match="one message at least"):
-            v13[0].render([])
 
     def test_a_version_without_the_format(self, tmp_path: Path) -> None:
         path = tmp_path / "tekken.json"

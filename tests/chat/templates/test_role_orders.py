@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from cierzo.chat.messages import Message, ToolCall
+from cierzo.chat.messages import Message, ToolCall, beginning_in
 from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
@@ -87,7 +87,11 @@ def conversation(order: str, ids: tuple[str | None, ...] = IDS) -> list[Message]
 def test_is_written_whole(model: Model, order: str, with_tools: bool) -> None:
     template, tokenizer, name = model
     messages = conversation(order)
-    ids = template.render(messages, tools=TOOLS if with_tools else [], continue_last=True)
+    ids = template.render(
+        messages,
+        tools=TOOLS if with_tools else [],
+        continue_final=bool(beginning_in(messages)),
+    )
     text = tokenizer.decode(ids, skip_special=False)
     for message in messages:
         for part in message.parts():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cierzo import LLM, SamplingParams
-from cierzo.chat.calls.tool_format import output_constraint
+from cierzo.chat.calls.tool_format import output_constraints
 from cierzo.chat.tools import Tool, ToolChoice
 from cierzo.engine.constraints.check_worker import Check, CheckWorker
 from cierzo.engine.constraints.constrained import Constrained
@@ -45,12 +45,12 @@ def test_a_token_that_will_be_cut_anew_is_not_given_out_before(
     """However soon its value is verified."""
     if quick:
         monkeypatch.setattr(CheckWorker, "begin", at_once)
-    constraint = output_constraint(
+    constraint = output_constraints(
         llm.template.tool_format,
         tools=[Tool("pick", None, PICK)],
         choice=ToolChoice("required"),
         parallel=False,
-    )
+    )(None)
     assert constraint is not None
     assert [check.held for check in constraint.checks] == [False]
     for seed in range(60):

@@ -16,7 +16,7 @@ from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint
-from cierzo.grammar.errors import GrammarError, PrefixError
+from cierzo.grammar.errors import BeginningError, GrammarError
 from cierzo.grammar.pattern import Work
 from cierzo.grammar.verifier import Verifier
 from cierzo.model.readers.checkpoint import open_checkpoint
@@ -280,7 +280,7 @@ def test_an_answer_that_goes_on_with_a_text_may_begin_in_white_space(
     bias = {space: 100.0}
     found = {}
     for prefix in ("", "I will"):
-        rule = calls(TOOL_CALLS, "f", trims=True, prefix=prefix)
+        rule = calls(TOOL_CALLS, "f", trims=True, beginning=prefix)
         params = SamplingParams(max_tokens=1, seed=2, logit_bias=bias, constraint=rule)
         found[prefix] = run(engine, {"r": Request([5, 6], params)})["r"].token_ids
     assert found["I will"] == [space]
@@ -378,14 +378,14 @@ def test_a_grammar_that_is_none_is_refused(bpe: tuple[Engine, Tokenizer]) -> Non
 def test_an_answer_goes_on_with_its_beginning(bpe: tuple[Engine, Tokenizer]) -> None:
     engine, tokenizer = bpe
     begun = '{"name": "Zo'
-    constraint = msgspec.structs.replace(json_answer(PERSON), prefix=begun)
+    constraint = msgspec.structs.replace(json_answer(PERSON), beginning=begun)
     params = SamplingParams(max_tokens=100, seed=1, constraint=constraint)
     answer = run(engine, {"r": Request(tokenizer.encode(begun), params)})["r"]
     value = json.loads(begun + text_of(tokenizer, answer))
     assert value["name"].startswith("Zo")
     jsonschema.validate(value, PERSON)
-    wrong = msgspec.structs.replace(constraint, prefix="Sure")
-    with pytest.raises(PrefixError, match="begins with"):
+    wrong = msgspec.structs.replace(constraint, beginning="Sure")
+    with pytest.raises(BeginningError, match="begins with"):
         engine.add("r", [5], SamplingParams(constraint=wrong))
 
 

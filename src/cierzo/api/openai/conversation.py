@@ -16,7 +16,7 @@ from cierzo.api.openai.wire.chat import ChatRequest, check_beginning, check_chat
 from cierzo.api.openai.wire.common import check_length
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
-from cierzo.chat.messages import Message, ends_open
+from cierzo.chat.messages import Message
 from cierzo.generate.ask import Conversation
 from cierzo.grammar.schema.meant import meant
 from cierzo.settings import Limits
@@ -55,7 +55,7 @@ def read_conversation(request: ChatRequest, limits: Limits) -> ReadConversation:
     """What the request says of its prompt and of the form of its answer. Raises ApiError."""
     schema = wanted_schema(request.response_format, request.structured_outputs)
     messages = [to_chat_message(m, f"messages[{at}]") for at, m in enumerate(request.messages)]
-    check_beginning(request, is_open=ends_open(messages, continue_last=True))
+    check_beginning(request, messages)
     read = read_tools(request.tools)
     check_length("tools", read.tools, limits.tools)  # groups of them, too
     wish = read_choice(request.tool_choice, read.tools)
@@ -65,6 +65,6 @@ def read_conversation(request: ChatRequest, limits: Limits) -> ReadConversation:
         choice=wish.choice,
         parallel=request.parallel_tool_calls is not False and not wish.one,
         schema=None if schema is None else meant(schema),
-        continue_last=request.continue_final_message is not False,
+        continue_final=request.continue_final_message is not False,
     )
     return ReadConversation(conversation, read.places, read.warnings)

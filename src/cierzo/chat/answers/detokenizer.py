@@ -56,7 +56,7 @@ class Detokenizer:
     The pieces together are what `decode` gives for all tokens at once, up to the first stop
     string: the one that is complete first, and of several that end together the longest. What
     could still become a stop string is held back, and so is a character whose bytes are not
-    all there. `mid_text` says that the answer goes on with a text, so that its first space is its
+    all there. `continues` says that the answer goes on with a text, so that its first space is its
     own even where the tokenizer puts one in front of every text.
 
     Text ends at a `mark` too, if that is complete before any stop string, or where `pass_mark`
@@ -70,7 +70,7 @@ class Detokenizer:
         tokenizer: Tokenizer,
         stop: Sequence[str] = (),
         *,
-        mid_text: bool = False,
+        continues: bool = False,
         mark: str = "",
         spell_tokens: bool = True,
     ) -> None:
@@ -79,7 +79,7 @@ class Detokenizer:
         self._mark = "" if mark in stop else mark
         strings = (*stop, self._mark) if self._mark else tuple(stop)
         self._stops = StopStrings(strings) if strings else None
-        self._drop_space = tokenizer.drops_leading_space and not mid_text
+        self._drop_space = tokenizer.drops_leading_space and not continues
         self._spell_tokens = spell_tokens
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""  # decoded, and perhaps the beginning of a stop string

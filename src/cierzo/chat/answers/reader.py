@@ -41,7 +41,7 @@ class AnswerReader:
     """Reads one answer. However its tokens are grouped, the steps together are the same.
 
     Without `format` everything is content. With one, what follows the format's token or mark is
-    calls; stop strings and `mid_text` are for the content alone, and white space between content
+    calls; stop strings and `continues` are for the content alone, and white space between content
     and calls is not part of either.
     """
 
@@ -51,7 +51,7 @@ class AnswerReader:
         format: ToolFormat | None = None,
         *,
         stop: Sequence[str] = (),
-        mid_text: bool = False,
+        continues: bool = False,
         call_ids: CallIds | None = None,
         spell_tokens: bool = True,
     ) -> None:
@@ -61,7 +61,7 @@ class AnswerReader:
         """
         mark = format.mark if format else ""
         self._text = Detokenizer(
-            tokenizer, stop, mid_text=mid_text, mark=mark, spell_tokens=spell_tokens
+            tokenizer, stop, continues=continues, mark=mark, spell_tokens=spell_tokens
         )
         self._format = format
         self._parser = format.parser(call_ids or _same_ids) if format else None

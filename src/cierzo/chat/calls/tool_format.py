@@ -85,54 +85,62 @@ class ToolFormat(Protocol):
     def parser(self, call_ids: CallIds) -> CallParser: ...
 
 
-def output_constraint(
+ConstraintOf: TypeAlias = Callable[[CallIds | None], Constraint | None]
+"""What an answer whose calls have these ids must look like; None if it is free."""
+
+
+def output_constraints(
     format: ToolFormat,
     *,
     tools: Sequence[Tool] = (),
     choice: ToolChoice | None = None,
     parallel: bool = True,
     schema: Any | None = None,
-    open_text: str = "",
-    call_ids: CallIds | None = None,
+    beginning: str = "",
     limits: SchemaLimits = DEFAULT_LIMITS,
     warn: Warn | None = None,
-) -> Constraint | None:
-    """What the answer must look like, or None if it is free.
+) -> ConstraintOf:
+    """What answers must look like: one constraint for all, unless the model writes ids of calls.
 
-    `schema` is a JSON schema for the content, `open_text` a last assistant message that the answer
-    goes on with. With `call_ids`, a model that writes ids itself (`format.writes_ids`) writes
-    those, so that they are the ones that clients are told. Raises ChatError, naming the part, for
+    `schema` is a JSON schema for the content, `beginning` a last assistant message that the answer
+    goes on with. A model that writes ids itself (`format.writes_ids`) writes those that it is
+    given, so that they are the ones that clients are told. Raises ChatError, naming the part, for
     tools that cannot be called and schemas that cannot be held to; with `warn`, a tool whose schema
     makes no sense is called with any JSON object instead, unless it is strict.
     """
     choice = choice or ToolChoice("auto" if tools else "none")
     available = callable_tools(tools, choice)
     rules = ValueRules(limits, warn)
-    lines: list[str] = []
-    if available:
-        arguments = [(tool.name, rules.arguments(index, tool)) for index, tool in available]
-        lines.append(format.calls(arguments, parallel, call_ids))
-    opening = format.opening(after_text=bool(open_text.strip()))
-    prefix, trigger = "", None
+    arguments = [(tool.name, rules.arguments(index, tool)) for index, tool in available]
+    opening = format.opening(after_text=bool(beginning.strip()))
+    begun, trigger = "", None
     if choice.mode == "required":
         start = f"start: {opening} calls"
     elif schema is not None:
         # What the content has begun with is part of the value, so no call can follow it.
         start = f"start: {rules.content(schema)}"
-        prefix = open_text
-        if available and not open_text:
+        begun = beginning
+        if available and not beginning:
             start += f" | {opening} calls"
     elif not available:
-        return None
+        return lambda _: None
     elif format.trigger is not None:
-        start, trigger, prefix = "start: calls", format.trigger, open_text
+        start, trigger, begun = "start: calls", format.trigger, beginning
     else:
         start = f"start: FREE | head calls\nhead[lazy]: FREE {json.dumps(format.mark)}\n{_FREE}"
-    return Constraint(
-        grammar="\n".join([start, *lines, *rules.lines]) + "\n",
-        trigger=trigger,
-        prefix=prefix,
-        trims=format.trims and bool(available),
-        stops=schema is None,
-        checks=tuple(rules.checks),
-    )
+
+    def constraint(call_ids: CallIds | None) -> Constraint:
+        calls = [format.calls(arguments, parallel, call_ids)] if available else []
+        return Constraint(
+            grammar="\n".join([start, *calls, *rules.lines]) + "\n",
+            trigger=trigger,
+            beginning=begun,
+            trims=format.trims and bool(available),
+            stops=schema is None,
+            checks=tuple(rules.checks),
+        )
+
+    if available and format.writes_ids:
+        return constraint
+    shared = constraint(None)
+    return lambda _: shared

@@ -22,7 +22,6 @@ from cierzo.chat.messages import (
     ChatError,
     Message,
     check_roles,
-    ends_open,
     merge_turns,
     pair_tool_results,
     without_system,
@@ -31,7 +30,7 @@ from cierzo.chat.templates.canonical import canonical, in_call_order
 from cierzo.chat.templates.jinja_sandbox import Budget, environment
 from cierzo.chat.templates.jinja_tools import native_format
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
-from cierzo.chat.tools import Tool, check_tools
+from cierzo.chat.tools import Tool
 from cierzo.grammar.errors import one_line
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.contents import TokenizerSource
@@ -83,13 +82,9 @@ class JinjaTemplate:
         messages: Sequence[Message],
         *,
         tools: Sequence[Tool] | None = None,
-        continue_last: bool = False,
+        continue_final: bool = False,
     ) -> list[int]:
-        check_tools(tools or ())
         turns = in_call_order(canonical(check_roles(messages)))
-        is_open = ends_open(turns, continue_last)
-        if continue_last and turns[-1].role == "assistant" and turns[-1].is_empty():
-            turns = turns[:-1]  # an empty beginning of the answer says no more than none
         if not self.supports_tools:
             try:
                 turns, tools = with_tools_in_text(turns, tools or ()), None
@@ -100,35 +95,40 @@ class JinjaTemplate:
         # Strict templates want one system message, then user and assistant in turn; some want no
         # system message at all.
         merged = merge_turns(turns)
-        text = self._render_any([turns, merged, without_system(merged)], tools, is_open)
+        text = self._render_any([turns, merged, without_system(merged)], tools, continue_final)
         return self._tokenizer.encode_segments(self._segments(text))
 
     def _render_any(
-        self, orders: Sequence[Sequence[Message]], tools: Sequence[Tool] | None, is_open: bool
+        self,
+        orders: Sequence[Sequence[Message]],
+        tools: Sequence[Tool] | None,
+        continue_final: bool,
     ) -> str:
         """The text of the first order of the turns that the template takes."""
         try:
-            return self._render(orders[0], tools, is_open)
+            return self._render(orders[0], tools, continue_final)
         except ChatError:
             others = [order for order in orders[1:] if order != orders[0]]
             if not others:
                 raise
-        return self._render_any(others, tools, is_open)
+        return self._render_any(others, tools, continue_final)
 
-    def _render(self, turns: Sequence[Message], tools: Sequence[Tool] | None, is_open: bool) -> str:
+    def _render(
+        self, turns: Sequence[Message], tools: Sequence[Tool] | None, continue_final: bool
+    ) -> str:
         try:
             dicts = [self._plain(message) for message in turns]
             guarded_tools = [self._guarded(t.to_openai(), words=True) for t in tools or ()] or None
         except RecursionError as error:
             raise ChatError("messages or tools are nested too deeply") from error
-        if is_open:
+        if continue_final:
             dicts[-1]["content"] = dicts[-1].get("content", "") + self._end + " "
         budget = Budget(_characters(dicts) + _characters(guarded_tools))
         context = self._names | {
             "messages": dicts,
             "tools": guarded_tools,
             "documents": None,
-            "add_generation_prompt": not is_open,
+            "add_generation_prompt": not continue_final,
             "range": budget.range,
         }
         try:
@@ -137,10 +137,10 @@ class JinjaTemplate:
             raise ChatError(f"the model's chat template refuses this: {_line(error)}") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise ChatError(f"the model's chat template fails on this: {_line(error)}") from error
-        return self._cut(text) if is_open else text
+        return self._cut(text) if continue_final else text
 
     def _cut(self, text: str) -> str:
-        """The text up to the end of the open message, trimmed if the template trims messages."""
+        """The text up to the end of the final message, trimmed if the template trims messages."""
         place = text.rfind(self._end)
         if place < 0:
             raise ChatError("the model's chat template cannot leave the last message open")

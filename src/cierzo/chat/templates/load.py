@@ -32,7 +32,7 @@ class NoTemplate:
         messages: Sequence[Message],
         *,
         tools: Sequence[Tool] | None = None,
-        continue_last: bool = False,
+        continue_final: bool = False,
     ) -> list[int]:
         raise ChatError(
             "this model has no chat template, so it cannot chat; use /v1/completions, or an "

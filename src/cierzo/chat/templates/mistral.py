@@ -27,10 +27,10 @@ from pydantic import ValidationError
 
 from cierzo.chat.calls.mistral_calls import mistral_format
 from cierzo.chat.calls.tool_format import ToolFormat
-from cierzo.chat.messages import ChatError, Message, check_roles, ends_open, pair_tool_results
+from cierzo.chat.messages import ChatError, Message, check_roles, pair_tool_results
 from cierzo.chat.templates.canonical import canonical
 from cierzo.chat.tokenizers.tekken import TekkenTokenizer
-from cierzo.chat.tools import Tool, check_tools
+from cierzo.chat.tools import Tool
 from cierzo.grammar.errors import one_line
 from cierzo.model.errors import ModelError
 
@@ -80,11 +80,9 @@ class MistralTemplate:
         messages: Sequence[Message],
         *,
         tools: Sequence[Tool] | None = None,
-        continue_last: bool = False,
+        continue_final: bool = False,
     ) -> list[int]:
-        check_tools(tools or ())
         turns = canonical(check_roles(messages))
-        is_open = ends_open(turns, continue_last)
         turns = pair_tool_results([m for m in turns if m.role != "assistant" or not m.is_empty()])
         if self._version == TokenizerVersion.v3:
             turns = _calls_alone(turns)
@@ -95,7 +93,7 @@ class MistralTemplate:
             turns.insert(start, Message("user", ""))
         try:
             request = ChatCompletionRequest[Any](
-                messages=[self._convert(m, is_open and m is turns[-1]) for m in turns],
+                messages=[self._convert(m, continue_final and m is turns[-1]) for m in turns],
                 tools=available or None,
             )
             instruct = self._normalizer.from_chat_completion_request(request)
@@ -105,7 +103,7 @@ class MistralTemplate:
         except (MistralCommonException, ValueError) as error:
             raise ChatError(f"Mistral's format cannot hold this: {_line(error)}") from error
 
-    def _convert(self, message: Message, is_open: bool) -> Any:
+    def _convert(self, message: Message, continue_final: bool) -> Any:
         content = _content(message)
         if message.role == "system":
             return mistral.SystemMessage(content=content)
@@ -120,7 +118,7 @@ class MistralTemplate:
             for call in message.tool_calls
         ]
         return mistral.AssistantMessage(
-            content=content or None, tool_calls=calls or None, prefix=is_open
+            content=content or None, tool_calls=calls or None, prefix=continue_final
         )
 
 

@@ -28,11 +28,12 @@ class ChatTemplate(Protocol):
         messages: Sequence[Message],
         *,
         tools: Sequence[Tool] | None = None,
-        continue_last: bool = False,
+        continue_final: bool = False,
     ) -> list[int]:
         """The prompt up to where the assistant speaks.
 
-        An empty list of tools is none. With `continue_last`, a last assistant message is the
-        beginning of the answer. Nothing in a message or tool becomes a control token. Raises
+        An empty list of tools is none; names of tools have been checked (`check_tools`). With
+        `continue_final`, the final message, which has words of the assistant's (`beginning_in`), is
+        the beginning of the answer. Nothing in a message or tool becomes a control token. Raises
         ChatError, in one line, for what cannot be written.
         """

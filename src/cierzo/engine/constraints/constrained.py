@@ -7,6 +7,7 @@ what follows a choice that made a checked value invalid.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
@@ -61,7 +62,7 @@ class Constrained:
         self.abandoned = False  # nobody wants any more of it
         self._trigger = constraint.trigger
         self._trims = constraint.trims
-        self._may_begin_in_space = bool(constraint.prefix)
+        self._may_begin_in_space = bool(constraint.beginning)
         self._tokens: list[int] = []
         self._active = constraint.trigger is None  # the grammar holds for the next token
         self._begun = 0  # tokens before the grammar began to hold
@@ -230,7 +231,7 @@ class Constrained:
         from cierzo.grammar.verifier import Verifier  # late: an engine is started without it
 
         if rule not in self._witnesses:
-            self._witnesses[rule] = Verifier(self._believed[rule], self._work)
+            self._witnesses[rule] = Verifier(json.loads(self._believed[rule]), self._work)
         fault = self._witnesses[rule].fault(value)
         if fault is not None:
             raise ConstraintError(f"the answer is not valid under the schema: {fault[:200]}")

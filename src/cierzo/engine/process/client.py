@@ -31,12 +31,12 @@ from cierzo.engine.process.status import EngineStatus
 from cierzo.engine.process.supervisor import Supervisor
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Constraint
-from cierzo.grammar.errors import GrammarError, PrefixError
+from cierzo.grammar.errors import BeginningError, GrammarError
 from cierzo.grammar.vocabulary import TokenBytes
 
 _FAULTS: dict[Fault, type[Exception]] = {
     "grammar": GrammarError,
-    "prefix": PrefixError,
+    "beginning": BeginningError,
     "engine": EngineError,
 }
 
@@ -127,7 +127,7 @@ class EngineClient:
     async def check_constraint(self, constraint: Constraint) -> None:
         """Has the engine compile a constraint whose request is about to come, and keep it for that.
 
-        Raises GrammarError for one that cannot be compiled (PrefixError if it is the beginning of
+        Raises GrammarError for one that cannot be compiled (BeginningError if the beginning of
         the answer that the grammar does not allow), and EngineError if the engine cannot do it.
         """
         process = self._supervisor.process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta
@@ -14,6 +15,7 @@ from cierzo.api.openai.wire.messages import ChatMessage
 from cierzo.api.openai.wire.routing import RoutedRequest
 from cierzo.api.openai.wire.tools import ToolChoiceField, ToolsField, check_legacy
 from cierzo.api.openai.wire.unread import Unread
+from cierzo.chat.messages import Message, beginning_in
 from cierzo.settings import Limits
 
 
@@ -85,13 +87,13 @@ def check_chat_request(request: ChatRequest, limits: Limits) -> None:
     check_legacy(request.functions, request.function_call)
 
 
-def check_beginning(request: ChatRequest, *, is_open: bool) -> None:
+def check_beginning(request: ChatRequest, messages: Sequence[Message]) -> None:
     """Raises ApiError where the last message is to be gone on with and cannot be."""
     for name, value in (
         ("continue_final_message", request.continue_final_message is True),
         ("add_generation_prompt", request.add_generation_prompt is False),
     ):
-        if value and not is_open:
+        if value and not beginning_in(messages):
             why = "only a last message of the assistant's can be gone on with, and here it is none"
             raise unsupported(name, why)
 

@@ -1,4 +1,4 @@
-"""Changes to a mask, in place, that let llguidance compile it; and what is wrong where it cannot."""
+"""Changes to a mask, in place, that let llguidance compile it, and why it cannot if it cannot."""
 
 from __future__ import annotations
 
