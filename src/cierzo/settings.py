@@ -305,13 +305,15 @@ def load_settings(
     `flags` maps a setting's key (`engine.threads`) or bare name (`threads`, except limits) to a
     value; None means that the flag was not given. Raises SettingsError for what cannot be used.
     """
-    known = declared()
-    by_flag = {s.key: s for s in known} | {s.name: s for s in known if s.section != "limits"}
-    values: dict[str, Value] = {s.key: s.default for s in known}
-    origins = {s.key: "default" for s in known}
+    declarations = declared()
+    by_flag = {s.key: s for s in declarations} | {
+        s.name: s for s in declarations if s.section != "limits"
+    }
+    values: dict[str, Value] = {s.key: s.default for s in declarations}
+    origins = {s.key: "default" for s in declarations}
 
     for path in reversed(config_files() if files is None else files):
-        for setting, raw in _read_file(path, known):
+        for setting, raw in _read_file(path, declarations):
             values[setting.key] = setting.parse(raw, str(path))
             origins[setting.key] = str(path)
     for setting, raw in _read_environment(os.environ if environment is None else environment):
@@ -339,7 +341,7 @@ def _build(values: Mapping[str, Value]) -> Settings:
 
 def _read_environment(environment: Mapping[str, str]) -> list[tuple[Setting, object]]:
     by_variable = {s.variable: s for s in declared()}
-    found: list[tuple[Setting, object]] = []
+    values: list[tuple[Setting, object]] = []
     for name, raw in environment.items():
         if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
             continue
@@ -347,11 +349,11 @@ def _read_environment(environment: Mapping[str, str]) -> list[tuple[Setting, obj
             raise SettingsError(
                 f"{name}: there is no such variable; `cierzo config show` lists them all"
             )
-        found.append((by_variable[name], raw))
-    return found
+        values.append((by_variable[name], raw))
+    return values
 
 
-def _read_file(path: Path, known: tuple[Setting, ...]) -> list[tuple[Setting, object]]:
+def _read_file(path: Path, declarations: tuple[Setting, ...]) -> list[tuple[Setting, object]]:
     try:
         with path.open("rb") as file:
             text = file.read(CONFIG_BYTES + 1)
@@ -373,7 +375,7 @@ def _read_file(path: Path, known: tuple[Setting, ...]) -> list[tuple[Setting, ob
             flat.update({f"{name}.{inner}": raw for inner, raw in value.items()})
         else:
             flat[name] = value
-    by_key = {s.key: s for s in known}
+    by_key = {s.key: s for s in declarations}
     for key in flat:
         if key not in by_key:
             raise SettingsError(

@@ -20,7 +20,7 @@ class Dialect(Protocol):
 
     @property
     def error_type(self) -> type:
-        """What that JSON is an object of."""
+        """The type that `error_body` writes as JSON."""
 
     def error_body(self, error: ApiError) -> bytes:
         """The JSON of an answer that is an error."""

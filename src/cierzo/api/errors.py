@@ -33,7 +33,7 @@ class ApiError(Exception):
         self.param = param  # the field at fault, such as messages[0].content
         self.code = code  # what went wrong, for programs
         self.retry_after = retry_after  # seconds
-        self.final = final  # the same request would fail again, though the status sounds else
+        self.final = final  # the same request would fail again, whatever its status suggests
         self._headers = headers or {}
 
     def headers(self) -> list[tuple[bytes, bytes]]:

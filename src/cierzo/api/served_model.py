@@ -51,14 +51,14 @@ class ServedModel:
         `hosted_vllm/`, `openai:`), and what only chooses between providers behind (`:free`).
         """
         names = {name.lower(): name for name in self.names}
-        wanted = asked.strip().lower()
-        base, _, variant = wanted.rpartition(":")
-        spelled = (wanted, base) if variant in _VARIANTS else (wanted,)
+        plain = asked.strip().lower()
+        base, _, variant = plain.rpartition(":")
+        spelled = (plain, base) if variant in _VARIANTS else (plain,)
         for name in (*spelled, *(name.partition(":")[2] for name in spelled)):
             parts = name.split("/")[-_MOST_PARTS:]
             for start in range(len(parts)):
-                if found := names.get("/".join(parts[start:])):
-                    return found
+                if ours := names.get("/".join(parts[start:])):
+                    return ours
         return None
 
 

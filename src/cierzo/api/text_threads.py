@@ -49,15 +49,15 @@ class TextThreads:
         pool = self._pools[lanes][bisect_left(lanes.bytes, size)]
         if self._ended.is_set():
             raise _ending()
-        found = asyncio.get_running_loop().run_in_executor(pool, work)
+        working = asyncio.get_running_loop().run_in_executor(pool, work)
         ended = asyncio.create_task(self._ended.wait())
         try:
-            await asyncio.wait((found, ended), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((working, ended), return_when=asyncio.FIRST_COMPLETED)
             if self._ended.is_set():
                 raise _ending()
-            return found.result()
+            return working.result()
         finally:
-            found.cancel()  # what has begun goes on, for nobody
+            working.cancel()  # what has begun goes on, for nobody
             ended.cancel()
 
     def stop(self) -> None:

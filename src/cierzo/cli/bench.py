@@ -54,18 +54,18 @@ def latency(
     from cierzo.model.fetch.registry import resolve
 
     with download_progress() as progress:
-        found = resolve(settings.model, progress)
+        resolved = resolve(settings.model, progress)
     # A cache for the one request, not for the whole context, which may not even fit.
-    wanted = settings.engine.max_model_len or prompt_tokens + output_tokens
+    length = settings.engine.max_model_len or prompt_tokens + output_tokens
     began = time.perf_counter()
     engine, info = open_engine(
-        found.path, replace(settings.engine, max_model_len=wanted), found.tokenizer
+        resolved.path, replace(settings.engine, max_model_len=length), resolved.tokenizer
     )
     load_seconds = time.perf_counter() - began
     measure(engine, prompt_tokens, output_tokens, seed=0)
     runs = [measure(engine, prompt_tokens, output_tokens, seed=i + 1) for i in range(repeat)]
     result: dict[str, object] = {
-        "model": found.name,
+        "model": resolved.name,
         "backend": info.backend,
         "prompt_tokens": prompt_tokens,
         "output_tokens": output_tokens,

@@ -136,7 +136,7 @@ def _delta(event: Mapping[str, Any]) -> str:
 
 def _message(answer: Mapping[str, Any]) -> str | None:
     """What an OpenAI error object says."""
-    found = answer.get("error")
-    if isinstance(found, dict):
-        return str(found.get("message"))[:500]
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return str(error.get("message"))[:500]
     return None

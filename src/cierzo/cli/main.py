@@ -38,8 +38,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(show: bool) -> None:
+    if show:
         import cierzo
 
         typer.echo(f"cierzo {cierzo.__version__}")

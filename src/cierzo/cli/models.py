@@ -71,7 +71,7 @@ def _hub_cache() -> dict[str, int]:
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
     try:
-        found = scan_cache_dir().repos
+        repositories = scan_cache_dir().repos
     except CacheNotFound:
         return {}
-    return {repo.repo_id: repo.size_on_disk for repo in found if repo.repo_type == "model"}
+    return {repo.repo_id: repo.size_on_disk for repo in repositories if repo.repo_type == "model"}

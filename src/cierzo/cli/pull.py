@@ -20,5 +20,5 @@ def pull(
     from cierzo.model.fetch.registry import resolve
 
     with download_progress() as progress:
-        found = resolve(model, progress, refresh=refresh)
-    typer.echo(found.path)
+        resolved = resolve(model, progress, refresh=refresh)
+    typer.echo(resolved.path)

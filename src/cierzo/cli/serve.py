@@ -29,9 +29,9 @@ def serve(
 
     check_exposure(settings.server, insecure)
     with download_progress() as progress:
-        found = resolve(settings.model, progress)
+        resolved = resolve(settings.model, progress)
 
     from cierzo.api.lifecycle import run_server
 
-    code = run_server(settings, found.path, found.entry, tokenizer=found.tokenizer)
+    code = run_server(settings, resolved.path, resolved.entry, tokenizer=resolved.tokenizer)
     raise typer.Exit(code)

@@ -44,7 +44,7 @@ class Edge:
         self._paths = paths
         self._limits = limits
         self._hosts = {host.lower() for host in (*server.allowed_hosts, server.host)}
-        self._hosts -= {"0.0.0.0", "::"}  # all addresses, the name of none
+        self._hosts -= {"0.0.0.0", "::"}  # all addresses; no client calls a server so
         self._keys = Keys(server.api_keys)
         self._log = request_log
         self._memory = Memory(limits)
@@ -113,7 +113,7 @@ class Edge:
 def _check_media_type(headers: Headers) -> None:
     """Keeps out what pages of other sites can post unasked, to a server that they cannot read.
 
-    A key, which such pages cannot add either, shows that it is none of theirs.
+    A request with a key, which such pages cannot add, is not one of theirs.
     """
     declared = [value.decode("latin-1") for value in values(headers, b"content-type")]
     media = [value.partition(";")[0].strip().lower() for value in declared]

@@ -1,7 +1,7 @@
 """Bodies that come compressed: each coding is taken off as the bytes arrive, in small slices.
 
-What a body says it is small can be of any size once it is whole, so nothing is inflated beyond
-what is asked for, and what comes out is counted at once.
+A small body may be of any size once it is inflated, so nothing is inflated beyond what is asked
+for, and what comes out is counted at once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Layer:
         self._whole = True  # a member has ended, and nothing came behind it yet
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Slices of what comes out; empty ones too, so that who asks can pause between them."""
+        """Slices of what comes out; empty ones too, so that the caller can pause between them."""
         for start in range(0, len(data), IN_SLICE):
             rest = data[start : start + IN_SLICE]
             pending = True

@@ -156,7 +156,7 @@ class HttpServer(uvicorn.Server):
 
 def _addresses(server: ServerSettings) -> list[tuple[int, Any]]:
     """Family and address of each place to listen on; a name may be in the hosts file twice."""
-    found = socket.getaddrinfo(
+    places = socket.getaddrinfo(
         server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in places))

@@ -23,7 +23,7 @@ _SHOWN = 200  # characters of a path in a message
 
 @dataclass(frozen=True)
 class Path:
-    """Of a route: its path as declared, and the pattern of all the paths that are its."""
+    """A route's path as declared, and the pattern that matches all of its paths."""
 
     path: str
     pattern: re.Pattern[str]
@@ -34,7 +34,7 @@ class Path:
 class Paths:
     """The paths of the routes that there are, and the dialect that each is answered in.
 
-    `dialects` are all there are; what is under the prefix of none belongs to the first.
+    A path under the prefix of none of the `dialects` belongs to the first of them.
     """
 
     def __init__(self, routes: Iterable[Path], dialects: Sequence[Dialect]) -> None:
@@ -68,16 +68,16 @@ class Paths:
 
     def advice(self, method: str, path: str, dialect: Dialect) -> str:
         """What to say of a path that is no route: the one that is like it, or all there are."""
-        known = {
+        routes = {
             route.path: f"{route.method} {route.path}"
             for route in self._routes
             if route.path.startswith(f"{dialect.prefix}/") and "{" not in route.path
         }
-        like = difflib.get_close_matches(path[:_SHOWN].lower(), known, n=1, cutoff=0.75)
+        like = difflib.get_close_matches(path[:_SHOWN].lower(), routes, n=1, cutoff=0.75)
         said = f"there is no {method} {path}"[:_SHOWN]
         if like:
-            return f"{said}; did you mean {known[like[0]]}?"
-        return f"{said}; there is " + ", ".join(known.values())
+            return f"{said}; did you mean {routes[like[0]]}?"
+        return f"{said}; there is " + ", ".join(routes.values())
 
     def _route(self, path: str) -> Path | None:
         return next((route for route in self._routes if route.pattern.match(path)), None)

@@ -203,13 +203,13 @@ def _messages(
 ) -> Iterator[tuple[MessageDelta, ChoiceLogprobs | None]]:
     """What a delta adds to the message, in order. Log-probabilities go with its first text."""
     scored = _scored(delta, reply)
-    wanted = bool(reply.request.logprobs)
+    with_logprobs = bool(reply.request.logprobs)
     events = delta.events
     if scored and not (events and isinstance(events[0], str)):
         events = ("", *events)
     for part in events:
         if isinstance(part, str):
-            yield MessageDelta(part), ChoiceLogprobs(scored) if wanted else None
+            yield MessageDelta(part), ChoiceLogprobs(scored) if with_logprobs else None
             scored = []
         else:
             for call in _call_deltas(part):

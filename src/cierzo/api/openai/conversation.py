@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from cierzo.api.openai.reading.answer_schema import wanted_schema
+from cierzo.api.openai.reading.answer_schema import answer_schema
 from cierzo.api.openai.reading.messages import to_chat_message
 from cierzo.api.openai.reading.tool_choice import read_choice
 from cierzo.api.openai.reading.tools import read_tools
@@ -53,7 +53,7 @@ def conversation_in(
 
 def read_conversation(request: ChatRequest, limits: Limits) -> ReadConversation:
     """What the request says of its prompt and of the form of its answer. Raises ApiError."""
-    schema = wanted_schema(request.response_format, request.structured_outputs)
+    schema = answer_schema(request.response_format, request.structured_outputs)
     messages = [to_chat_message(m, f"messages[{at}]") for at, m in enumerate(request.messages)]
     check_beginning(request, messages)
     read = read_tools(request.tools)

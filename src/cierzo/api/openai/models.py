@@ -98,9 +98,9 @@ def operations(service: Service) -> list[Operation]:
 
 def _served(service: Service, name: str) -> str:
     """The name, if it is served."""
-    known = service.served.known_as(name)
-    if known is not None:
-        return known
+    ours = service.served.known_as(name)
+    if ours is not None:
+        return ours
     message = f"The model `{name[:200]}` does not exist"
     raise ApiError(404, message, param="model", code="model_not_found")
 

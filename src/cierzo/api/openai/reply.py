@@ -96,7 +96,7 @@ async def check_forms(service: Service, reply: Reply[Any]) -> None:
 async def deltas(service: Service, reply: Reply[Any]) -> AsyncGenerator[tuple[int, Delta], None]:
     """The deltas of all choices as they come, each with its choice's index. Raises ApiError."""
     engine = service.settings.engine
-    found = answers(
+    stream = answers(
         service.client,
         reply.jobs,
         reply.tokenizer,
@@ -104,9 +104,9 @@ async def deltas(service: Service, reply: Reply[Any]) -> AsyncGenerator[tuple[in
         at_once=min(engine.max_batch_sequences, engine.max_queue),
         observer=service.metrics,
     )
-    async with aclosing(found):
+    async with aclosing(stream):
         try:
-            async for item in found:
+            async for item in stream:
                 yield item
         except Refused as refused:
             raise api_error(refused, reply.tool_places, ending=service.status.ending) from refused

@@ -76,8 +76,8 @@ def _check_provider(provider: Provider, served: ServedModel) -> None:
         raise _ruled_out("provider.ignore", f"{PROVIDER} is the only provider here")
     if provider.order and provider.allow_fallbacks is False and not listed(provider.order):
         raise _ruled_out("provider.order", f"without fallbacks, it must name {PROVIDER}")
-    wanted = [name.lower() for name in provider.quantizations or ()]
-    if wanted and served.quantization not in wanted:
+    quantizations = [name.lower() for name in provider.quantizations or ()]
+    if quantizations and served.quantization not in quantizations:
         raise _ruled_out("provider.quantizations", f"the weights here are {served.quantization}")
     if provider.enforce_distillable_text and not served.is_open:
         raise _ruled_out("provider.enforce_distillable_text", "the model's licence is not known")

@@ -119,14 +119,14 @@ def _name(words: Tokenizer, token_id: int) -> str:
 
 
 def _pieces(words: Tokenizer, ids: Sequence[int]) -> list[int | TokenPiece]:
-    found: list[int | TokenPiece] = []
+    pieces: list[int | TokenPiece] = []
     for token_id in ids:
         data = words.token_bytes(token_id)
         try:
-            found.append(TokenPiece(token_id, data.decode("utf-8")))
+            pieces.append(TokenPiece(token_id, data.decode("utf-8")))
         except UnicodeDecodeError:
-            found.append(TokenPiece(token_id, list(data)))
-    return found
+            pieces.append(TokenPiece(token_id, list(data)))
+    return pieces
 
 
 def text_of(service: Service, model: Model, body: bytes, dialect: OpenAiDialect) -> TokensText:

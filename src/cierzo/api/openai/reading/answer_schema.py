@@ -15,15 +15,15 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 _LABELS = {"name", "description", "strict"}
 
 
-def wanted_schema(
-    wanted: ResponseFormat | None, structured: bool | dict[str, Any] | None
+def answer_schema(
+    response_format: ResponseFormat | None, structured: bool | dict[str, Any] | None
 ) -> dict[str, Any] | None:
     """The JSON schema that the content must be valid under; None for any text.
 
     It stands in `response_format`, or as `json` in vLLM's `structured_outputs`, which is a flag to
     OpenRouter. Raises ApiError for other forms, and for one in each.
     """
-    schema = schema_of(wanted)
+    schema = schema_of(response_format)
     if not isinstance(structured, dict):
         return schema
     for name, value in structured.items():
@@ -38,35 +38,35 @@ def wanted_schema(
     return _object(given, "structured_outputs.json")
 
 
-def schema_of(wanted: ResponseFormat | None) -> dict[str, Any] | None:
+def schema_of(response_format: ResponseFormat | None) -> dict[str, Any] | None:
     """The schema in a `response_format`."""
-    if isinstance(wanted, str):
-        return None if wanted in _FREE else _ANY_OBJECT
-    if not wanted or not isinstance(wanted, dict):
+    if isinstance(response_format, str):
+        return None if response_format in _FREE else _ANY_OBJECT
+    if not response_format or not isinstance(response_format, dict):
         return None
-    kind = wanted.get("type")
+    kind = response_format.get("type")
     if isinstance(kind, str):
         kind = kind.lower()
-    if kind in _FREE or (kind is None and wanted.keys() <= {"type"}):
+    if kind in _FREE or (kind is None and response_format.keys() <= {"type"}):
         return None
     if kind in ("json_object", "json"):  # llama-server and others take a schema here, too
-        schema = wanted.get("schema")
+        schema = response_format.get("schema")
         return _ANY_OBJECT if schema is None else _object(schema, f"{_PARAM}.schema")
     if kind == "json_schema":
-        return _named_schema(wanted)
+        return _named_schema(response_format)
     if isinstance(kind, str) and kind in TYPES:  # the schema itself
-        return wanted
-    known = "text, json_object, json_schema"
+        return response_format
+    forms = "text, json_object, json_schema"
     raise bad_request(
-        f"{_PARAM}.type: {str(kind)[:80]!r} is not known here; known: {known}", f"{_PARAM}.type"
+        f"{_PARAM}.type: {str(kind)[:80]!r} is not known here; known: {forms}", f"{_PARAM}.type"
     )
 
 
-def _named_schema(wanted: dict[str, Any]) -> dict[str, Any]:
+def _named_schema(response_format: dict[str, Any]) -> dict[str, Any]:
     """The schema in OpenAI's wrapping, without it, or beside `type`. None given: any object."""
-    inner = wanted.get("json_schema")
+    inner = response_format.get("json_schema")
     if inner is None:
-        schema = wanted.get("schema")
+        schema = response_format.get("schema")
         if schema is None:
             param = f"{_PARAM}.json_schema"
             raise bad_request(f"{param}: this field is required", param)

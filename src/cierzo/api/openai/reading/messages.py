@@ -38,10 +38,10 @@ def to_chat_message(message: ChatMessage, param: str) -> chat.Message:
     """The message as the rooms below know it. Raises ApiError for what is not text or a call."""
     role = _ROLES.get(message.role.lower())
     if role is None:
-        known = ", ".join(chat.ROLES)
+        roles = ", ".join(chat.ROLES)
         at = f"{param}.role"
         raise bad_request(
-            f"{at}: invalid value {message.role[:40]!r}; it must be one of {known}", at
+            f"{at}: invalid value {message.role[:40]!r}; it must be one of {roles}", at
         )
     for key in _TO_BE_SEEN:
         value = getattr(message, key)

@@ -57,9 +57,9 @@ def _of_object(given: Mapping[str, Any], tools: Sequence[Tool]) -> ReadChoice:
     if lower == "function":
         raise bad_request(f"{_PARAM}.function.name: this field is required", f"{_PARAM}.function")
     if isinstance(lower, str) and lower in _MODES:
-        found = _mode(_MODES[lower], tools)
+        read = _mode(_MODES[lower], tools)
         alone = given.get("disable_parallel_tool_use") is True  # Anthropic's
-        return ReadChoice(found.choice, one=alone)
+        return ReadChoice(read.choice, one=alone)
     if lower == "allowed_tools":
         return ReadChoice(_allowed(given))
     raise _unknown(kind)
@@ -77,8 +77,8 @@ def _mode(mode: ChoiceMode, tools: Sequence[Tool]) -> ReadChoice:
 def _allowed(given: Mapping[str, Any]) -> ToolChoice:
     """Calls of some of the tools only. OpenAI's form wraps the set, OpenRouter's does not."""
     inner = given.get("allowed_tools")
-    found = inner if isinstance(inner, dict) else given
-    mode, listed = found.get("mode"), found.get("tools")
+    allowed = inner if isinstance(inner, dict) else given
+    mode, listed = allowed.get("mode"), allowed.get("tools")
     meant = _MODES.get(mode.lower(), "none") if isinstance(mode, str) else "none"
     if meant == "none" or not listed:
         raise bad_request(f"{_SET}: needs a mode, auto or required, and a list of tools", _SET)

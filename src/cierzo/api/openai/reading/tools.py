@@ -54,15 +54,15 @@ def read_tools(given: list[Any] | None) -> ReadTools:
     left_out: list[str] = []
     seen: dict[str, Tool] = {}
     for place, entry in _apart(given or []):
-        found = _function_in(entry, place)
-        if found is None:
+        function = _function_in(entry, place)
+        if function is None:
             left_out.append(place)
             read.warnings.append(f"{place}: {_only_there(entry)}; it is left out")
             continue
-        tool = _tool(*found, read.warnings)
+        tool = _tool(*function, read.warnings)
         if seen.setdefault(tool.name, tool) is tool or seen[tool.name] != tool:
             read.tools.append(tool)
-            read.places.append(found[1])
+            read.places.append(function[1])
     if left_out and not read.tools:
         place = left_out[0]
         entry = dict(_apart(given or []))[place]
@@ -132,9 +132,9 @@ def _described(given: Any) -> str | None:
 
 def _check_fields(function: Mapping[str, Any], place: str) -> None:
     """Raises ApiError for a field that nobody knows: it may be one that was to say something."""
-    known = {"name", "description", "strict", *_SCHEMAS, *_HARMLESS}
+    fields = {"name", "description", "strict", *_SCHEMAS, *_HARMLESS}
     for name in function:
-        if name not in known and not name.startswith(("_", "x-", "x_")):
+        if name not in fields and not name.startswith(("_", "x-", "x_")):
             param = f"{place}.{name[:60]}"
             raise bad_request(f"{param}: there is no such parameter", param)
 

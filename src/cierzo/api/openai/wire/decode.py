@@ -80,14 +80,14 @@ def whole_surrogates(body: bytes) -> bytes:
     r"""JSON with `\ufffd` for every escaped half of a surrogate pair that stands alone."""
     if rb"\ud" not in body and rb"\uD" not in body:
         return body
-    return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
+    return _ESCAPES.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
 
 
 def _invalid(message: str) -> ApiError:
     """msgspec's words, with the field in front and as `param`."""
     text, _, place = message.rpartition(" - at ")
-    found = _PLACE.fullmatch(place)
-    text, path = (text, found[1]) if found else (message, "")
+    match = _PLACE.fullmatch(place)
+    text, path = (text, match[1]) if match else (message, "")
     if unknown := _UNKNOWN_FIELD.fullmatch(text):
         path = f"{path}.{unknown[1]}" if path else unknown[1]
         return bad_request(f"{path[:200]}: there is no such parameter", path[:200])
@@ -96,9 +96,9 @@ def _invalid(message: str) -> ApiError:
         return bad_request(f"{path}: this field is required", path)
     if _ROLE.fullmatch(path):
         text = text[:200] + "; it must be one of " + ", ".join(ROLES)
-    for field, known in _KNOWN_TYPES.items():
+    for field, kinds in _KNOWN_TYPES.items():
         if field.fullmatch(path) and text.startswith("Invalid"):
-            return bad_request(f"{path}: {text[:200]}; known here: {known}", path)
+            return bad_request(f"{path}: {text[:200]}; known here: {kinds}", path)
     if _PART_TYPE.fullmatch(path):
         return bad_request(
             f"{path}: {text[:200]}; this model reads parts of type 'text' only", path
@@ -109,16 +109,16 @@ def _invalid(message: str) -> ApiError:
 
 def _malformed(body: bytes, message: str) -> ApiError:
     """msgspec's words, with the place as editors show it."""
-    found = _AT_BYTE.fullmatch(message)
-    if found is None:  # the one case that has no place is the body's end
+    match = _AT_BYTE.fullmatch(message)
+    if match is None:  # the one case that has no place is the body's end
         return bad_request(
             f"the JSON is malformed: it ends too early, at {_place(body, len(body))}"
         )
-    at = int(found[2])
+    at = int(match[2])
     if constant := _NO_NUMBER.match(body, at - (body[at - 1 : at] == b"-")):
         name = constant[0].decode()
         return bad_request(f"the JSON is malformed: {name} is not a JSON number")
-    words = found[1].removeprefix("JSON is malformed: ")
+    words = match[1].removeprefix("JSON is malformed: ")
     return bad_request(f"the JSON is malformed: {words} at {_place(body, at)}")
 
 

@@ -218,12 +218,12 @@ class RequestDecoder(Generic[T]):
             try:
                 return decoder.decode(body)
             except msgspec.ValidationError as error:
-                found = _NO_NAME.fullmatch(str(error))
-                if found is None:
+                match = _NO_NAME.fullmatch(str(error))
+                if match is None:
                     raise
-                if len(strange) == _MOST_STRANGE or len(found[1]) > _LONGEST_STRANGE:
-                    raise _unknown(found[1], self._known) from None
-                strange.add(found[1])
+                if len(strange) == _MOST_STRANGE or len(match[1]) > _LONGEST_STRANGE:
+                    raise _unknown(match[1], self._known) from None
+                strange.add(match[1])
                 decoder = _splitter(self._known | _FOREIGN | strange)
 
 
