@@ -99,7 +99,7 @@ class Request:
         stop_token_id = None
         if finish == "stop" and sequence.last_token in sequence.stop_ids and num_generated:
             stop_token_id = sequence.last_token
-            if end < num_generated:  # white space before it is no part of the answer
+            if end < num_generated:  # white space before it does not belong to the answer
                 places.append(num_generated - 1)
         if not places and finish is None and not prompt_logprobs:
             return None

@@ -15,6 +15,7 @@ from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.scheduling.step_budget import StepBudget
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.errors import BeginningError, GrammarError
 from cierzo.grammar.pattern import Work
@@ -160,6 +161,30 @@ def test_forced_tokens_are_not_computed_one_by_one(bpe: tuple[Engine, Tokenizer]
     answer = run(engine, {"r": Request(random_prompt(1, 20), params)})["r"]
     assert engine.stats().steps < len(answer.token_ids) - 5
     assert engine.stats().generated_tokens == len(answer.token_ids)
+
+
+def test_forced_tokens_are_no_prompt_to_the_step_budget(
+    bpe: tuple[Engine, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or they would be taken for a prompt that is read slowly."""
+    engine, _ = bpe
+    observed: list[int] = []
+    decoding: list[bool] = []
+    real = StepBudget.prompt_budget
+
+    def prompt_budget(budget: StepBudget, *, others_decode: bool) -> int:
+        decoding.append(others_decode)
+        return real(budget, others_decode=others_decode)
+
+    monkeypatch.setattr(StepBudget, "prompt_budget", prompt_budget)
+    monkeypatch.setattr(StepBudget, "observe", lambda _, tokens, seconds: observed.append(tokens))
+    params = SamplingParams(max_tokens=200, seed=1, constraint=json_answer(PERSON))
+    answer = run(engine, {"r": Request(random_prompt(1, 40), params)})["r"]
+    stats = engine.stats()
+    assert stats.steps < len(answer.token_ids) - 5  # many were forced
+    assert sum(observed) == stats.prompt_tokens == 40
+    num_reading = sum(tokens > 0 for tokens in observed)
+    assert decoding == [False] * num_reading + [True] * (stats.steps - num_reading)
 
 
 def test_asking_for_log_probabilities_changes_no_token(bpe: tuple[Engine, Tokenizer]) -> None:

@@ -1,4 +1,4 @@
-"""How many threads to compute with when nobody says."""
+"""How many threads to compute with unless the settings say."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Verifies finished values on threads beside the engine's, while their sequences wait.
 
 To hold a value to its schema is work in Python, and for some schemas much of it. One thread at a
-time does any, for a few milliseconds; then it is the turn of whoever has done least. So the
+time works, for a few milliseconds; then it is the turn of the one that has done least. So the
 engine's own thread has one other beside it at most, and a short check does not wait for long ones.
 What comes out is the same in any order: it depends on the value alone.
 """
@@ -32,17 +32,17 @@ class Check:
         self._abandoned = False
 
     def abandon(self) -> None:
-        """Nobody waits any more: ends the check soon."""
+        """Ends the check soon: nobody waits for it any more."""
         self._abandoned = True
 
     def go_on(self) -> None:
-        """Called by whoever works on it, now and then."""
+        """Called now and then by the thread that works on it."""
         if self._abandoned:
             raise _Abandoned
 
 
 class CheckWorker:
-    """The threads."""
+    """The threads that verify."""
 
     def __init__(self, most: int, on_finished: Callable[[], None]) -> None:
         """`most` checks begin at once; `on_finished` is called on their threads."""
@@ -102,7 +102,7 @@ class _FairLock:
         turn.wait()
 
     def release(self) -> None:
-        """Gives the lock to whoever has done least."""
+        """Gives the lock to the waiting thread that has done least."""
         with self._lock:
             if self._waiting:
                 heapq.heappop(self._waiting)[2].set()

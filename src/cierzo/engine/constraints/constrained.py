@@ -1,7 +1,7 @@
 """A sequence under a constraint: which tokens may come next, which must, and what is taken back.
 
 The answer is a row of tokens, counted from 0 after the prompt. Some are sampled under a mask, some
-are forced by the grammar, and some are taken back: white space that is no part of a text, and
+are forced by the grammar, and some are taken back: white space that does not belong to a text, and
 what follows a choice that made a checked value invalid.
 """
 
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,20 @@ class Change:
     append: tuple[int, ...] = ()
 
 
+class _Value(NamedTuple):
+    """A value that must be verified, and the grammar's rule that it follows."""
+
+    rule: str
+    text: bytes
+
+
+class _Unverified(NamedTuple):
+    """Values to verify, and how many tokens of the answer were kept before (see `Change`)."""
+
+    keep: int
+    values: list[_Value]
+
+
 class Constrained:
     """The state of one sequence's constraint. `fill_mask` and `settle` may be called on other
     threads, but never two calls at once."""
@@ -59,7 +73,7 @@ class Constrained:
         self.mask_ready = False  # whether it is the next token's
         self.mask_seconds = 0.0  # that masks took in all
         self.pauses = 0  # that checks made in all
-        self.abandoned = False  # nobody wants any more of it
+        self.abandoned = False  # the request is gone
         self._trigger = constraint.trigger
         self._trims = constraint.trims
         self._may_begin_in_space = bool(constraint.beginning)
@@ -71,7 +85,7 @@ class Constrained:
         self._choices: list[int] = []  # after the floor: tokens that could have been others
         self._bans: dict[int, list[int]] = {}  # by place: what made the answer invalid
         self._captures = 0  # values of rules seen so far
-        self._unverified: tuple[int, list[tuple[str, bytes]]] | None = None  # for `settle`
+        self._unverified: _Unverified | None = None  # for `settle`
         self._search = Search()
         self.final = 0  # tokens of the answer that stand for good
         self.ended = False  # nothing may follow
@@ -144,12 +158,11 @@ class Constrained:
         self._work.pause = pause
         try:
             while self._unverified is not None:
-                keep, values = self._unverified
-                self._unverified = None
-                at = self._verify(values)
+                unverified, self._unverified = self._unverified, None
+                at = self._verify(unverified.values)
                 if at is not None:
-                    return Change(min(keep, at))
-                change = self._settle(keep)
+                    return Change(min(unverified.keep, at))
+                change = self._settle(unverified.keep)
                 if change is not None:
                     return change
             raise RuntimeError("there is nothing to settle")
@@ -161,7 +174,7 @@ class Constrained:
         while True:
             values = self._values()
             if values:
-                self._unverified = keep, values
+                self._unverified = _Unverified(keep, values)
                 return None
             if self._matcher.is_stopped():
                 self._check()
@@ -192,24 +205,24 @@ class Constrained:
             return 0
         data = self._vocabulary.bytes_of(text)
         try:
-            found = self._vocabulary.encode(data.decode())
+            respelled = self._vocabulary.encode(data.decode())
         except UnicodeDecodeError:  # it begins within a letter
             return 0
-        if found[0] == text[0] or self._vocabulary.bytes_of(found) != data:
+        if respelled[0] == text[0] or self._vocabulary.bytes_of(respelled) != data:
             return 0
-        self._tokens[place : place + len(text)] = found
+        self._tokens[place : place + len(text)] = respelled
         return 1
 
-    def _values(self) -> list[tuple[str, bytes]]:
-        """Values that have become complete and must be verified, each with its rule."""
+    def _values(self) -> list[_Value]:
+        """Values that have become complete and must be verified."""
         if not self._verifiers and not self._believed:
             return []
         captures = self._matcher.get_captures()
         new, self._captures = captures[self._captures :], len(captures)
-        known = self._verifiers.keys() | self._believed.keys()
-        return [(rule, value) for rule, value in new if rule in known]
+        rules = self._verifiers.keys() | self._believed.keys()
+        return [_Value(rule, text) for rule, text in new if rule in rules]
 
-    def _verify(self, values: list[tuple[str, bytes]]) -> int | None:
+    def _verify(self, values: list[_Value]) -> int | None:
         """None if the values are valid; if not, how many tokens are left after some were taken
         back."""
         for rule, value in values:
@@ -227,7 +240,10 @@ class Constrained:
         return None
 
     def _confirm(self, rule: str, value: bytes) -> None:
-        """What the grammar alone should have made valid is given out, so it cannot be mended."""
+        """Raises ConstraintError for a value that is not what the grammar alone should have made it.
+
+        It is given out already, so it cannot be searched again.
+        """
         from cierzo.grammar.verifier import Verifier  # late: an engine is started without it
 
         if rule not in self._witnesses:

@@ -1,8 +1,7 @@
 """Computes the masks of constrained sequences while the forward pass runs.
 
 A mask takes tens of microseconds, or, where a grammar is made to be slow, tens of milliseconds. So
-those that took least so far go first, and whoever waits for masks may leave with some of them
-unfinished.
+those that took least so far go first, and a wait for masks may end with some of them unfinished.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from cierzo.engine.constraints.constrained import Constrained
 
 
 class MaskWorker:
-    """A thread beside the engine's."""
+    """A thread that fills masks."""
 
     def __init__(self, on_late: Callable[[], None]) -> None:
         """`on_late` is called on the thread when a mask is finished that `wait` gave up."""
@@ -38,7 +37,7 @@ class MaskWorker:
         self._thread.submit(self._fill)
 
     def wait(self, sequences: Sequence[Constrained], seconds: float) -> list[Constrained]:
-        """Waits for masks, so long at most. Gives those that are late."""
+        """Waits for masks, but not longer than `seconds`. Returns those that are late."""
         with self._state:
             self._state.wait_for(lambda: all(one.mask_ready for one in sequences), seconds)
             late = [one for one in sequences if not one.mask_ready]

@@ -95,7 +95,7 @@ class ConstraintWorkers:
         self._checking[request.sequence.request_id] = request, check
 
     def collect(self) -> list[tuple[Request, Check]]:
-        """Lets requests go on whose masks are finished, and gives those that were verified."""
+        """Lets requests go on whose mask or check is finished; returns those that were verified."""
         self._progress.clear()
         for request_id, request in list(self._late.items()):
             if request.constrained is not None and request.constrained.mask_ready:
@@ -108,7 +108,7 @@ class ConstraintWorkers:
         return verified
 
     def drop(self, request: Request) -> None:
-        """Forgets a request: nobody wants anything for it any more."""
+        """Forgets a request, and ends what is being done for it."""
         self._late.pop(request.sequence.request_id, None)
         held = self._checking.pop(request.sequence.request_id, None)
         if held is not None:

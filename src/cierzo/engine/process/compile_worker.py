@@ -1,4 +1,4 @@
-"""Grammars are compiled on threads of their own, so that no request waits for another's schema.
+"""Grammars are compiled on threads of their own, so that no request waits for another's grammar.
 
 llguidance bounds what it does for one, but the largest take seconds. So small, middling and large
 ones wait in lanes of their own. The threads know nothing of the engine: what they make goes to its
@@ -47,7 +47,7 @@ Made: TypeAlias = VocabularyReady | Prepared | CompileResult
 
 
 class CompileWorker:
-    """In each lane does one thing after another, as they were asked for, and tells `done`."""
+    """Threads that compile: each lane works in the order of asking, and gives results to `done`."""
 
     def __init__(self, vocab_size: int, done: Callable[[Made], None]) -> None:
         """`vocab_size` is the model's. `done` is called on the worker's threads."""
@@ -86,7 +86,7 @@ class CompileWorker:
         self._submit(constraint, work)
 
     def forget(self, serial: int) -> None:
-        """Nobody waits for that check any more."""
+        """Drops a check that nobody waits for any more."""
         self._checking.discard(serial)
 
     def prepare(self, add: Add) -> bool:
@@ -139,6 +139,6 @@ def _attempt(
         return CompileFailure("beginning", str(error))
     except GrammarError as error:
         return CompileFailure("grammar", str(error))
-    except BaseException as error:  # whoever waits must hear of a defect, or a panic, too
+    except BaseException as error:  # a defect, or a panic, must be heard of, too
         problem = f"the grammar cannot be compiled: {type(error).__name__}: {error}"[:300]
         return CompileFailure("engine", problem)

@@ -68,11 +68,11 @@ class EngineProcess(asyncio.Protocol):
 
     @property
     def pid(self) -> int:
-        """Of the engine process."""
+        """Its process id."""
         return self._process.pid
 
     def send(self, message: ToEngine) -> None:
-        """Sends a message; into the void when the engine is gone."""
+        """Sends a message; does nothing when the engine is gone."""
         if not self.closed.is_set():
             self._transport.write(encode_frame(message))
 
@@ -95,11 +95,11 @@ class EngineProcess(asyncio.Protocol):
         self.closed.set()
 
     async def end(self, *, politely: bool) -> str:
-        """Sees to it that the process is gone, at once unless `politely`; says how it ended."""
+        """Ends the process, at once unless `politely`; returns how it ended, in one line."""
         try:
             if politely or self.closed.is_set():
                 # Not `wait_for`: until Python 3.12 it forgets that it was cancelled when what it
-                # waits for comes in the same moment, and whoever stops us would wait for ever.
+                # waits for comes in the same moment, and then this would wait forever.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_EXIT_SECONDS):
                         await self._process.wait()

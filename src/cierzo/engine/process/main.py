@@ -79,7 +79,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> NoReturn:
     """Entry point. Exits by itself when the other end of the socket closes."""
     faulthandler.enable()
-    _outlive_nothing()
+    _tie_to_parent()
     connection = socket.socket(fileno=int(sys.argv[1]))
     inbox: Inbox = queue.SimpleQueue()
     lock = threading.Lock()
@@ -97,8 +97,8 @@ def main() -> NoReturn:
         os._exit(0)  # the client is gone
 
 
-def _outlive_nothing() -> None:
-    """Dies with the parent, and only then: signals meant for the server are the parent's to act on.
+def _tie_to_parent() -> None:
+    """Ends with the parent, and only then: signals meant for the server are the parent's to handle.
 
     A terminal sends Ctrl-C, and systemd SIGTERM, to every process of a service; the engine must
     go on, so that the parent can let running requests finish.

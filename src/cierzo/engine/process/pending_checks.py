@@ -12,7 +12,7 @@ from cierzo.grammar.constraint import Constraint
 
 
 class PendingChecks:
-    """Belongs to one event loop."""
+    """Checks that were asked for and wait for an answer. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, asyncio.Future[CompileFailure | None]] = {}
@@ -33,13 +33,13 @@ class PendingChecks:
             del self._waiting[serial]
 
     def receive(self, message: CompileResult) -> None:
-        """An answer has come."""
+        """Gives an answer to whoever asked."""
         answer = self._waiting.get(message.serial)
         if answer is not None and not answer.done():
             answer.set_result(message.failure)
 
     def fail(self, reason: str) -> None:
-        """No answer will come."""
+        """Ends all checks with an error: the engine is lost."""
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(EngineError(reason))

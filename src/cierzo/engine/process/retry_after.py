@@ -1,4 +1,4 @@
-"""How often requests finish: what a client is told that finds the queue full."""
+"""Tells a client that finds the queue full when to try again: by how often requests finish."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class RetryAfter:
         self._times: deque[float] = deque(maxlen=32)
 
     def mark(self) -> None:
-        """A request has finished."""
+        """Notes that a request has finished."""
         self._times.append(time.monotonic())
 
     def seconds_to_next(self) -> int:
-        """Seconds in which another is likely to finish."""
+        """Seconds until another request is likely to finish."""
         times = self._times
         if len(times) < 2:
             return _UNKNOWN_SECONDS

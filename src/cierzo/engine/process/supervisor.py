@@ -28,12 +28,12 @@ from cierzo.log import Log
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0  # between attempts to start an engine that does not
 _LONGEST_PAUSE_SECONDS = 5.0  # after deaths of engines that did start
-_STABLE_SECONDS = 60.0  # an engine that ran so long is not the one that kept failing
+_STABLE_SECONDS = 60.0  # an engine that ran so long ends a series of failures
 _log = Log("engine")
 
 
 class Supervised(Protocol):
-    """Whoever uses the engine, and is told what becomes of it."""
+    """The user of an engine, which is told what becomes of it."""
 
     def on_ready(self, process: EngineProcess) -> None:
         """An engine takes messages from now on: the first, or a successor."""
@@ -49,7 +49,7 @@ class Supervised(Protocol):
 
 
 class Supervisor:
-    """Belongs to the event loop that `start` ran on.
+    """Keeps one engine running. Belongs to the event loop that `start` ran on.
 
     An engine that dies, or leaves pings unanswered for `watchdog_seconds`, is killed and started
     again, however often. Only when none can be started, in `max_restarts` more attempts after the

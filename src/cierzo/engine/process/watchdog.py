@@ -8,18 +8,18 @@ from cierzo.engine.messages import Beat, Ping, Pong
 from cierzo.engine.process.engine_process import EngineProcess
 
 _PING_SECONDS = 1.0
-BUSY_FACTOR = 15  # so much longer than its process may the engine's loop be silent
+BUSY_FACTOR = 15  # how much longer than its process the engine's loop may be silent
 
 
 class Watchdog:
     """Pings one engine.
 
     A thread of the engine answers each ping at once: a process that is stopped, or gone, does not.
-    Its loop answers once the step is done that it is in, which on a slow machine with many requests
-    takes a while; that it takes for ever is another matter.
+    Its loop answers between two steps, and a step may take long on a slow machine with many
+    requests; so the loop may be silent for `BUSY_FACTOR` times as long.
 
-    Silence is counted in waits that this event loop itself got through, so that a loop or a machine
-    that stood still does not blame the engine.
+    Silence is counted in waits of this event loop, so that the engine is not blamed when the loop
+    itself, or the whole machine, stood still.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -29,14 +29,14 @@ class Watchdog:
         self.pong = 0  # the last that its loop has answered
 
     def hear(self, message: Beat | Pong) -> None:
-        """An answer has come."""
+        """Notes an answer."""
         if isinstance(message, Beat):
             self.beat = message.serial
         else:
             self.pong = message.serial
 
     async def until_it_fails(self, process: EngineProcess) -> str:
-        """Returns what is wrong with the engine when something is."""
+        """Returns when the engine has failed: what is wrong with it, in one line."""
         interval = min(_PING_SECONDS, self._seconds / 4)
         silent = busy = 0.0
         heard = self.pong

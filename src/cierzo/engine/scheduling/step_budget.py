@@ -13,12 +13,13 @@ Devstral's layers lose 20% with 32 and 7% with 64. With the values below SmolLM2
 from __future__ import annotations
 
 STEP_SECONDS = 0.2
-# As many as are read nearly as fast as any number, if that does not take too long: less while
-# others decode, who wait for each token; those who come meanwhile wait once.
+# With so many tokens a step reads prompts at nearly full speed. A step may have them if that does
+# not take too long: less long while others decode, since they wait in every step; a request that
+# comes meanwhile waits once.
 FAST_TOKENS = 128
 FAST_SECONDS = 1.0
 FAST_SECONDS_BESIDE_DECODES = 0.25
-# And in any case so many that the machine does not spend its time on reading weights.
+# In any case a step has so many that most of its time is not spent on reading weights.
 EFFICIENT_TOKENS = 32
 LONGEST_SECONDS = 4.0  # not even for the sake of efficiency
 FIRST_TOKENS = 16  # while the speed is unknown

@@ -26,7 +26,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def only_one(target: Path) -> Iterator[None]:
-    """Holds others back who also want to make `target`; look again whether it is there inside."""
+    """Lets one process at a time make `target`. Inside, check again whether it is there."""
     make_folder(target.parent)
     lock = target.with_name(f".{target.name}.lock")
     try:

@@ -14,4 +14,4 @@ class Progress(Protocol):
 
 
 def silent(label: str, done: int, total: int) -> None:
-    """Tells nobody."""
+    """Shows no progress."""

@@ -24,7 +24,7 @@ __all__ = ["Checkpoint", "TokenizerSource", "open_checkpoint"]
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # Rotary frequencies that old exporters stored; they follow from rope_theta.
 _DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rope\.freqs")
-# Files whose absence changes what is read, so that a link that leads nowhere is no absence.
+# Files whose absence changes what is read: a broken link in place of one is an error.
 _READ = re.compile(
     r"(config|generation_config|params|tekken|tokenizer|tokenizer_config|chat_template)\.json"
     r"|chat_template\.jinja|(model|consolidated)\.safetensors\.index\.json|.*\.(safetensors|gguf)"
