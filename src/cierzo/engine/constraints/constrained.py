@@ -240,9 +240,9 @@ class Constrained:
         return None
 
     def _confirm(self, rule: str, value: bytes) -> None:
-        """Raises ConstraintError for a value that is not what the grammar alone should have made it.
+        """Raises ConstraintError for a value that the grammar alone should have made valid.
 
-        It is given out already, so it cannot be searched again.
+        It is given out already, so another cannot be searched in its place.
         """
         from cierzo.grammar.verifier import Verifier  # late: an engine is started without it
 
