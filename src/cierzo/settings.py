@@ -43,7 +43,7 @@ def _setting(
     *,
     choices: tuple[str, ...] = (),
     secret: bool = False,
-    single: str = "",
+    single: str | None = None,
 ) -> T:
     """Declares a field. Bounds are of the value, or of the length of a text or list.
 
@@ -182,7 +182,7 @@ class Setting:
     high: float
     choices: tuple[str, ...]
     secret: bool
-    single: str
+    single: str | None
 
     @property
     def is_optional(self) -> bool:

@@ -8,15 +8,16 @@ from typing import Any
 
 import msgspec
 
+from cierzo.api.errors import unsupported
 from cierzo.api.openai.reading.answer_schema import answer_schema
 from cierzo.api.openai.reading.messages import to_chat_message
 from cierzo.api.openai.reading.tool_choice import read_choice
 from cierzo.api.openai.reading.tools import read_tools
-from cierzo.api.openai.wire.chat import ChatRequest, check_beginning, check_chat_request
+from cierzo.api.openai.wire.chat import ChatRequest, check_chat_request
 from cierzo.api.openai.wire.common import check_length
 from cierzo.api.openai.wire.decode import decode_request
 from cierzo.api.openai.wire.foreign import RequestDecoder
-from cierzo.chat.messages import Message
+from cierzo.chat.messages import Message, beginning_in
 from cierzo.generate.ask import Conversation
 from cierzo.grammar.schema.meant import meant
 from cierzo.settings import Limits
@@ -55,7 +56,7 @@ def read_conversation(request: ChatRequest, limits: Limits) -> ReadConversation:
     """What the request says of its prompt and of the form of its answer. Raises ApiError."""
     schema = answer_schema(request.response_format, request.structured_outputs)
     messages = [to_chat_message(m, f"messages[{at}]") for at, m in enumerate(request.messages)]
-    check_beginning(request, messages)
+    _check_beginning(request, messages)
     read = read_tools(request.tools)
     check_length("tools", read.tools, limits.tools)  # groups of them, too
     wish = read_choice(request.tool_choice, read.tools)
@@ -68,3 +69,14 @@ def read_conversation(request: ChatRequest, limits: Limits) -> ReadConversation:
         continue_final=request.continue_final_message is not False,
     )
     return ReadConversation(conversation, read.places, read.warnings)
+
+
+def _check_beginning(request: ChatRequest, messages: Sequence[Message]) -> None:
+    """Raises ApiError where the last message is to be gone on with and cannot be."""
+    for name, value in (
+        ("continue_final_message", request.continue_final_message is True),
+        ("add_generation_prompt", request.add_generation_prompt is False),
+    ):
+        if value and not beginning_in(messages):
+            why = "only a last message of the assistant's can be gone on with, and here it is none"
+            raise unsupported(name, why)

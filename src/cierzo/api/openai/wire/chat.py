@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta
 
-from cierzo.api.errors import bad_request, unsupported
+from cierzo.api.errors import bad_request
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.common import refuse_unless
 from cierzo.api.openai.wire.formats import ResponseFormat
@@ -15,7 +14,6 @@ from cierzo.api.openai.wire.messages import ChatMessage
 from cierzo.api.openai.wire.routing import RoutedRequest
 from cierzo.api.openai.wire.tools import ToolChoiceField, ToolsField, check_legacy
 from cierzo.api.openai.wire.unread import Unread
-from cierzo.chat.messages import Message, beginning_in
 from cierzo.settings import Limits
 
 
@@ -85,24 +83,6 @@ def check_chat_request(request: ChatRequest, limits: Limits) -> None:
     )
     refuse_unless("prompt", request.prompt, "prompts are not stored here; send messages", "", {})
     check_legacy(request.functions, request.function_call)
-
-
-def check_beginning(request: ChatRequest, messages: Sequence[Message]) -> None:
-    """Raises ApiError where the last message is to be gone on with and cannot be."""
-    for name, value in (
-        ("continue_final_message", request.continue_final_message is True),
-        ("add_generation_prompt", request.add_generation_prompt is False),
-    ):
-        if value and not beginning_in(messages):
-            why = "only a last message of the assistant's can be gone on with, and here it is none"
-            raise unsupported(name, why)
-
-
-def check_beside_form(request: ChatRequest, *, has_form: bool) -> None:
-    """Raises ApiError for what would end an answer elsewhere than its form does."""
-    for name in ("min_tokens", "ignore_eos", "stop_token_ids"):
-        why = "it cannot be kept together with tools or a response_format; leave it out"
-        refuse_unless(name, getattr(request, name) if has_form else None, why, 0, [])
 
 
 def _check_logprobs(request: ChatRequest, limits: Limits) -> None:
