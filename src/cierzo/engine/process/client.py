@@ -86,7 +86,7 @@ class EngineClient:
         self._checks = PendingChecks()
         self._retry_after = RetryAfter()
         self._stopping = False
-        self._idle = asyncio.Event()  # no request is left, or nobody waits for them any more
+        self._idle = asyncio.Event()  # no request is left, or the wait for them is over
 
     async def start(self) -> None:
         """Starts the process and returns when it is ready.
@@ -127,7 +127,7 @@ class EngineClient:
     async def check_constraint(self, constraint: Constraint) -> None:
         """Has the engine compile a constraint whose request is about to come, and keep it for that.
 
-        Raises GrammarError for one that cannot be compiled (BeginningError if the beginning of
+        Raises GrammarError for one that cannot be compiled (BeginningError if it is the beginning of
         the answer that the grammar does not allow), and EngineError if the engine cannot do it.
         """
         process = self._supervisor.process
@@ -259,7 +259,7 @@ class EngineClient:
         self._fail_all(EngineError(detail))
 
     def on_message(self, message: FromEngine) -> None:
-        """For the supervisor: the engine has said something."""
+        """For the supervisor: takes in a message of the engine."""
         if isinstance(message, Outputs):
             self._stats = message.stats
             for output in message.outputs:
