@@ -127,8 +127,8 @@ class EngineClient:
     async def check_constraint(self, constraint: Constraint) -> None:
         """Has the engine compile a constraint whose request is about to come, and keep it for that.
 
-        Raises GrammarError for one that cannot be compiled (BeginningError if it is the beginning of
-        the answer that the grammar does not allow), and EngineError if the engine cannot do it.
+        Raises GrammarError for one that cannot be compiled (BeginningError if its grammar does not
+        allow the beginning of the answer), and EngineError if the engine cannot do it.
         """
         process = self._supervisor.process
         if process is None:
