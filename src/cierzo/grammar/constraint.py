@@ -29,7 +29,7 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # Text that the answer goes on with (a last assistant message). Without a trigger the grammar
     # begins with it.
     beginning: str = ""
-    # White space is no part of what stands before `trigger` or the end: the answer does not begin
+    # White space is not part of what stands before `trigger` or the end: the answer does not begin
     # with any, and what it ends with is taken back. So a client that trims changes no token.
     trims: bool = False
     # Whether the content is a text, which stop strings may end. They never cut a JSON value.

@@ -18,7 +18,7 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 
 class TextError(ValueError):
-    """The text is no JSON, or not JSON that all readers agree about. `start`, `end`: where."""
+    """The text is not JSON, or not JSON that all readers agree about. `start`, `end`: where."""
 
     def __init__(self, message: str, start: int, end: int) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class Part:
 
 
 def read(text: str) -> Part:
-    """Reads one JSON value; TextError if it is none, or one that not all read in the same way."""
+    """Reads one JSON value. Raises TextError for other text, and where readers would differ."""
     part, at = _value(text, _skip(text, 0), 0)
     at = _skip(text, at)
     if at != len(text):
@@ -75,7 +75,7 @@ def _value(text: str, at: int, depth: int) -> tuple[Part, int]:
     for word, constant in _WORDS.items():
         if text.startswith(word, at):
             return Part(constant, at, at + len(word)), at + len(word)
-    raise TextError("the value is no JSON", at, min(at + 1, len(text)))
+    raise TextError("the value is not JSON", at, min(at + 1, len(text)))
 
 
 def _number(match: re.Match[str], at: int) -> Part:
@@ -105,7 +105,7 @@ def _string(text: str, at: int) -> tuple[str, int]:
     try:
         value, end = scanstring(text, at + 1, True)
     except json.JSONDecodeError as error:
-        raise TextError("a string is no JSON", at, min(error.pos + 1, len(text))) from None
+        raise TextError("a string is not JSON", at, min(error.pos + 1, len(text))) from None
     return value, end
 
 

@@ -89,7 +89,7 @@ class Means:
 
 
 def resolver_for(schema: Any, draft: int) -> Any:
-    """What finds a schema's references. Raises Unverifiable for identifiers that are none."""
+    """What finds a schema's references. Raises Unverifiable for broken identifiers."""
     resource = _SPECIFICATIONS[draft].create_resource(schema)
     try:
         base_uri = resource.id() or ""
@@ -104,7 +104,7 @@ def validator_for(schema: Any, draft: int, work: Work) -> Any:
     """A jsonschema validator; using it raises Unverifiable once the work is done up.
 
     It remembers the lists and objects that it has seen: they must not change while it is in use.
-    Raises Unverifiable for identifiers that are none.
+    Raises Unverifiable for broken identifiers.
     """
     resolver = resolver_for(schema, draft)
     made = Means(work).bounded(_CLASSES[draft])
@@ -116,7 +116,7 @@ def faults(validator: Any, value: Any) -> Iterator[Any]:
 
     A text that some of them match and others do not may be neither required nor excluded.
     Raises RecursionError for what is nested too deep, also where the stack ends in a library in
-    Rust: its panic is no Exception.
+    Rust: its panic is not an Exception.
     """
     try:
         yield from _faults(validator, value)

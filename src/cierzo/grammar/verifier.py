@@ -78,7 +78,7 @@ class Verifier:
         except (Unverifiable, MatchError, RecursionError):
             return None
         except ValueError as error:
-            return f"it is no JSON: {error}"
+            return f"it is not JSON: {error}"
         finally:
             self._validator.means.forget()
 

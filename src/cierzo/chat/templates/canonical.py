@@ -32,7 +32,7 @@ def canonical(messages: Sequence[Message]) -> list[Message]:
 def canonical_arguments(text: str) -> str:
     """JSON as `json.dumps` writes it, in the order of its keys; no text is no arguments.
 
-    Text that is no JSON stays as it is. Raises RecursionError.
+    Text that is not JSON stays as it is. Raises RecursionError.
     """
     if not text.strip():
         return "{}"

@@ -34,12 +34,12 @@ _BEFORE_THE_END = Look(True, False, Sequence((Repeat(_LINE_FEED, 0, 1), Anchor("
 
 
 class PatternError(ValueError):
-    """The text is no regular expression, or uses something that is not supported."""
+    """The text is not a regular expression, or uses something that is not supported."""
 
 
 @lru_cache(maxsize=512)
 def parse(pattern: str, *, as_python: bool = False) -> Node:
-    """Reads a pattern; PatternError if it is none.
+    """Reads a pattern; PatternError if it is not one.
 
     What matches matches in every engine. With `as_python`, what matches in Python: that is more,
     and where something must not match, it matters.

@@ -39,7 +39,7 @@ class RustPatterns:
 
 @lru_cache(maxsize=512)
 def in_rust(pattern: str) -> RustPatterns:
-    """Rewrites a pattern; PatternError if it is none."""
+    """Rewrites a pattern; PatternError if it is not one."""
     rewriter = _Rewriter()
     whole = rewriter.search(parse(pattern))
     parts = [part for part in (*rewriter.also, whole) if part != ANYTHING]
@@ -147,7 +147,7 @@ class _Rewriter:
         return True
 
     def plain(self, node: Node) -> Node:
-        """Leaves out what is no ordinary expression; then more may match."""
+        """Leaves out what is not an ordinary expression; then more may match."""
         if isinstance(node, Anchor | Look):
             self.exact = False
             return EMPTY

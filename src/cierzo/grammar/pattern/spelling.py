@@ -91,7 +91,7 @@ def _json_set(chars: Chars) -> str:
 
 
 def _class(chars: Ranges) -> str:
-    # Halves of surrogate pairs are no characters in UTF-8.
+    # Halves of surrogate pairs are not characters in UTF-8.
     ranges: list[tuple[int, int]] = []
     for low, high in chars:
         ranges.extend(

@@ -183,7 +183,7 @@ def _problem(key: str, value: Any, draft: int) -> str | None:  # noqa: PLR0911, 
             return "must be a type's name or an array of them"
         unknown = [name for name in types if name not in TYPES]
         if unknown:
-            return f"{unknown[0]!r} is no type; the types are {', '.join(sorted(TYPES))}"
+            return f"{unknown[0]!r} is not a type; the types are {', '.join(sorted(TYPES))}"
     elif key in SCHEMAS and key != "items" and isinstance(value, list):
         return "must be a schema"
     elif key == "items" and isinstance(value, list) and draft == 2020:

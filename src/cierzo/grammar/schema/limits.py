@@ -16,24 +16,24 @@ _HALVES = re.compile("[\ud800-\udfff]")
 class SchemaLimits:
     """The bounds of `settings.Limits` that are about schemas."""
 
-    text: int  # characters of all names and strings, and a few for each value
-    nodes: int  # objects, arrays and plain values
+    bytes: int  # characters of all names and strings, and a few for each value
+    values: int  # objects, arrays and plain values
     depth: int  # of nesting
     enum: int  # values in one enum
     names: int  # properties (or definitions) in one place
-    pattern: int  # characters in one pattern
+    pattern_chars: int  # characters in one pattern
     expanded: int = 40_000  # subschemas after rewriting
 
 
 def schema_limits(limits: Limits) -> SchemaLimits:
     """What the server's settings say of schemas."""
     return SchemaLimits(
-        text=limits.schema_bytes,
-        nodes=limits.schema_values,
+        bytes=limits.schema_bytes,
+        values=limits.schema_values,
         depth=limits.schema_depth,
         enum=limits.schema_enum,
         names=limits.schema_names,
-        pattern=limits.pattern_chars,
+        pattern_chars=limits.pattern_chars,
     )
 
 
@@ -42,16 +42,16 @@ DEFAULT_LIMITS = schema_limits(Limits())
 
 def check_size(schema: Any, limits: SchemaLimits) -> None:
     """Raises SchemaError if the schema is too large; stops as soon as that is known."""
-    text = nodes = 0
+    size = count = 0
     stack: list[tuple[Any, tuple[str | int, ...]]] = [(schema, ())]
     while stack:
         value, path = stack.pop()
-        nodes += 1
-        text += len(value) if isinstance(value, str) else 2
+        count += 1
+        size += len(value) if isinstance(value, str) else 2
         if isinstance(value, str):
             _check_halves(value, path)
-            if path and path[-1] == "pattern" and len(value) > limits.pattern:
-                raise SchemaTooLarge(f"is longer than {limits.pattern} characters", path)
+            if path and path[-1] == "pattern" and len(value) > limits.pattern_chars:
+                raise SchemaTooLarge(f"is longer than {limits.pattern_chars} characters", path)
         elif isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
                 raise SchemaError("a key is not a string", path)
@@ -59,22 +59,22 @@ def check_size(schema: Any, limits: SchemaLimits) -> None:
                 raise SchemaTooLarge(
                     f"has {len(value)} entries; at most {limits.names} may be", path
                 )
-            text += sum(len(key) for key in value)
+            size += sum(len(key) for key in value)
             _check_halves("".join(value), path)
             stack.extend((child, (*path, key)) for key, child in value.items())
         elif isinstance(value, list):
             most = {"enum": limits.enum, "required": limits.names}.get(
-                str(path[-1]) if path else "", limits.nodes
+                str(path[-1]) if path else "", limits.values
             )
             if len(value) > most:
                 raise SchemaTooLarge(f"has {len(value)} values; at most {most} may be", path)
             stack.extend((child, (*path, at)) for at, child in enumerate(value))
         elif not isinstance(value, int | float | bool | None):
-            raise SchemaError(f"{type(value).__name__} is no JSON", path)
+            raise SchemaError(f"{type(value).__name__} is not a JSON value", path)
         if len(path) > limits.depth:
             raise SchemaTooLarge(f"is nested deeper than {limits.depth} levels", path[:6])
-        if text > limits.text or nodes > limits.nodes:
-            bounds = f"{limits.nodes} values and {limits.text} characters"
+        if size > limits.bytes or count > limits.values:
+            bounds = f"{limits.values} values and {limits.bytes} characters"
             raise SchemaTooLarge(f"is larger than {bounds}", path[:2])
 
 

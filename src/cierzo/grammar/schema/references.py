@@ -72,7 +72,7 @@ class References:
         try:
             target, fragment = urldefrag(urljoin(base, reference))
         except ValueError:
-            raise SchemaError(f"{reference!r} is no reference", path) from None
+            raise SchemaError(f"{reference!r} is not a reference", path) from None
         fragment = unquote(fragment)
         if not target:
             target = base
@@ -102,7 +102,7 @@ class References:
             else:
                 raise SchemaError(f"{reference!r} points to nothing", path)
         if not isinstance(node, dict | bool):
-            raise SchemaError(f"{reference!r} points to no schema", path)
+            raise SchemaError(f"{reference!r} points to something that is not a schema", path)
         return Place(node, way, self.base_of(node, place.base))
 
     def _standard(self, uri: str) -> Place | None:

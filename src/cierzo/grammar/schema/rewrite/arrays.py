@@ -90,7 +90,7 @@ def _contains(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[M
 
 
 def somewhere(rewriter: Rewriter, item: Mask, least: int = 1) -> Mask:
-    """The arrays (and whatever is no array) with an item that fits, in one of a few places."""
+    """The arrays (and whatever is not an array) with an item that fits, in one of a few places."""
     rewriter.exact = False
     if not rewriter.guess or least > 50:
         return {"minItems": least}

@@ -104,7 +104,7 @@ class Rewriter:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Steps from a value into a part of it: from here on, coming back is no endless circle."""
+        """Steps from a value into a part of it: from here on, to come back is no longer endless."""
         before, self._unmoved = self._unmoved, ()
         try:
             yield
