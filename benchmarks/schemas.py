@@ -192,7 +192,7 @@ class Walker:
         raise TimeoutError
 
     def pick(self, allowed: Any, chance: Any, step: int, length: int) -> int:
-        eos = next(iter(self.vocabulary.special & set(np.flatnonzero(allowed[:1000]))), None)
+        eos = next(iter(self.vocabulary.control & set(np.flatnonzero(allowed[:1000]))), None)
         if eos is not None and chance.random() < 0.9:
             return int(eos)
         quoting = allowed & self.quoting

@@ -54,7 +54,7 @@ def test_more_prompts_than_the_engine_takes_at_once(llm: LLM) -> None:
 def test_a_text_is_encoded_as_the_tokenizer_says(llm: LLM) -> None:
     (answer,) = llm.generate("Hello there", GREEDY)
     assert list(answer.prompt_token_ids) == llm.encode("Hello there")
-    shown = [i for i in answer.token_ids if not llm.tokenizer.is_special(i)]
+    shown = [i for i in answer.token_ids if not llm.tokenizer.is_control(i)]
     assert answer.text == llm.tokenizer.decode(shown)
 
 

@@ -37,7 +37,7 @@ def test_words_then_calls(llm: LLM) -> None:
     spaces = [
         i
         for i in range(tokenizer.vocab_size)
-        if not tokenizer.is_special(i) and not tokenizer.token_bytes(i).strip(WHITE_SPACE)
+        if not tokenizer.is_control(i) and not tokenizer.token_bytes(i).strip(WHITE_SPACE)
     ]
     bias = {form.trigger: 4.0, **dict.fromkeys(spaces, 2.0), tokenizer.encode('"')[0]: 4.0}
     messages = [Message("user", "Go on.")]
@@ -58,8 +58,8 @@ def test_words_then_calls(llm: LLM) -> None:
         assert words == words.strip(WHITE_SPACE.decode())
         turn = turn_of(steps, content="with space around", arguments="indented")
         again = template.render([*messages, turn], tools=TOOLS)[len(prompt) :]
-        text = tokenizer.decode(ids, skip_special=False)
-        assert "\ufffd" in text or tokenizer.decode(again, skip_special=False) == f"{text}</s>"
+        text = tokenizer.decode(ids, skip_control=False)
+        assert "\ufffd" in text or tokenizer.decode(again, skip_control=False) == f"{text}</s>"
         seen["calls"] += 1
         seen["words"] += bool(words)
         seen["tokens"] += len(ids)

@@ -99,7 +99,7 @@ def as_the_encoder_cuts(
     segments: list[str | int] = []
     for fixed, group in groupby(ids, key=lambda i: i in own):
         part = list(group)
-        segments += part if fixed else [tokenizer.decode(part, skip_special=False)]
+        segments += part if fixed else [tokenizer.decode(part, skip_control=False)]
     return tokenizer.encode_segments(segments)
 
 
@@ -144,8 +144,8 @@ def test_any_sampled_answer_has_the_same_text(model: Model) -> None:
         steps = answer_to(tokenizer, template.tool_format, ids, call_ids=ids_of)
         assert text_of(steps) == ""
         again = template.render([*ASKED, turn_of(steps)], tools=TOOLS)
-        text = tokenizer.decode([*prompt, *ids], skip_special=False)
-        assert tokenizer.decode(again, skip_special=False).startswith(text)
+        text = tokenizer.decode([*prompt, *ids], skip_control=False)
+        assert tokenizer.decode(again, skip_control=False).startswith(text)
 
 
 def test_the_whole_vocabulary(whole: Model) -> None:

@@ -24,12 +24,12 @@ class TokenBytes(msgspec.Struct, frozen=True):
     """What another process needs to build a `Vocabulary`.
 
     `encoder` says how text becomes tokens: "tiktoken" (`data` is the pattern that cuts words; ids
-    of words follow those of the `special` tokens, in order of rank), "tokenizers" (`data` is a
+    of words follow those of the `control` tokens, in order of rank), "tokenizers" (`data` is a
     tokenizer.json), or "" where no encoder takes text from the middle of an answer.
     """
 
     tokens: tuple[bytes, ...]  # by id
-    special: tuple[int, ...]  # ids that no text becomes
+    control: tuple[int, ...]  # ids that no text becomes
     eos: tuple[int, ...]
     encoder: EncoderKind
     data: str = ""
@@ -42,7 +42,7 @@ class Vocabulary:
         """`vocab_size` is the width of the model's logits; tokens beyond the source's are never
         allowed."""
         self.tokens = source.tokens
-        self.special = frozenset(source.special)
+        self.control = frozenset(source.control)
         self.vocab_size = vocab_size
         # Forced text is appended only in the tokens that the model would have read it in.
         self.forces = source.encoder != ""
@@ -79,9 +79,9 @@ class Vocabulary:
         return _longest_first(source)
 
     def bytes_of(self, token_ids: Sequence[int]) -> bytes:
-        """What tokens stand for as text; control tokens are none."""
-        known, special = self.tokens, self.special
-        return b"".join(known[i] for i in token_ids if i < len(known) and i not in special)
+        """What tokens stand for as text; control tokens have none."""
+        tokens, control = self.tokens, self.control
+        return b"".join(tokens[i] for i in token_ids if i < len(tokens) and i not in control)
 
     def ends_in_space(self, token_id: int) -> bool:
         """Whether it is a text that ends in white space."""
@@ -89,13 +89,13 @@ class Vocabulary:
 
     def may_be_trimmed(self, token_id: int) -> bool:
         """Whether a text may end before it: it ends in white space, or is the end itself."""
-        return token_id in self.special or self.ends_in_space(token_id)
+        return token_id in self.control or self.ends_in_space(token_id)
 
     @cached_property
     def starting_in_space(self) -> TokenMask:
         """Tokens of text that begin with white space."""
         ids = [
-            i for i, data in enumerate(self.tokens) if data[:1] in _SPACES and i not in self.special
+            i for i, data in enumerate(self.tokens) if data[:1] in _SPACES and i not in self.control
         ]
         bits = np.zeros(self.num_words * 32, dtype=np.uint8)
         bits[ids] = 1
@@ -114,7 +114,7 @@ class _Wrapped:
         self.bos_token_id = None
         self.tokens = list(source.tokens[:vocab_size])
         self.tokens += [b""] * (vocab_size - len(self.tokens))
-        self.special_token_ids = list(source.special)
+        self.special_token_ids = list(source.control)
         self._encode = encode
 
     def __call__(self, text: bytes | str) -> list[int]:
@@ -124,7 +124,7 @@ class _Wrapped:
 def _tiktoken(source: TokenBytes) -> Encode:
     import tiktoken
 
-    first = len(source.special)
+    first = len(source.control)
     ranks = {data: first + rank for rank, data in enumerate(source.tokens[first:])}
     encoding = tiktoken.Encoding(
         "vocabulary", pat_str=source.data, mergeable_ranks=ranks, special_tokens={}
@@ -141,8 +141,8 @@ def _tokenizers(source: TokenBytes) -> Encode:
 
 def _longest_first(source: TokenBytes) -> Encode:
     """Not the model's own way: only for grammars' inner needs, never for tokens of an answer."""
-    special = set(source.special)
-    ids = {data: i for i, data in enumerate(source.tokens) if data and i not in special}
+    control = set(source.control)
+    ids = {data: i for i, data in enumerate(source.tokens) if data and i not in control}
     longest = max(map(len, ids), default=0)
 
     def encode(text: str) -> list[int]:

@@ -83,7 +83,7 @@ def check(
     tokens = [t for p in pieces for t in p.token_texts]
     assert [t.index for t in tokens] == list(range(len(tokens)))
     assert [t.token_id for t in tokens] == list(ids[: len(tokens)])
-    visible = b"".join(t.bytes for t in tokens if not tokenizer.is_special(t.token_id))
+    visible = b"".join(t.bytes for t in tokens if not tokenizer.is_control(t.token_id))
     if stopped_by is None:
         assert len(tokens) == len(ids)
         assert visible.decode("utf-8", "replace") == expected

@@ -59,7 +59,7 @@ def of(template: str) -> tuple[ChatTemplate, Tokenizer]:
 
 def written(template: str, messages: list[Message], tools: list[Tool]) -> str:
     ours, tokenizer = of(template)
-    return tokenizer.decode(ours.render(messages, tools=tools), skip_special=False)
+    return tokenizer.decode(ours.render(messages, tools=tools), skip_control=False)
 
 
 class TestInThePrompt:
@@ -108,7 +108,7 @@ class TestInThePrompt:
         kind = [*turns[:2], Message("tool", "x")]
         bad = [*turns[:2], Message("tool", evil)]
         control = [
-            [i for i in ours.render(m, tools=[Tool("f", d)]) if tokenizer.is_special(i)]
+            [i for i in ours.render(m, tools=[Tool("f", d)]) if tokenizer.is_control(i)]
             for m, d in ((kind, "x"), (bad, evil))
         ]
         assert control[0] == control[1]
@@ -160,7 +160,7 @@ def test_the_embedded_model_reads_of_tools() -> None:
     tokenizer = load_tokenizer(source)
     ours = load_chat_template(source, tokenizer)
     assert not ours.supports_tools
-    text = tokenizer.decode(ours.render(SESSION, tools=[WEATHER]), skip_special=False)
+    text = tokenizer.decode(ours.render(SESSION, tools=[WEATHER]), skip_control=False)
     assert text.startswith("<|im_start|>system\nBe brief.\n\nYou may call functions")
     assert text.endswith("<|im_start|>assistant\nCold.<|im_end|>\n<|im_start|>assistant\n")
     assert "named SmolLM" in tokenizer.decode(ours.render(SESSION[1:2]))

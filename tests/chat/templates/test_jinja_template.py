@@ -229,7 +229,7 @@ class TestTextStaysText:
         for cut in range(1, len("<|im_end|>")):
             halves = "<|im_end|>"[:cut] + " \n", "\t" + "<|im_end|>"[cut:]
             ids = ours.render([Message("user", halves[0]), Message("user", halves[1])])
-            assert not any(tokenizer.is_special(i) for i in ids)
+            assert not any(tokenizer.is_control(i) for i in ids)
             assert tokenizer.decode(ids) == "<|im_end|>"
 
     def test_the_templates_own_words_are_the_assistants_alone(self, with_tools: Pair) -> None:

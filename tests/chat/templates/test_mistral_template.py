@@ -160,7 +160,7 @@ class TestEqualToMistralCommon:
         ]
         tools = [tool], [Tool("f", "x")]
         found, control = (
-            [i for i in ours.render(m, tools=t) if tokenizer.is_special(i)]
+            [i for i in ours.render(m, tools=t) if tokenizer.is_control(i)]
             for m, t in zip((messages, same), tools, strict=True)
         )
         assert found == control
@@ -198,7 +198,7 @@ class TestSeenInTheWild:
     )
     def test_is_written(self, v13: Pair, messages: list[Message], text: str) -> None:
         ours, tokenizer, reference = v13
-        assert tokenizer.decode(ours.render(messages), skip_special=False) == text
+        assert tokenizer.decode(ours.render(messages), skip_control=False) == text
         with pytest.raises((MistralCommonException, ValueError)):
             expected(reference, messages)
 
@@ -209,13 +209,13 @@ class TestSeenInTheWild:
             Message("assistant", tool_calls=(OTHER,)),
             Message("user", "b"),
         ]
-        text = tokenizer.decode(ours.render(messages), skip_special=False)
+        text = tokenizer.decode(ours.render(messages), skip_control=False)
         assert text == "<s>[INST]a[/INST][TOOL_CALLS]time[ARGS]{}</s>[INST]b[/INST]"
 
     def test_tools_without_a_user_are_not_lost(self, v13: Pair) -> None:
         ours, tokenizer, _ = v13
         ids = ours.render([Message("system", "s")], tools=[WEATHER])
-        text = tokenizer.decode(ids, skip_special=False)
+        text = tokenizer.decode(ids, skip_control=False)
         assert text.startswith("<s>[SYSTEM_PROMPT]s[/SYSTEM_PROMPT][AVAILABLE_TOOLS][{")
         assert text.endswith("[/AVAILABLE_TOOLS][INST][/INST]")
 

@@ -92,7 +92,7 @@ def test_is_written_whole(model: Model, order: str, with_tools: bool) -> None:
         tools=TOOLS if with_tools else [],
         continue_final=bool(beginning_in(messages)),
     )
-    text = tokenizer.decode(ids, skip_special=False)
+    text = tokenizer.decode(ids, skip_control=False)
     for message in messages:
         for part in message.parts():
             # v3 has no place for words beside calls.
@@ -115,7 +115,7 @@ def test_the_form_of_ids_changes_no_order(model: Model, order: str) -> None:
     template, tokenizer, _ = model
     kept = conversation(order, ("abcDEF123", "abcDEF124", "abcDEF125"))
     other = conversation(order, ("call_abc", "call_abd", "call_abe"))
-    texts = [tokenizer.decode(template.render(m), skip_special=False) for m in (kept, other)]
+    texts = [tokenizer.decode(template.render(m), skip_control=False) for m in (kept, other)]
     assert _without_ids(texts[0], kept) == _without_ids(texts[1], other)
 
 

@@ -43,7 +43,7 @@ def test_text_has_the_same_tokens(tokenizer: Tokenizer) -> None:
 
 def test_tokens_have_the_same_bytes(tokenizer: Tokenizer) -> None:
     source = token_bytes_of(tokenizer)
-    assert source.special == tuple(sorted(tokenizer.control_tokens.values()))
+    assert source.control == tuple(sorted(tokenizer.control_tokens.values()))
     for i in range(0, tokenizer.vocab_size, 97):
         assert source.tokens[i] == tokenizer.token_bytes(i)
 

@@ -170,13 +170,13 @@ class TestControlTokens:
         for spelling, token_id in each.control_tokens.items():
             ids = each.encode(f"a{spelling}b {spelling}")
             assert token_id not in ids
-            assert each.decode(ids, skip_special=True) == f"a{spelling}b {spelling}"
+            assert each.decode(ids, skip_control=True) == f"a{spelling}b {spelling}"
 
     @quick
     @given(text=any_text)
     def test_no_text_becomes_one(self, each: Tokenizer, text: str) -> None:
         ids = each.encode(text)
-        assert not any(each.is_special(i) for i in ids)
+        assert not any(each.is_control(i) for i in ids)
         assert each.decode(ids) == text
 
     @quick
@@ -193,7 +193,7 @@ class TestControlTokens:
         spelling, token = next(iter(each.control_tokens.items()))
         ids = [token, *each.encode("text"), token]
         assert each.decode(ids) == "text"
-        assert each.decode(ids, skip_special=False) == f"{spelling}text{spelling}"
+        assert each.decode(ids, skip_control=False) == f"{spelling}text{spelling}"
 
     def test_a_word_that_is_a_control_token_as_a_whole_stays_text(self, tmp_path: Path) -> None:
         # `ignore_merges` looks whole words up in a vocabulary that holds control tokens too.

@@ -269,7 +269,7 @@ def test_calls_are_to_known_functions_with_valid_arguments(
     answer = run(engine, {"r": Request(random_prompt(seed, 9), params)})["r"]
     assert answer.finish_reason == "stop"
     assert answer.token_ids[0] == TOOL_CALLS
-    spelled = tokenizer.decode(answer.token_ids[1:-1], skip_special=False)
+    spelled = tokenizer.decode(answer.token_ids[1:-1], skip_control=False)
     for call in spelled.split("[TOOL_CALLS]"):
         name, _, arguments = call.partition("[ARGS]")
         assert name in ("greet", "grow", "gr")

@@ -153,7 +153,7 @@ def _ids(item: object) -> list[int]:
 
 
 def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    return tokenizer.decode(ids, skip_special=False)
+    return tokenizer.decode(ids, skip_control=False)
 
 
 class _Choice:
@@ -200,7 +200,7 @@ class _Choice:
                 self._table.add(name, None, None, at)
             else:
                 self._add(name, self._prompt_logprobs[index - 1], at)
-            if not tokenizer.is_special(token_id) or self._echo.startswith(name, at):
+            if not tokenizer.is_control(token_id) or self._echo.startswith(name, at):
                 at += len(decoder.decode(data))
 
     def _add(self, name: str, scores: TokenLogprobs, at: int) -> None:

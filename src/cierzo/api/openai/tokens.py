@@ -139,7 +139,7 @@ def text_of(service: Service, model: Model, body: bytes, dialect: OpenAiDialect)
     size = tokenizer.vocab_size
     if request.tokens and max(request.tokens) >= size:
         raise bad_request(f"tokens: token ids must be from 0 to {size - 1}", "tokens")
-    text = tokenizer.decode(request.tokens, skip_special=False)
+    text = tokenizer.decode(request.tokens, skip_control=False)
     return TokensText(text, text)
 
 

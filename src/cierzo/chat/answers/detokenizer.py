@@ -97,15 +97,15 @@ class Detokenizer:
             if self._ended:
                 break
             data = self._tokenizer.token_bytes(token_id)
-            special = self._tokenizer.is_special(token_id)
-            visible = b"" if special else data
+            control = self._tokenizer.is_control(token_id)
+            visible = b"" if control else data
             if self._drop_space and visible:
                 visible = visible.removeprefix(b" ")
                 self._drop_space = False
             before = self._shown + len(self._held)
             text = self._decoder.decode(visible)
             if self._spell_tokens:
-                own = data if special else visible
+                own = data if control else visible
                 spelled = own.decode("utf-8", "replace")
                 token = TokenText(self._count, token_id, spelled, own, before)
                 self._tokens.append((token, before + len(text)))

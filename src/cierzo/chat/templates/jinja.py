@@ -56,7 +56,7 @@ class JinjaTemplate:
                 f"({_line(error)}); download the model again"
             ) from error
         self._tokenizer = tokenizer
-        self._names = _special_names(tokenizer, source)
+        self._names = _named_tokens(tokenizer, source)
         self._control = {t: i for t, i in tokenizer.control_tokens.items() if len(t) > 1}
         # Words such as <tool_call> that a template writes itself separate turns as control tokens
         # do, although the vocabulary does not call them so. Only the assistant may say them.
@@ -281,7 +281,7 @@ def _literals(tree: jinja2.nodes.Template) -> Iterator[str]:
             yield const.value
 
 
-def _special_names(tokenizer: Tokenizer, source: TokenizerSource) -> dict[str, Any]:
+def _named_tokens(tokenizer: Tokenizer, source: TokenizerSource) -> dict[str, Any]:
     """`bos_token` and the others, as spelled."""
     names: dict[str, Any] = {}
     for name in ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token"):

@@ -34,7 +34,7 @@ class Added:
 
     id: int
     token: AddedToken
-    special: bool
+    control: bool
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class HfTokenizer:
         self.eos_token_ids = eos_token_ids
         self.adds_bos = adds_bos
         self.drops_leading_space = decoding.drops_leading_space
-        self._special_ids = frozenset(entry.id for entry in added if entry.special)
+        self._control_ids = frozenset(entry.id for entry in added if entry.control)
         # Of two tokens with one spelling, the first is the one it stands for.
         first = {entry.token.content: entry for entry in reversed(added)}
         self.control_tokens: Mapping[str, int] = {
-            text: entry.id for text, entry in first.items() if entry.special
+            text: entry.id for text, entry in first.items() if entry.control
         }
         self.added_tokens: Mapping[str, int] = {
-            text: entry.id for text, entry in first.items() if not entry.special
+            text: entry.id for text, entry in first.items() if not entry.control
         }
         self.vocab_size = max([pipeline.get_vocab_size(), *(entry.id + 1 for entry in added)])
 
@@ -122,8 +122,8 @@ class HfTokenizer:
             after_text = isinstance(segment, str)
         return self._encode("".join(spelled))
 
-    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        return decode_tokens(self, ids, skip_special)
+    def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
+        return decode_tokens(self, ids, skip_control)
 
     def token_bytes(self, token_id: int) -> bytes:
         found = self._bytes.get(token_id)
@@ -131,14 +131,14 @@ class HfTokenizer:
             found = self._bytes[token_id] = self._read_bytes(token_id)
         return found
 
-    def is_special(self, token_id: int) -> bool:
-        return token_id in self._special_ids
+    def is_control(self, token_id: int) -> bool:
+        return token_id in self._control_ids
 
     @cached_property
     def _forbidden(self) -> frozenset[int]:
         """Control tokens that the model itself must not produce; `unk` is what it says for gaps."""
         unknown = getattr(self._pipeline.model, "unk_token", None)
-        return self._special_ids - {self.control_tokens.get(unknown or "", _BREAK)}
+        return self._control_ids - {self.control_tokens.get(unknown or "", _BREAK)}
 
     def _encode(self, text: str) -> list[int]:
         # The batch call for one text is half again as fast: it keeps no offsets.

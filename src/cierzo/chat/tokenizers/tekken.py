@@ -73,7 +73,7 @@ class TekkenTokenizer:
             tekkenizer.id_to_piece(i): i for i in range(tekkenizer.num_special_tokens)
         }
         self._model: tiktoken.Encoding = tekkenizer._model
-        self._num_special = tekkenizer.num_special_tokens
+        self._num_control = tekkenizer.num_special_tokens
 
     @property
     def encoder(self) -> tuple[EncoderKind, str]:
@@ -94,18 +94,18 @@ class TekkenTokenizer:
                 ids += self.encode(segment)
         return ids
 
-    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        return decode_tokens(self, ids, skip_special)
+    def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
+        return decode_tokens(self, ids, skip_control)
 
     def token_bytes(self, token_id: int) -> bytes:
         if not 0 <= token_id < self.vocab_size:
             return b""
-        if token_id < self._num_special:
+        if token_id < self._num_control:
             return self.tekkenizer.id_to_piece(token_id).encode()
-        return self._model.decode_single_token_bytes(token_id - self._num_special)
+        return self._model.decode_single_token_bytes(token_id - self._num_control)
 
-    def is_special(self, token_id: int) -> bool:
-        return 0 <= token_id < self._num_special
+    def is_control(self, token_id: int) -> bool:
+        return 0 <= token_id < self._num_control
 
 
 def from_file(source: TokenizerSource) -> TekkenTokenizer:
@@ -128,15 +128,15 @@ def from_gguf(
 
     None if the vocabulary has another shape, as fine-tuned models with tokens of their own do.
     """
-    num_special = next((i for i in range(len(tokens)) if not is_control(i)), len(tokens))
-    special = tokens[:num_special]
+    num_control = next((i for i in range(len(tokens)) if not is_control(i)), len(tokens))
+    control = tokens[:num_control]
     try:
-        words = [bytes([BYTE_OF_LETTER[c] for c in token]) for token in tokens[num_special:]]
+        words = [bytes([BYTE_OF_LETTER[c] for c in token]) for token in tokens[num_control:]]
     except KeyError:
         return None
     in_order = words[:256] == [bytes([b]) for b in range(256)]
-    distinct = len(set(words)) == len(words) and len(set(special)) == num_special
-    known = {"<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]"} <= set(special)
+    distinct = len(set(words)) == len(words) and len(set(control)) == num_control
+    known = {"<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]"} <= set(control)
     if not (in_order and distinct and known):
         return None
     tekkenizer = _QuickTekkenizer(
@@ -146,12 +146,12 @@ def from_gguf(
         ],
         special_tokens=[
             SpecialTokenInfo(rank=i, token_str=text, is_control=True)
-            for i, text in enumerate(special)
+            for i, text in enumerate(control)
         ],
         pattern=TEKKEN_PATTERN,
         vocab_size=len(tokens),
-        num_special_tokens=num_special,
-        version=_version(set(special), source.chat_template),
+        num_special_tokens=num_control,
+        version=_version(set(control), source.chat_template),
         name=source.path.stem,
     )
     return _tokenizer(tekkenizer, source)
@@ -167,13 +167,13 @@ def _tokenizer(tekkenizer: Tekkenizer, source: TokenizerSource) -> TekkenTokeniz
     )
 
 
-def _version(special: set[str], template: str | None) -> TokenizerVersion:
+def _version(control: set[str], template: str | None) -> TokenizerVersion:
     """The chat format's version, which no GGUF states, from what came with each.
 
     v7 brought [SYSTEM_PROMPT] into use, v11 [ARGS], v13 left [CALL_ID] out of what is written.
     """
-    if "[ARGS]" in special:
+    if "[ARGS]" in control:
         return TokenizerVersion.v11 if "[CALL_ID]" in (template or "") else TokenizerVersion.v13
-    if "[SYSTEM_PROMPT]" in special and "[SYSTEM_PROMPT]" in (template or "[SYSTEM_PROMPT]"):
+    if "[SYSTEM_PROMPT]" in control and "[SYSTEM_PROMPT]" in (template or "[SYSTEM_PROMPT]"):
         return TokenizerVersion.v7
     return TokenizerVersion.v3

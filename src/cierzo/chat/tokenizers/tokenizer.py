@@ -53,20 +53,20 @@ class Tokenizer(Protocol):
         a row are encoded apart, so no token spans both.
         """
 
-    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+    def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
         """The text of tokens. Bytes that are not UTF-8 become U+FFFD, unknown ids nothing."""
 
     def token_bytes(self, token_id: int) -> bytes:
         """What a token stands for; a control token's spelling; nothing for an unknown id."""
 
-    def is_special(self, token_id: int) -> bool:
+    def is_control(self, token_id: int) -> bool:
         """Whether it is a control token: left out of text."""
 
 
-def decode_tokens(tokenizer: Tokenizer, ids: Sequence[int], skip_special: bool) -> str:
+def decode_tokens(tokenizer: Tokenizer, ids: Sequence[int], skip_control: bool) -> str:
     """`Tokenizer.decode` in terms of the token's bytes."""
     data = b"".join(
-        tokenizer.token_bytes(i) for i in ids if not (skip_special and tokenizer.is_special(i))
+        tokenizer.token_bytes(i) for i in ids if not (skip_control and tokenizer.is_control(i))
     )
     if tokenizer.drops_leading_space:
         data = data.removeprefix(b" ")
@@ -79,7 +79,7 @@ def token_bytes_of(tokenizer: Tokenizer) -> TokenBytes:
     ids = range(tokenizer.vocab_size)
     return TokenBytes(
         tokens=tuple(map(tokenizer.token_bytes, ids)),
-        special=tuple(i for i in ids if tokenizer.is_special(i)),
+        control=tuple(i for i in ids if tokenizer.is_control(i)),
         eos=tokenizer.eos_token_ids,
         encoder=kind,
         data=data,

@@ -200,7 +200,7 @@ class Constrained:
         The text is the same, so the matcher need not know. Where values are verified, tokens that
         were sampled stay as they are, since they may be banned.
         """
-        text = list(takewhile(lambda i: i not in self._vocabulary.special, self._tokens[place:]))
+        text = list(takewhile(lambda i: i not in self._vocabulary.control, self._tokens[place:]))
         if self._verifiers or not text:
             return 0
         data = self._vocabulary.bytes_of(text)
