@@ -16,16 +16,22 @@ from cierzo.grammar.schema import Enforced
 from cierzo.grammar.schema.masks import Mask
 from cierzo.grammar.schema.rewrite import positive
 from cierzo.grammar.schema.rewrite.rewriter import Rewriter
-from cierzo.grammar.schema.subset import outline
+from cierzo.grammar.schema.subset.edits import Written, written
 from cierzo.grammar.schema.subset.inlining import inlined
+from cierzo.grammar.schema.subset.outline import Outline
 
 
 def _loose(rewriter: Rewriter, *_: Any) -> Mask:
     return rewriter.loose()
 
 
-def _as_it_is(mask: dict[str, Any]) -> outline.Outline:
-    return outline.Outline(inlined(mask), exact=False)
+def _as_it_is(mask: dict[str, Any]) -> Written:
+    """The mask for llguidance as it is. It does not count as exact, whether it is or not: who could
+    tell is the part that is off."""
+    result = written(mask)
+    if result.outline is None:
+        return result
+    return Written(Outline(inlined(mask), exact=False), result.problem)
 
 
 def _lenient(schema: Any, *_: Any) -> Enforced:
@@ -37,7 +43,7 @@ def _lenient(schema: Any, *_: Any) -> Enforced:
 # For each part: where it stands, and what takes its place.
 PARTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "negative": (positive, "negative", _loose),
-    "outline": (whole, "outlined", _as_it_is),
+    "outline": (whole, "written", _as_it_is),
     "all": (whole, "enforce", _lenient),
 }
 

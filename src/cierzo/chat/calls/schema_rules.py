@@ -75,6 +75,8 @@ class ValueRules:
         return rule
 
 
+# By text, which also is what the check reads: mask and check are of one schema, whatever objects it
+# was sent as. It is parsed again only where it is not known yet, a small part of that work.
 @lru_cache(maxsize=_KEPT)
 def _enforced(schema: str, limits: SchemaLimits) -> tuple[str, bool]:
     enforced = enforce(json.loads(schema), limits)
