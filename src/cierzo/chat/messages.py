@@ -68,8 +68,8 @@ def check_roles(messages: Sequence[Message]) -> list[Message]:
     """
     for index, message in enumerate(messages):
         if message.role not in ROLES:
-            known = ", ".join(ROLES)
-            problem = f"{message.role[:40]!r} must be one of {known}"
+            roles = ", ".join(ROLES)
+            problem = f"{message.role[:40]!r} must be one of {roles}"
             raise ChatError(problem, ("messages", index, "role"))
     return [replace(m, role="system") if m.role == "developer" else m for m in messages]
 

@@ -65,8 +65,8 @@ def callable_tools(tools: Sequence[Tool], choice: ToolChoice) -> list[tuple[int,
     Raises ChatError if `choice` names a tool that is not there, or wants a call and there is none.
     """
     check_tools(tools)
-    known = {tool.name for tool in tools}
-    unknown = next((name for name in choice.names if name not in known), None)
+    names = {tool.name for tool in tools}
+    unknown = next((name for name in choice.names if name not in names), None)
     if unknown is not None:
         raise ChatError(f"{unknown[:80]!r} is not one of the tools", ("tool_choice",))
     if choice.mode == "required" and not tools:

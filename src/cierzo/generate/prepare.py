@@ -53,9 +53,9 @@ def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
     format, continues = None, True
     if isinstance(ask.prompt, Conversation):
         mode = ask.prompt.tool_choice.mode
-        known = model.language.template.tool_format
-        forbidden = known.forbidden(mode)
-        format = known if mode != "none" else None
+        tool_format = model.language.template.tool_format
+        forbidden = tool_format.forbidden(mode)
+        format = tool_format if mode != "none" else None
         continues = bool(ask.prompt.beginning)
     longest = _longest_answer(len(prompt), ask, model)
     params = msgspec.structs.replace(params, max_tokens=longest, forbidden=forbidden)

@@ -55,9 +55,9 @@ class GrammarCompiler:
         with self._lock:
             if constraint in self._kept:
                 return
-        made = self._compile(constraint)
+        compiled = self._compile(constraint)
         with self._lock:
-            self._kept[constraint] = made
+            self._kept[constraint] = compiled
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 

@@ -202,8 +202,8 @@ def _unevaluated(
     if not isinstance(instance, dict):
         return
     others = {key: value for key, value in schema.items() if key != "unevaluatedProperties"}
-    known = _evaluated(validator, instance, others)
-    for name in itertools.filterfalse(known.__contains__, instance):
+    evaluated = _evaluated(validator, instance, others)
+    for name in itertools.filterfalse(evaluated.__contains__, instance):
         if not validator.evolve(schema=rest).is_valid(instance[name]):
             yield at(f"the property {name!r} may not be there", name)
 

@@ -82,9 +82,9 @@ class Means:
                 name: _counted(name, KEYWORDS.get(name, function))
                 for name, function in plain.VALIDATORS.items()
             }
-            made = self._bounded[plain] = jsonschema.validators.extend(plain, counted)
-            made.means, made.plain = self, plain
-            made.evolve, made.is_valid = _evolve, _is_valid
+            validator = self._bounded[plain] = jsonschema.validators.extend(plain, counted)
+            validator.means, validator.plain = self, plain
+            validator.evolve, validator.is_valid = _evolve, _is_valid
         return self._bounded[plain]
 
 
@@ -107,8 +107,8 @@ def validator_for(schema: Any, draft: int, work: Work) -> Any:
     Raises Unverifiable for broken identifiers.
     """
     resolver = resolver_for(schema, draft)
-    made = Means(work).bounded(_CLASSES[draft])
-    return made(schema, registry=REGISTRY, _resolver=resolver)
+    validator = Means(work).bounded(_CLASSES[draft])
+    return validator(schema, registry=REGISTRY, _resolver=resolver)
 
 
 def faults(validator: Any, value: Any) -> Iterator[Any]:
@@ -168,8 +168,8 @@ def _evolve(validator: Any, *, schema: Any, _resolver: Any = None) -> Any:
         validator.means.work.spend(4 + len(schema))
     plain = jsonschema.validators.validator_for(schema, default=validator.plain)
     resolver = validator._resolver if _resolver is None else _resolver
-    made = validator.means.bounded(plain)
-    return made(schema, registry=validator._registry, _resolver=resolver)
+    kind = validator.means.bounded(plain)
+    return kind(schema, registry=validator._registry, _resolver=resolver)
 
 
 def _is_valid(validator: Any, instance: Any) -> bool:

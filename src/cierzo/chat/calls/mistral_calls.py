@@ -77,14 +77,14 @@ class TokenCalls:
             return _rules(f"calls: call{again}", "call", [f"{n} {a}" for n, a in named])
         if call_ids is None:
             middle = f"<[{self.call_id}]> ID"
-            found = [f"{name} {middle} {rest}" for name, rest in named]
-            return _rules(f"calls: call{again}", "call", found) + f"\nID: {_ANY_ID}"
+            alternatives = [f"{name} {middle} {rest}" for name, rest in named]
+            return _rules(f"calls: call{again}", "call", alternatives) + f"\nID: {_ANY_ID}"
         count = _MOST_CALLS if parallel else 1
         lines = [f"calls: {_nested('call', count, f' <[{self.trigger}]> ')}"]
         for i in range(count):
             middle = f"<[{self.call_id}]> {self._spelled(call_ids(i))}"
-            found = [f"{name} {middle} {rest}" for name, rest in named]
-            lines.append(_rules("", f"call_{i}", found))
+            alternatives = [f"{name} {middle} {rest}" for name, rest in named]
+            lines.append(_rules("", f"call_{i}", alternatives))
         return "\n".join(lines)
 
     def parser(self, call_ids: CallIds) -> CallParser:
@@ -133,8 +133,8 @@ class _TokenParser:
         self._part = "name"
 
     def _begin(self) -> CallDelta:
-        found = self._id if _SENT_ID.fullmatch(self._id) else self._call_ids(self._index)
-        return CallDelta(self._index, found, self._name)
+        call_id = self._id if _SENT_ID.fullmatch(self._id) else self._call_ids(self._index)
+        return CallDelta(self._index, call_id, self._name)
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,11 @@ def spelled(
     if tokenizer is None or tokenizer.drops_leading_space:
         return literal(text)
     size = len(text.encode())
-    found: set[tuple[int, int, int]] | None = None
+    shared: set[tuple[int, int, int]] | None = None
     for first, last in product(before, after):
         tokens = _places(tokenizer, first, text + last, size)
-        found = tokens if found is None else found & tokens
-    run = sorted(found or ())
+        shared = tokens if shared is None else shared & tokens
+    run = sorted(shared or ())
     if not run or any(a[1] != b[0] for a, b in pairwise(run)):
         return literal(text)
     data = text.encode()

@@ -77,9 +77,9 @@ class TextCalls:
 
 def text_format(tokenizer: Tokenizer, before: str, between: str) -> TextCalls:
     """The format of a template that writes the tags itself: as tokens, if there are such."""
-    known = {**tokenizer.added_tokens, **tokenizer.control_tokens}
-    both = {OPEN, CLOSE} <= known.keys()
-    tags = {known[tag]: tag for tag in (OPEN, CLOSE) if both}
+    ids = {**tokenizer.added_tokens, **tokenizer.control_tokens}
+    both = {OPEN, CLOSE} <= ids.keys()
+    tags = {ids[tag]: tag for tag in (OPEN, CLOSE) if both}
     return TextCalls(tags, before, between, tokenizer)
 
 

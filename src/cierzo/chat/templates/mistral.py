@@ -142,9 +142,9 @@ def _content(message: Message) -> Any:
 
 
 def _described(tool: Tool) -> dict[str, Any]:
-    found = tool.to_openai()
-    found["function"].setdefault("description", "")
-    return found
+    described = tool.to_openai()
+    described["function"].setdefault("description", "")
+    return described
 
 
 def _line(error: Exception) -> str:

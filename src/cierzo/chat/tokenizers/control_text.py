@@ -22,21 +22,21 @@ def _segments(tokenizer: Tokenizer, text: str) -> Iterator[str | int]:
     A spelling is found where none of its letters but the first is one that spellings begin with,
     which holds for all that stand in brackets.
     """
-    known = {name: i for name, i in tokenizer.control_tokens.items() if name}
-    first = "".join(sorted({re.escape(name[0]) for name in known}))
+    control = {name: i for name, i in tokenizer.control_tokens.items() if name}
+    first = "".join(sorted({re.escape(name[0]) for name in control}))
     if not first:
         yield text
         return
-    lengths = sorted({len(name) for name in known}, reverse=True)
+    lengths = sorted({len(name) for name in control}, reverse=True)
     begun = 0
     for found in re.finditer(f"[{first}][^{first}]*", text):
         run, start = found[0], found.start()
-        size = next((n for n in lengths if n <= len(run) and run[:n] in known), None)
+        size = next((n for n in lengths if n <= len(run) and run[:n] in control), None)
         if size is None:
             continue
         if begun < start:
             yield text[begun:start]
-        yield known[run[:size]]
+        yield control[run[:size]]
         begun = start + size
     if begun < len(text):
         yield text[begun:]

@@ -135,10 +135,10 @@ class _Matcher:
                 starts = self.ends(item, starts)
             return starts
         if isinstance(node, Choice):
-            found = 0
+            ends = 0
             for option in node.options:
-                found |= self.ends(option, starts)
-            return found
+                ends |= self.ends(option, starts)
+            return ends
         if isinstance(node, Repeat):
             return self.repeat(node, starts)
         if isinstance(node, Anchor):
@@ -154,13 +154,13 @@ class _Matcher:
             # A carry runs through the characters that fit, to the first that does not.
             fit = self.where(node.item)
             return starts | (fit ^ (fit + (starts & fit)))
-        found = fresh = starts
+        ends = fresh = starts
         more = node.high - node.low if node.high is not None else self.size + 1
         while more > 0 and fresh:
-            fresh = self.ends(node.item, fresh) & ~found
-            found |= fresh
+            fresh = self.ends(node.item, fresh) & ~ends
+            ends |= fresh
             more -= 1
-        return found
+        return ends
 
     def places(self, node: Anchor) -> int:
         if node.kind == "^":
@@ -172,15 +172,15 @@ class _Matcher:
         return beside if node.kind == "b" else ~beside & ((1 << (self.size + 1)) - 1)
 
     def look(self, node: Look, starts: int) -> int:
-        found = 0
+        places = 0
         if node.ahead:
             self.work.spend(self.size // 4)
             for at in _bits(starts):
                 if self.ends(node.item, 1 << at):
-                    found |= 1 << at
+                    places |= 1 << at
         else:
-            found = self.ends(node.item, (1 << (self.size + 1)) - 1)
-        return starts & ~found if node.negative else starts & found
+            places = self.ends(node.item, (1 << (self.size + 1)) - 1)
+        return starts & ~places if node.negative else starts & places
 
 
 def _bits(positions: int) -> list[int]:

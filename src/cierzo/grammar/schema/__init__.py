@@ -114,10 +114,10 @@ class _Source:
                 validator = self._validator.evolve(schema=part)
                 return next(faults(validator, value), None) is None
             except (Unverifiable, MatchError, RecursionError, LookupError):
-                made.exact = False
+                rewriter.exact = False
                 return True
 
-        made = Rewriter(
+        rewriter = Rewriter(
             self.references,
             self.draft,
             self.limits,
@@ -126,7 +126,7 @@ class _Source:
             guess=guess,
             most_ways=ways,
         )
-        return made
+        return rewriter
 
 
 def _rewritten(

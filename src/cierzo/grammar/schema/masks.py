@@ -64,10 +64,10 @@ def inner(node: dict[str, Any]) -> list[Any]:
 
 def values_of(part: dict[str, Any]) -> list[Mask]:
     """The masks for the parts of a value."""
-    found = [part[key] for key in ("items", "additionalProperties") if key in part]
+    masks = [part[key] for key in ("items", "additionalProperties") if key in part]
     for key in ("properties", "patternProperties"):
-        found.extend(part.get(key, {}).values())
-    return [*found, *part.get("prefixItems", ())]
+        masks.extend(part.get(key, {}).values())
+    return [*masks, *part.get("prefixItems", ())]
 
 
 def parts_of(part: dict[str, Any]) -> list[Mask]:

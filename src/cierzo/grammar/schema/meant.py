@@ -149,10 +149,10 @@ def _types(value: Any) -> str | list[str] | None:
         lower = name.strip().lower()
         if lower in _ANY:
             return []
-        known = lower if lower in TYPES else _OTHER_NAMES.get(lower)
-        if known is None:
+        standard = lower if lower in TYPES else _OTHER_NAMES.get(lower)
+        if standard is None:
             return None
-        found.append(known)
+        found.append(standard)
     return found[0] if len(found) == 1 and isinstance(value, str) else found
 
 

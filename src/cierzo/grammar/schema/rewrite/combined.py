@@ -15,27 +15,27 @@ MOST_NAMES = 1_500  # properties in all those ways: llguidance follows all at on
 
 
 def combined(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
-    found: list[Mask] = []
+    masks: list[Mask] = []
     if "$ref" in words:
         target = rewriter.references.resolve(words["$ref"], place.base, (*place.path, "$ref"))
-        found.append(rewriter.reference(target, positive=True))
+        masks.append(rewriter.reference(target, positive=True))
     for key in ("$dynamicRef", "$recursiveRef"):
         if key not in words:
             continue
-        found.append(_dynamic(rewriter, place, words[key], key))
-    found += [rewriter.beside(place, "allOf", at) for at in range(len(words.get("allOf", ())))]
+        masks.append(_dynamic(rewriter, place, words[key], key))
+    masks += [rewriter.beside(place, "allOf", at) for at in range(len(words.get("allOf", ())))]
     if "anyOf" in words:
-        found.append(
+        masks.append(
             any_of(rewriter.beside(place, "anyOf", at) for at in range(len(words["anyOf"])))
         )
     if "oneOf" in words:
-        found.append(_one_of(rewriter, place, len(words["oneOf"])))
+        masks.append(_one_of(rewriter, place, len(words["oneOf"])))
     if "not" in words:
-        found.append(_light(rewriter, rewriter.beside(place, "not", positive=False)))
+        masks.append(_light(rewriter, rewriter.beside(place, "not", positive=False)))
     if "if" in words and ("then" in words or "else" in words):
-        found.append(_conditional(rewriter, place, words))
-    found += _dependencies(rewriter, place, words)
-    return _bounded(rewriter, found, len(words.get("properties", ())))
+        masks.append(_conditional(rewriter, place, words))
+    masks += _dependencies(rewriter, place, words)
+    return _bounded(rewriter, masks, len(words.get("properties", ())))
 
 
 def _light(rewriter: Rewriter, mask: Mask) -> Mask:
@@ -113,7 +113,7 @@ def _conditional(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> Mas
 def _dependencies(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> list[Mask]:
     listed = words.get("required")
     required = listed if isinstance(listed, list) else []
-    found: list[Mask] = []
+    masks: list[Mask] = []
     for key in ("dependencies", "dependentRequired", "dependentSchemas"):
         for name, needed in words.get(key, {}).items():
             then: Mask
@@ -122,7 +122,7 @@ def _dependencies(rewriter: Rewriter, place: Place, words: dict[str, Any]) -> li
             else:
                 then = all_of([{"required": [name]}, rewriter.beside(place, key, name)])
             if words.get("type") == "object" and name in required:
-                found.append(then)
+                masks.append(then)
             elif then not in (True, {"required": [name]}):
-                found.append(any_of([{"properties": {name: False}}, all_of([then])]))
-    return found
+                masks.append(any_of([{"properties": {name: False}}, all_of([then])]))
+    return masks

@@ -130,10 +130,10 @@ class Rewriter:
     def part(self, place: Place, *, positive: bool) -> Mask:
         if isinstance(place.node, bool):
             return place.node is positive
-        known = self._parts.get((id(place.node), positive))
-        if known is None:
-            known = self._parts[id(place.node), positive] = self._part(place, positive)
-        return known
+        mask = self._parts.get((id(place.node), positive))
+        if mask is None:
+            mask = self._parts[id(place.node), positive] = self._part(place, positive)
+        return mask
 
     def _part(self, place: Place, positive: bool) -> Mask:
         self._count += 1

@@ -128,11 +128,11 @@ def spread(mask: dict[str, Any]) -> None:
         lists = {key: list(map(body, part[key])) for key in ("allOf", "anyOf") if key in part}
         return {**part, **lists}
 
-    made = {
+    bodies = {
         name: body(part) if isinstance(part, dict) and "allOf" in part else part
         for name, part in definitions.items()
     }
-    definitions.update(made)
+    definitions.update(bodies)
 
 
 def _parts(mask: Any) -> Iterator[dict[str, Any]]:

@@ -61,12 +61,12 @@ class Ways:
         parts += (self.through(part, depth + 1) for part in mask.get("allOf", ()))
         if "anyOf" in mask:
             parts.append([way for part in mask["anyOf"] for way in self.through(part, depth + 1)])
-        found: list[Way] = [{}]
+        ways: list[Way] = [{}]
         for part in parts:
-            if len(found) * len(part) > MOST_WAYS:
+            if len(ways) * len(part) > MOST_WAYS:
                 raise SchemaError(TOO_MANY)
-            found = [way for pair in product(found, part) for way in self._both(*pair)]
-        return found
+            ways = [way for pair in product(ways, part) for way in self._both(*pair)]
+        return ways
 
     def _both(self, one: Way, other: Way) -> list[Way]:
         """The way of what fits both; nothing where nothing does."""
@@ -98,8 +98,8 @@ class Ways:
         if "enum" not in one:
             one, other = other, one
         if "enum" in other:
-            known = set(map(identity, other["enum"]))
-            return [value for value in one["enum"] if identity(value) in known]
+            identities = set(map(identity, other["enum"]))
+            return [value for value in one["enum"] if identity(value) in identities]
         return [value for value in one["enum"] if self._fits(value, other)]
 
     def _fits(self, value: Any, way: Way) -> bool:
@@ -148,14 +148,14 @@ class Ways:
         if name in way.get("properties", {}):
             return way["properties"][name]  # type: ignore[no-any-return]
         try:
-            found = [
+            masks = [
                 mask
                 for pattern, mask in way.get("patternProperties", {}).items()
                 if matches(pattern, name, self._work)
             ]
         except MatchError as error:
             raise SchemaError(TOO_MANY) from error
-        return all_of(found) if found else way.get("additionalProperties", True)
+        return all_of(masks) if masks else way.get("additionalProperties", True)
 
 
 def _size(way: Way) -> int:
@@ -176,20 +176,20 @@ def _own(mask: dict[str, Any]) -> list[Way]:
 
 def _numbers(one: Way, other: Way) -> Way:
     steps = [way["multipleOf"] for way in (one, other) if "multipleOf" in way]
-    found = interval_of(one).within(interval_of(other)).keywords()
+    merged = interval_of(one).within(interval_of(other)).keywords()
     if len(set(steps)) > 1:
-        found["allOf"] = [{"multipleOf": step} for step in steps]
+        merged["allOf"] = [{"multipleOf": step} for step in steps]
     elif steps:
-        found["multipleOf"] = steps[0]
-    return found
+        merged["multipleOf"] = steps[0]
+    return merged
 
 
 def _arrays(one: Way, other: Way) -> Way:
-    found: Way = _counts(one, other, "Items")
+    merged: Way = _counts(one, other, "Items")
     first = one.get("prefixItems", []), other.get("prefixItems", [])
     rest = one.get("items", True), other.get("items", True)
     if any(first):
-        found["prefixItems"] = [
+        merged["prefixItems"] = [
             all_of(
                 items[at] if at < len(items) else left
                 for items, left in zip(first, rest, strict=True)
@@ -197,8 +197,8 @@ def _arrays(one: Way, other: Way) -> Way:
             for at in range(max(map(len, first)))
         ]
     if rest != (True, True):
-        found["items"] = all_of(rest)
-    return found
+        merged["items"] = all_of(rest)
+    return merged
 
 
 def _counts(one: Way, other: Way, what: str) -> Way:
