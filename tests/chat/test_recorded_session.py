@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from cierzo.chat.messages import Message, ToolCall
 from cierzo.chat.templates.load import load_chat_template
-from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall
+from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tools import Tool
 from tests.chat.templates.test_jinja_template import CHATML, STRICT

@@ -14,8 +14,9 @@ import pytest
 
 from cierzo.chat.answers.reader import call_id
 from cierzo.chat.calls.tool_format import output_constraints
+from cierzo.chat.messages import Message, ToolCall
 from cierzo.chat.templates.load import load_chat_template
-from cierzo.chat.templates.template import ChatTemplate, Message, ToolCall
+from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import ToolChoice

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import mistral_common
 import tokenizers
 
-from cierzo.chat.tokenizers.byte_letters import LETTER_OF_BYTE
+from cierzo.chat.tokenizers.byte_letters import BYTE_OF_LETTER
 from cierzo.model.readers.contents import TokenizerSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+LETTER_OF_BYTE = {byte: letter for letter, byte in BYTE_OF_LETTER.items()}
 DATA = Path(mistral_common.__file__).parent / "data"
 TEKKEN_FILE = DATA / "tekken_240911.json"  # Pixtral 12B's, 131,072 tokens
 CONTROL, USER_DEFINED = 3, 4

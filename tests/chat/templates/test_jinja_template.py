@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from cierzo.chat.messages import ChatError, Message, ToolCall
 from cierzo.chat.templates.load import load_chat_template
-from cierzo.chat.templates.template import ChatError, ChatTemplate, Message, Tool, ToolCall
+from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.chat.tools import Tool
 from cierzo.model.errors import ModelError
 from tests.chat import vocabularies
 from tests.chat.texts import any_text

@@ -19,12 +19,13 @@ from mistral_common.protocol.instruct.tool_calls import Tool as MistralTool
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from cierzo.chat.messages import beginning_in
+from cierzo.chat.messages import ChatError, Message, ToolCall, beginning_in
 from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.mistral import MistralTemplate
-from cierzo.chat.templates.template import ChatError, ChatTemplate, Message, Tool, ToolCall
+from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.chat.tools import Tool
 from cierzo.model.errors import ModelError
 from tests.chat import vocabularies
 from tests.chat.texts import any_text

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from transformers import PreTrainedTokenizerFast
 
+from cierzo.chat.messages import Message
 from cierzo.chat.templates.load import load_chat_template
-from cierzo.chat.templates.template import ChatTemplate, Message
+from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.model.fetch.registry import resolve

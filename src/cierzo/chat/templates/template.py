@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cierzo.chat.calls.tool_format import ToolFormat
-from cierzo.chat.messages import ChatError, Message, ToolCall
+from cierzo.chat.messages import Message
 from cierzo.chat.tools import Tool
-
-__all__ = ["ChatError", "ChatTemplate", "Message", "Tool", "ToolCall"]
 
 
 class ChatTemplate(Protocol):

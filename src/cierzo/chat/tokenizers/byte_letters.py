@@ -15,7 +15,6 @@ def _letters() -> dict[str, int]:
 
 
 BYTE_OF_LETTER = _letters()
-LETTER_OF_BYTE = {byte: letter for letter, byte in BYTE_OF_LETTER.items()}
 
 
 def byte_level_bytes(piece: str) -> bytes:
