@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cierzo.api.access.keys import Keys, key_in
 from cierzo.api.dialect import Dialect, spoken
-from cierzo.api.errors import ApiError, bad_request
+from cierzo.api.errors import ApiError, bad_request, unavailable
 from cierzo.api.http.body import Body, Memory
 from cierzo.api.http.headers import Headers, values
 from cierzo.api.http.http_protocol import LINGER_SECONDS, head_too_large
@@ -55,9 +55,12 @@ class Edge:
         path, declared, dialect = self._paths.meant(scope["path"])
         notes = notes_of(scope)
         notes.path = declared
+        begun = False
 
         async def watched(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 self._log.answered(notes, message["status"])
                 named = (REQUEST_ID, notes.request_id.encode())
                 message = {**message, "headers": [*message["headers"], named]}
@@ -77,6 +80,11 @@ class Edge:
                 await self._app(inner, _replay(content, receive), watched)
         except ApiError as error:
             await _refuse(error, dialect, watched, None if body.arrived else receive)
+        except asyncio.CancelledError:
+            # The server ends, and the request is still being read or prepared.
+            if not begun:
+                stopping = unavailable("the server is stopping", "shutting_down")
+                await _refuse(stopping, dialect, watched, None)
         finally:
             body.release()
             self._log.ended(notes)
