@@ -72,6 +72,14 @@ void bind_cache(nb::module_& m) {
             "layers"_a, "blocks"_a, "kv_heads"_a, "head_dim"_a, "dtype"_a)
         .def_prop_ro("block_bytes", &KvCache::block_bytes)
         .def(
+            "copy_block",
+            [](KvCache& cache, int source, int target) {
+                check_block(cache, source, cache.block_bytes());
+                check_block(cache, target, cache.block_bytes());
+                cache.copy_block(source, target);
+            },
+            "source"_a, "target"_a, "Copies a block, over all layers, to another one.")
+        .def(
             "read_block",
             [](const KvCache& cache, int block, const Bytes& out) {
                 check_block(cache, block, out.size());

@@ -36,6 +36,12 @@ HeadCache KvCache::head(int layer, int kv_head) const {
 
 size_t KvCache::block_bytes() const { return layer_block_bytes_ * shape_.layers; }
 
+void KvCache::copy_block(int source, int target) {
+    for (int layer = 0; layer < shape_.layers; ++layer) {
+        std::memcpy(at(layer, target), at(layer, source), layer_block_bytes_);
+    }
+}
+
 void KvCache::read_block(int block, uint8_t* out) const {
     for (int layer = 0; layer < shape_.layers; ++layer) {
         std::memcpy(out + layer * layer_block_bytes_, at(layer, block), layer_block_bytes_);

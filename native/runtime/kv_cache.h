@@ -24,6 +24,9 @@ class KvCache {
     const KvCacheShape& shape() const { return shape_; }
     HeadCache head(int layer, int kv_head) const;
 
+    // Copies a block over all layers.
+    void copy_block(int source, int target);
+
     // Bytes of one block over all layers, and its export and import (layer by layer).
     size_t block_bytes() const;
     void read_block(int block, uint8_t* out) const;

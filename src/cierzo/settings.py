@@ -78,6 +78,9 @@ class EngineSettings:
     kv_cache_memory_mb: int = _setting(
         0, "memory for the KV cache in MiB; 0: planned from what is free", 0, 16_777_216
     )
+    prefix_cache: str = _setting(
+        "on", "keep what is computed for later requests", 2, 3, choices=("on", "off")
+    )
     max_batch_tokens: int = _setting(512, "tokens computed in one step", 1, 16_384)
     max_batch_sequences: int = _setting(
         64, "requests computed in one step; an eighth of the places is for short ones", 1, 1_024
@@ -108,6 +111,13 @@ class ServerSettings:
     )
     api_key_file: str | None = _setting(
         None, "file with more keys, one a line; empty: none", 1, 4_096
+    )
+    cache_sharing: str = _setting(
+        "key",
+        "who finds in the cache what others computed: requests with the same key, or all",
+        3,
+        3,
+        choices=("key", "all"),
     )
     aliases: tuple[str, ...] = _setting(
         (), "other names for the model, besides its own", 0, 64, single="alias"

@@ -115,7 +115,7 @@ def test_choices_have_seeds_of_their_own_and_one_prompt(model: Model) -> None:
     ask = Ask(prompt=hello(), sampling=sampled(seed=3), choices=3)
     jobs = prepare(ask, model, "r")
     assert [job.request_id for job in jobs] == ["r-0", "r-1", "r-2"]
-    assert [job.shares for job in jobs] == ["", "r-0", "r-0"]
+    assert [job.index for job in jobs] == [0, 1, 2]
     assert jobs[0].params.seed == 3
     assert len({job.params.seed for job in jobs}) == 3
     assert jobs == prepare(ask, model, "r")

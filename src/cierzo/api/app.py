@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from cierzo.api import cache as prefix_cache
 from cierzo.api import health
 from cierzo.api.dialect import Dialect, dialect_of
 from cierzo.api.errors import ApiError
@@ -35,7 +36,7 @@ def create_app(service: Service) -> ASGIApp:
     """
     operations = [
         operation
-        for part in (chat, completions, models, tokens, health)
+        for part in (chat, completions, models, tokens, prefix_cache, health)
         for operation in part.operations(service)
     ]
     operations.append(_about(operations))

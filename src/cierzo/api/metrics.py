@@ -88,6 +88,10 @@ class _EngineCollector(Collector):
                 "Blocks of the KV cache in use.",
                 stats.num_blocks - stats.free_blocks,
             ),
+            "cierzo_cache_blocks_kept": (
+                "Blocks of the KV cache that later requests may begin from.",
+                stats.cached_blocks,
+            ),
             "cierzo_cache_blocks_total": ("Blocks of the KV cache.", stats.num_blocks),
             "cierzo_engine_ready": (
                 "1 when the engine takes requests.",
@@ -100,6 +104,7 @@ class _EngineCollector(Collector):
             "cierzo_computed_tokens": ("Tokens through the model.", stats.computed_tokens),
             "cierzo_generated_tokens": ("Tokens generated.", stats.generated_tokens),
             "cierzo_cached_tokens": ("Prompt tokens found in the cache.", stats.cached_tokens),
+            "cierzo_evicted_blocks": ("Cached blocks that had to go.", stats.evicted_blocks),
             "cierzo_engine_restarts": ("Engines replaced.", self._client.restarts),
             "cierzo_preemptions": ("Requests that gave their blocks up.", stats.preemptions),
             "cierzo_engine_steps": ("Steps of the engine.", stats.steps),

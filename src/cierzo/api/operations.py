@@ -20,7 +20,7 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 class Operation:
     """One route. The handler's docstring describes it; the types are those of the JSON."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     handler: Handler
     tag: str

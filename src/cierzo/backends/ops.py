@@ -105,6 +105,10 @@ class Ops(Protocol[A, W]):
         """
         ...
 
+    def copy_block(self, source: int, target: int) -> None:
+        """Copies a cache block's contents over all layers to another block."""
+        ...
+
     def read_block(self, block: int) -> bytes:
         """A cache block's contents over all layers, in the device's own form."""
         ...

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
+from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.constraints.check_worker import Check
 from cierzo.engine.constraints.constrained import Constrained, ConstraintError
 from cierzo.engine.constraints.workers import ConstraintWorkers, StepMasks
@@ -23,10 +24,9 @@ from cierzo.engine.runner import Runner
 from cierzo.engine.sampler import NO_TOKEN, NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
-from cierzo.engine.scheduling.block_pool import BlockPool
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
-from cierzo.engine.scheduling.sequence import Sequence
 from cierzo.engine.scheduling.step_budget import StepBudget
+from cierzo.engine.sequence import Sequence
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 from cierzo.settings import EngineSettings
 
@@ -52,16 +52,20 @@ class Engine:
     def __init__(
         self, runner: Runner, eos_token_ids: Iterable[int], settings: EngineSettings
     ) -> None:
-        self._runner = runner
+        self.runner = runner
         self._eos = frozenset(eos_token_ids)
         self._max_active = settings.max_batch_sequences + settings.max_queue
         self.vocab_size = runner.config.vocab_size
         # A sequence longer than the whole cache could never run.
         self.max_model_len = min(runner.max_model_len, runner.num_blocks * runner.block_size)
-        self._pool = BlockPool(runner.num_blocks)
-        self._scheduler = Scheduler(
-            self._pool,
-            block_size=runner.block_size,
+        self.cache = KvCache(
+            runner.num_blocks,
+            runner.block_size,
+            runner.copy_block,
+            keep=settings.prefix_cache == "on",
+        )
+        self.scheduler = Scheduler(
+            self.cache,
             max_batch_tokens=settings.max_batch_tokens,
             max_batch_sequences=settings.max_batch_sequences,
             max_logits_rows=runner.max_logits_rows,
@@ -81,7 +85,7 @@ class Engine:
         # Shown each step's batch and logits before they are used: for measuring quality.
         self.observer: Callable[[Batch, Logits], None] | None = None
         self._requests = self._finished = self._aborted = self._failed = 0
-        self._prompt_tokens = self._cached_tokens = 0
+        self._prompt_tokens = self.cached_tokens = 0
         self._computed_tokens = self._generated_tokens = 0
         self._steps = 0
         self._step_seconds = 0.0
@@ -102,12 +106,12 @@ class Engine:
         prompt: TokenIds,
         params: SamplingParams,
         *,
-        shares: str = "",
+        cache_salt: str = "",
         compiled: Compiled | None = None,
     ) -> None:
-        """Queues a request. `shares` names an earlier one with the same prompt, which then is not
-        computed twice; it may have ended. `compiled` is what `grammars` made of its constraint;
-        without it, that is made here.
+        """Queues a request. What is cached of its prompt is not computed again, if a request of the
+        same `cache_salt` computed it. `compiled` is what `grammars` made of its constraint; without
+        it, that is made here.
 
         Raises PromptTooLong, QueueFull, or ValueError (a GrammarError too) with one line on what
         is wrong.
@@ -123,20 +127,18 @@ class Engine:
         if len(tokens) + min(params.max_tokens, 1) > self.max_model_len:
             raise PromptTooLong(len(tokens), self.max_model_len)
         if len(self._active) >= self._max_active:
-            raise QueueFull(len(self._scheduler.waiting), retry_after=1)
+            raise QueueFull(len(self.scheduler.waiting), retry_after=1)
         sequence = Sequence(
-            request_id, tokens, params, max_len=self.max_model_len, eos_token_ids=self._eos
+            request_id,
+            tokens,
+            params,
+            max_len=self.max_model_len,
+            eos_token_ids=self._eos,
+            cache_salt=cache_salt,
         )
         state = SamplerState(params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size)
         request = Request(sequence, state, self._constrained(params, compiled))
-        leader = self._active.get(shares)
-        if leader is not None and np.array_equal(
-            leader.sequence.tokens[: leader.sequence.num_prompt], tokens
-        ):
-            sequence.leader = leader.sequence
-        self._scheduler.add(sequence)
-        if sequence.leader is not None and sequence.leader.prompt_read:
-            self._scheduler.follow(sequence)
+        self.scheduler.add(sequence)
         self._active[request_id] = request
         self._requests += 1
         self._stalled = False
@@ -155,7 +157,7 @@ class Engine:
         active = self._active.pop(request_id, None)
         if active is None:
             return False
-        self._scheduler.remove(active.sequence)
+        self.scheduler.remove(active.sequence)
         self.constraint_workers.drop(active)
         self._aborted += 1
         self._stalled = False
@@ -176,9 +178,9 @@ class Engine:
         if self.stalled:
             self.constraint_workers.wait()
         outputs = [self._apply_check(*verified) for verified in self.constraint_workers.collect()]
-        running = self._scheduler.running
+        running = self.scheduler.running
         others_decode = any(s.is_decoding and not s.held for s in running)
-        chunks = self._scheduler.schedule(self._budget.prompt_budget(others_decode=others_decode))
+        chunks = self.scheduler.schedule(self._budget.prompt_budget(others_decode=others_decode))
         self._stalled = not chunks and not outputs and self.constraint_workers.holds_requests
         if chunks:
             outputs += self._compute(chunks, started)
@@ -190,12 +192,15 @@ class Engine:
         prompt_tokens = sum(chunk.count for chunk in chunks if not chunk.sequence.is_decoding)
         masked = self._want_masks(chunks)
         self.constraint_workers.start_masks(masked)
-        logits = self._runner.run(batch)
+        logits = self.runner.run(batch)
         if self.observer is not None:
             self.observer(batch, logits)
         masks = self.constraint_workers.finish_masks(masked)
         outputs, computed = self._note_computed(chunks, logits)
         outputs += self._add_next_tokens(computed, logits, masks)
+        for chunk in chunks:
+            if chunk.sequence.started:
+                self.cache.publish(chunk.sequence)
         seconds = time.perf_counter() - started
         self._budget.observe(prompt_tokens, seconds)
         self._computed_tokens += len(batch.token_ids)
@@ -206,19 +211,21 @@ class Engine:
     def stats(self) -> EngineStats:
         """Gauges of now, and counters since the start."""
         return EngineStats(
-            running=len(self._scheduler.running),
-            waiting=len(self._scheduler.waiting),
-            free_blocks=self._pool.num_free,
-            num_blocks=self._pool.num_blocks,
+            running=len(self.scheduler.running),
+            waiting=len(self.scheduler.waiting),
+            free_blocks=self.cache.num_available,
+            cached_blocks=self.cache.num_cached,
+            evicted_blocks=self.cache.num_evicted,
+            num_blocks=self.cache.num_blocks,
             requests=self._requests,
             finished=self._finished,
             aborted=self._aborted,
             failed=self._failed,
             prompt_tokens=self._prompt_tokens,
             computed_tokens=self._computed_tokens,
-            cached_tokens=self._cached_tokens,
+            cached_tokens=self.cached_tokens,
             generated_tokens=self._generated_tokens,
-            preemptions=self._scheduler.num_preemptions,
+            preemptions=self.scheduler.num_preemptions,
             steps=self._steps,
             step_seconds=self._step_seconds,
         )
@@ -277,8 +284,7 @@ class Engine:
         if not sequence.prompt_read:
             sequence.prompt_read = True
             self._prompt_tokens += sequence.num_prompt
-            self._cached_tokens += sequence.num_cached
-            self._scheduler.share_prompt(sequence)
+            self.cached_tokens += sequence.num_cached or 0
 
     def _add_next_tokens(
         self, computed: list[_Computed], logits: Logits, masks: StepMasks
@@ -379,7 +385,7 @@ class Engine:
 
     def _fail(self, request: Request, error: str, failure: Failure = "failed") -> StepOutput:
         sequence = request.sequence
-        self._forget(request)
+        self._forget(request, failed=failure == "failed")
         self._failed += 1
         return StepOutput(
             sequence.request_id,
@@ -389,6 +395,6 @@ class Engine:
             failure=failure,
         )
 
-    def _forget(self, request: Request) -> None:
+    def _forget(self, request: Request, *, failed: bool = False) -> None:
         del self._active[request.sequence.request_id]
-        self._scheduler.remove(request.sequence)
+        self.scheduler.remove(request.sequence, failed=failed)

@@ -73,7 +73,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
 
     running: int = 0  # requests in the current batch
     waiting: int = 0  # accepted, not yet begun or preempted
-    free_blocks: int = 0
+    free_blocks: int = 0  # that can be had: those that are cached and not needed among them
+    cached_blocks: int = 0
     num_blocks: int = 0
     requests: int = 0  # counters from here on
     finished: int = 0
@@ -83,6 +84,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     computed_tokens: int = 0  # through the model, recomputed ones included
     generated_tokens: int = 0
     cached_tokens: int = 0
+    evicted_blocks: int = 0
     preemptions: int = 0
     steps: int = 0
     step_seconds: float = 0.0
@@ -127,19 +129,26 @@ class Forget(msgspec.Struct, frozen=True, tag=True):
 class Add(msgspec.Struct, frozen=True, tag=True):
     """A new request. `prompt` is int32 token ids, little-endian.
 
-    `shares` names an earlier request with the same prompt, which then is not computed twice.
+    It shares what is cached with requests of the same `cache_salt` alone.
     """
 
     request_id: str
     prompt: bytes
     params: SamplingParams
-    shares: str = ""
+    cache_salt: str = ""
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
     """Ends a request, if it still runs; nothing more is said about it."""
 
     request_id: str
+
+
+class ClearCache(msgspec.Struct, frozen=True, tag=True):
+    """Asks to forget what is cached of the requests of a salt and no running one needs."""
+
+    serial: int
+    salt: str
 
 
 class Ping(msgspec.Struct, frozen=True, tag=True):
@@ -152,7 +161,9 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Exit now; whatever still runs is dropped."""
 
 
-ToEngine: TypeAlias = Start | SetVocabulary | Compile | Forget | Add | Abort | Ping | Shutdown
+ToEngine: TypeAlias = (
+    Start | SetVocabulary | Compile | Forget | ClearCache | Add | Abort | Ping | Shutdown
+)
 
 # Engine to client.
 
@@ -194,6 +205,13 @@ class CompileResult(msgspec.Struct, frozen=True, tag=True):
     failure: CompileFailure | None
 
 
+class CacheCleared(msgspec.Struct, frozen=True, tag=True):
+    """The answer to `ClearCache`."""
+
+    serial: int
+    num_tokens: int
+
+
 class Outputs(msgspec.Struct, frozen=True, tag=True):
     """All that one step gave, in one frame."""
 
@@ -214,7 +232,9 @@ class Pong(msgspec.Struct, frozen=True, tag=True):
     stats: EngineStats
 
 
-FromEngine: TypeAlias = Loading | Ready | LoadFailed | CompileResult | Outputs | Beat | Pong
+FromEngine: TypeAlias = (
+    Loading | Ready | LoadFailed | CompileResult | CacheCleared | Outputs | Beat | Pong
+)
 
 _encoder = msgspec.msgpack.Encoder()
 

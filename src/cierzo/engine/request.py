@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cierzo.engine.constraints.constrained import Change, Constrained
 from cierzo.engine.messages import FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.sampler import SamplerState
-from cierzo.engine.scheduling.sequence import Sequence
+from cierzo.engine.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Request:
         self._logprobs: list[TokenLogprobs] = []  # of the answer's tokens, if asked for
         self._emitted = 0  # tokens of the answer given out
         self._last_sampled = -1  # under a constraint
+        if constrained is not None:
+            sequence.num_fixed = sequence.num_prompt
 
     @property
     def wants_logprobs(self) -> bool:
@@ -80,6 +82,9 @@ class Request:
         count = 1
         if change.keep < self.sequence.num_generated:
             self._truncate(change.keep)
+        if self.constrained is not None:
+            self.sequence.num_fixed = self.sequence.num_prompt + self.constrained.final
+            self.sequence.calls_tool = self.constrained.triggered
         if self.wants_logprobs:
             self.forced.extend(change.append)
         else:
@@ -113,7 +118,7 @@ class Request:
             finish,
             stop_token_id,
             sequence.num_prompt,
-            sequence.num_cached,
+            sequence.num_cached or 0,
         )
 
     def _truncate(self, keep: int) -> None:

@@ -45,6 +45,10 @@ class Runner(Protocol):
         """Rows of logits that one step can give."""
         ...
 
+    def copy_block(self, source: int, target: int) -> None:
+        """Copies what a block of the KV cache holds to another block."""
+        ...
+
     def run(self, batch: Batch) -> Logits:
         """Computes a step; its logits are good until the next one."""
         ...

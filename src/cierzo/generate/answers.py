@@ -23,7 +23,12 @@ class AsyncEngine(Protocol):
     """What is asked of an engine: `cierzo.engine.process.client.EngineClient` has it."""
 
     def generate(
-        self, prompt: Sequence[int], params: SamplingParams, *, request_id: str, shares: str = ""
+        self,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        *,
+        request_id: str,
+        cache_salt: str = "",
     ) -> AsyncGenerator[StepOutput, None]:
         """What each step gives the request. Closing it aborts the request."""
 
@@ -108,7 +113,9 @@ async def _answer(
 ) -> AsyncGenerator[Delta, None]:
     reader = DeltaReader(tokenizer, job)
     meter = ChoiceMeter(job, receipt, observer)
-    outputs = engine.generate(job.prompt, job.params, request_id=job.request_id, shares=job.shares)
+    outputs = engine.generate(
+        job.prompt, job.params, request_id=job.request_id, cache_salt=job.cache_salt
+    )
     try:
         async with aclosing(outputs):
             async for output in outputs:

@@ -26,7 +26,7 @@ def answers_now(
         while waiting or running:
             while waiting and len(running) < at_once:
                 index, job = waiting.pop()
-                engine.add(job.request_id, job.prompt, job.params, shares=job.shares)
+                engine.add(job.request_id, job.prompt, job.params, cache_salt=job.cache_salt)
                 running[job.request_id] = (index, DeltaReader(tokenizer, job))
             for output in engine.step():
                 index, reader = running[output.request_id]

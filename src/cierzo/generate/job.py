@@ -22,7 +22,8 @@ class Job:
     stop: tuple[str, ...] = ()
     continues: bool = False  # the answer goes on with a text, rather than being one of its own
     format: ToolFormat | None = None  # how the model writes calls, if it may
-    shares: str = ""  # request_id of the first choice with this prompt, where this is another
+    index: int = 0  # which of several choices with this prompt
+    cache_salt: str = ""  # who may find what is computed for it
 
     def call_id(self, index: int) -> str:
         """The id of a call in this answer. Its place in the conversation is part of it, so that

@@ -40,7 +40,7 @@ def prepare(ask: Ask, model: Model, request_id: str, warn: Warn | None = None) -
             first,
             request_id=f"{request_id}-{index}",
             seed=seed_of_choice(drawn, index),
-            shares=first.request_id,
+            index=index,
         )
         jobs.append(job)
     return tuple(_with_constraint(job, constraint_of(job.call_id)) for job in jobs)
@@ -64,7 +64,16 @@ def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
     except InvalidParam as error:
         raise Refused(Reason.INVALID, error.problem, (error.name,)) from error
     seed = secrets.randbits(63) if params.seed is None else params.seed
-    return Job(prompt, params, f"{request_id}-0", seed, ask.stop, continues, format)
+    return Job(
+        prompt,
+        params,
+        f"{request_id}-0",
+        seed,
+        ask.stop,
+        continues,
+        format,
+        cache_salt=ask.cache_salt,
+    )
 
 
 def _with_constraint(job: Job, constraint: Constraint | None) -> Job:

@@ -53,7 +53,7 @@ class ChoiceMeter:
     """Counts one choice."""
 
     def __init__(self, job: Job, receipt: Receipt, observer: Observer | None) -> None:
-        self._counts_prompt = not job.shares
+        self._counts_prompt = job.index == 0
         self._receipt = receipt
         self._observer = observer
         self._last = time.monotonic()

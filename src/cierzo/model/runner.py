@@ -68,6 +68,7 @@ class ModelRunner:
         except ValueError as error:
             raise ModelError(f"{checkpoint.source}: {error}") from error
         self.max_logits_rows = ops.max_logits_rows
+        self.copy_block = ops.copy_block
         self.read_block = ops.read_block
         self.write_block = ops.write_block
 

@@ -53,8 +53,6 @@ def refused(server: Live, path: str, body: dict[str, Any], status: int = 400) ->
         ({"ignore_eos": True, "response_format": {"type": "json_object"}}, "ignore_eos"),
         ({"continue_final_message": True}, "continue_final_message"),
         ({"add_generation_prompt": False}, "add_generation_prompt"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"max_completion_tokens": 0, "max_tokens": 5}, "max_completion_tokens"),
         ({"seed": 1.5}, "seed"),
         ({"structured_outputs": {"regex": "a+"}}, "structured_outputs.regex"),
         ({"guided_regex": "a+"}, "guided_regex"),

@@ -437,13 +437,14 @@ def test_logits_wider_than_the_vocabulary_are_never_chosen(tmp_path: Path) -> No
 
 
 def test_choices_share_the_blocks_of_their_prompt(model_path: Path) -> None:
-    engine = make_engine(model_path)
     prompt = random_prompt(8, 200)
     params = [SamplingParams(max_tokens=5, seed=seed) for seed in range(4)]
+    engine = make_engine(model_path)
     alone = [run(engine, {"r": Request(prompt, p)})["r"].token_ids for p in params]
+    engine = make_engine(model_path)
     before = engine.stats()
     for index, p in enumerate(params):
-        engine.add(str(index), prompt, p, shares="" if index == 0 else "0")
+        engine.add(str(index), prompt, p)
     answers = {str(index): Answer() for index in range(4)}
     cached: set[tuple[str, int]] = set()
     while engine.has_work():
@@ -465,7 +466,7 @@ def test_a_choice_goes_on_when_the_first_one_leaves(model_path: Path, leave_at: 
     params = SamplingParams(max_tokens=5, seed=1)
     expected = run(engine, {"r": Request(prompt, params)})["r"].token_ids
     engine.add("first", prompt, params)
-    engine.add("second", prompt, params, shares="first")
+    engine.add("second", prompt, params)
     found: list[int] = []
     step = 0
     while engine.has_work():
@@ -486,26 +487,10 @@ def test_shared_blocks_are_given_up_when_there_are_too_few(model_path: Path) -> 
     alone = [run(roomy, {"r": Request(prompt, p)})["r"].token_ids for p in params]
     engine = make_engine(model_path, num_blocks=6, max_batch_sequences=2)
     for index, p in enumerate(params):
-        engine.add(str(index), prompt, p, shares="" if index == 0 else "0")
+        engine.add(str(index), prompt, p)
     answers = {str(index): Answer() for index in range(5)}
     while engine.has_work():
         for output in engine.step():
             answers[output.request_id].take(output)
     assert [answers[str(index)].token_ids for index in range(5)] == alone
     assert engine.stats().free_blocks == engine.stats().num_blocks
-
-
-def test_a_prompt_that_differs_is_not_shared(model_path: Path) -> None:
-    engine = make_engine(model_path)
-    params = SamplingParams(max_tokens=3, seed=0)
-    first, second = random_prompt(1, 80), random_prompt(2, 80)
-    expected = run(engine, {"r": Request(second, params)})["r"].token_ids
-    engine.add("first", first, params)
-    engine.add("second", second, params, shares="first")
-    found: list[int] = []
-    while engine.has_work():
-        for output in engine.step():
-            if output.request_id == "second":
-                found += output.token_ids
-                assert output.num_cached_tokens == 0
-    assert found == expected

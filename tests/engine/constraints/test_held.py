@@ -8,7 +8,7 @@ import pytest
 
 from cierzo.engine.scheduling.admission import SHORT_TOKENS
 from cierzo.engine.scheduling.scheduler import Scheduler
-from cierzo.engine.scheduling.sequence import Sequence
+from cierzo.engine.sequence import Sequence
 from tests.engine.scheduling.steps import carry_out, drain, make, sequence, step
 
 PLACES = 16
@@ -72,7 +72,7 @@ def test_a_step_has_no_more_than_its_places_whoever_comes_back(seed: int) -> Non
     assert len(chunks) <= PLACES
     alive -= len(carry_out(scheduler, chunks))
     assert len(drain(scheduler)) == alive
-    assert scheduler.pool.num_free == scheduler.pool.num_blocks
+    assert scheduler.cache.num_available == scheduler.cache.num_blocks
 
 
 def test_who_is_short_goes_on_when_all_come_back() -> None:

@@ -22,7 +22,7 @@ from cierzo.engine.process.compile_worker import (
     VocabularyReady,
 )
 from cierzo.engine.process.main import Inbox, Loop
-from cierzo.engine.process.pending_checks import PendingChecks
+from cierzo.engine.process.pending_answers import PendingAnswers
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.compiler import Compiled, GrammarCompiler
 from cierzo.grammar.constraint import Constraint
@@ -161,15 +161,19 @@ def test_who_leaves_says_so() -> None:
         send = staticmethod(sent.append)
 
     async def main() -> None:
-        calls = PendingChecks()
+        calls: PendingAnswers[CompileResult] = PendingAnswers()
         process: Any = Process()
-        leaving = asyncio.create_task(calls.ask(process, digits(1)))
-        staying = asyncio.create_task(calls.ask(process, digits(2)))
+
+        def ask(constraint: Constraint) -> asyncio.Task[CompileResult]:
+            asked = calls.ask(process, lambda serial: Compile(serial, constraint), Forget)
+            return asyncio.create_task(asked)
+
+        leaving, staying = ask(digits(1)), ask(digits(2))
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.wait([leaving])
         calls.receive(CompileResult(1, None))
-        assert await staying is None
+        assert (await staying).failure is None
 
     asyncio.run(main())
     assert sent == [Compile(0, digits(1)), Compile(1, digits(2)), Forget(0)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduling.block_pool import BlockPool
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
-from cierzo.engine.scheduling.sequence import Sequence
+from cierzo.engine.sequence import Sequence
 
 BLOCK = 4
 
@@ -16,17 +16,23 @@ def make(
     blocks: int = 100, tokens: int = 16, sequences: int = 4, rows: int | None = None
 ) -> Scheduler:
     return Scheduler(
-        BlockPool(blocks),
-        block_size=BLOCK,
+        KvCache(blocks, BLOCK, lambda source, target: None),
         max_batch_tokens=tokens,
         max_batch_sequences=sequences,
         max_logits_rows=rows or sequences,
     )
 
 
-def sequence(name: str, prompt: int, answer: int = 4, **params: Any) -> Sequence:
+def sequence(
+    name: str, prompt: int, answer: int = 4, *, salt: str | None = None, **params: Any
+) -> Sequence:
+    """Its prompt is the beginning of all others', but is shared only where `salt` is."""
     return Sequence(
-        name, range(prompt), SamplingParams(max_tokens=answer, **params), max_len=10_000
+        name,
+        range(prompt),
+        SamplingParams(max_tokens=answer, **params),
+        max_len=10_000,
+        cache_salt=name if salt is None else salt,
     )
 
 
@@ -41,13 +47,13 @@ def carry_out(scheduler: Scheduler, chunks: list[Chunk]) -> list[Sequence]:
             seq.num_prompt_logprobs = min(chunk.end, seq.num_prompt - 1)
         if chunk.end == seq.num_tokens:
             assert chunk.num_logits >= 1
-            if not seq.prompt_read:
-                seq.prompt_read = True
-                scheduler.share_prompt(seq)
+            seq.prompt_read = True
             seq.append(7)
             if seq.num_tokens == seq.max_len:
                 scheduler.remove(seq)
                 ended.append(seq)
+        if seq.started:
+            scheduler.cache.publish(seq)
     return ended
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from cierzo.engine.scheduling.admission import SHORT_TOKENS
 from cierzo.engine.scheduling.scheduler import Scheduler
-from cierzo.engine.scheduling.sequence import Sequence
-from tests.engine.scheduling.steps import BLOCK, carry_out, drain, make, sequence, step
+from cierzo.engine.sequence import Sequence
+from tests.engine.scheduling.steps import BLOCK, drain, make, sequence, step
 
 BUDGET = 16
 
@@ -232,7 +232,7 @@ def test_the_short_pass_one_that_finds_no_room_and_do_not_keep_it_out() -> None:
         steps += 1
     assert steps <= 600 / 32 + 2
     drain(scheduler)
-    assert scheduler.pool.num_free == 200
+    assert scheduler.cache.num_available == 200
 
 
 def test_a_long_one_leaves_the_first_of_the_queue_what_it_needs() -> None:
@@ -247,36 +247,43 @@ def test_a_long_one_leaves_the_first_of_the_queue_what_it_needs() -> None:
     assert [s.request_id for s in scheduler.running] == ["old", "large", "passes"]
 
 
-def test_others_pass_one_that_waits_for_its_leader() -> None:
+def test_others_pass_one_that_waits_for_what_is_being_computed() -> None:
     scheduler = roomy()
-    leader, follower = sequence("leader", 400), sequence("follower", 400)
-    follower.leader = leader
-    for one in (leader, follower, sequence("small", 8, answer=1)):
+    first, second = sequence("first", 400, salt="same"), sequence("second", 400, salt="same")
+    for one in (first, second, sequence("small", 8, answer=1)):
         scheduler.add(one)
     assert steps_until(scheduler, "small") == 1
-    assert follower.num_computed == 0
-    while leader.num_generated == 0:
+    assert second.num_computed == 0
+    while not second.started:
         step(scheduler, BUDGET)
-    assert follower.num_computed == 396
-    assert drain(scheduler) == ["leader", "follower"]
+    assert second.num_cached == 399
+    assert drain(scheduler) == ["first", "second"]
 
 
-def test_nobody_takes_blocks_from_an_older_one_that_waits() -> None:
-    scheduler = make(blocks=8, tokens=64, sequences=4)
-    leader, follower = sequence("leader", 9, answer=1), sequence("follower", 9, answer=3)
-    follower.leader = leader
-    scheduler.add(leader)
-    scheduler.add(follower)
-    chunks = scheduler.schedule(64)
-    assert [c.sequence for c in chunks] == [leader]
-    carry_out(scheduler, chunks)
-    follower.held = True  # so that it stays where it is
-    scheduler.add(sequence("younger", 4 * BLOCK, answer=12))
-    for _ in range(40):
-        assert step(scheduler) == []
-    assert len(follower.blocks) == 2
-    follower.held = False
-    assert drain(scheduler) == ["follower", "younger"]
+def test_who_waits_for_what_is_being_computed_computes_it_if_that_one_goes() -> None:
+    scheduler = roomy()
+    first, second = sequence("first", 400, salt="same"), sequence("second", 400, salt="same")
+    scheduler.add(first)
+    scheduler.add(second)
+    step(scheduler, BUDGET)
+    computed = first.num_computed
+    scheduler.remove(first)
+    scheduler.schedule(BUDGET)
+    assert second.num_cached == computed > 0
+
+
+def test_who_is_preempted_finds_what_nobody_needed() -> None:
+    scheduler = make(blocks=12, tokens=64, sequences=4)
+    scheduler.add(sequence("old", 8, answer=30))
+    scheduler.add(sequence("young", 16, answer=20))
+    while scheduler.num_preemptions == 0:
+        step(scheduler)
+    (young,) = scheduler.waiting
+    while not young.started:
+        step(scheduler)
+    assert young.num_computed > 0
+    assert young.num_cached == 0
+    assert drain(scheduler) == ["young"]
 
 
 GROUPS = st.lists(
@@ -295,11 +302,11 @@ GROUPS = st.lists(
 # an older one, which has the blocks, waits for it.
 @example(
     groups=[(1, 1, 1, 0), (1, 1, 1, 0), (1, 18, 1, 0), (1, 9, 1, 0)],
-    spare=2, places=1, budget=1, holds={19}, aborts=set(),
+    spare=2, places=1, budget=1, holds={19}, aborts=set(), salt=None,
 )  # fmt: skip
 @example(
     groups=[(13, 1, 2, 0), (3, 11, 1, 0)],
-    spare=2, places=1, budget=1, holds={1}, aborts=set(),
+    spare=2, places=1, budget=1, holds={1}, aborts=set(), salt="same",
 )  # fmt: skip
 @settings(max_examples=300, deadline=None)
 @given(
@@ -309,6 +316,7 @@ GROUPS = st.lists(
     budget=st.integers(1, 24),
     holds=st.sets(st.integers(0, 60), max_size=12),
     aborts=st.sets(st.integers(0, 60), max_size=3),
+    salt=st.sampled_from([None, "same"]),
 )
 def test_everyone_ends_whatever_is_shared_held_or_dropped(
     *,
@@ -318,6 +326,7 @@ def test_everyone_ends_whatever_is_shared_held_or_dropped(
     budget: int,
     holds: set[int],
     aborts: set[int],
+    salt: str | None,
 ) -> None:
     longest = max(prompt + answer for prompt, answer, _, _ in groups)
     num_blocks = -(-longest // BLOCK) + spare
@@ -329,12 +338,8 @@ def test_everyone_ends_whatever_is_shared_held_or_dropped(
     for count in range(5_000):
         while queue and (queue[0][1][3] <= count % 4 or not scheduler.running):
             index, (prompt, answer, choices, _) = queue.pop(0)
-            leader = sequence(f"{index}.0", prompt, answer)
-            scheduler.add(leader)
-            for number in range(1, choices):
-                follower = sequence(f"{index}.{number}", prompt, answer)
-                follower.leader = leader
-                scheduler.add(follower)
+            for number in range(choices):
+                scheduler.add(sequence(f"{index}.{number}", prompt, answer, salt=salt))
         if held is not None:
             held.held = False
             held = None
@@ -347,7 +352,8 @@ def test_everyone_ends_whatever_is_shared_held_or_dropped(
             scheduler.remove(dropped)
             ended.add(dropped.request_id)
         ended |= set(step(scheduler, budget))
+        scheduler.cache.check(s for s in scheduler.running if s.started)
         if not queue and not scheduler.running and not scheduler.waiting:
             break
     assert ended == expected
-    assert scheduler.pool.num_free == num_blocks
+    assert scheduler.cache.num_available == num_blocks

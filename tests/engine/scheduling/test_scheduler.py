@@ -77,7 +77,7 @@ def test_the_youngest_is_preempted_and_comes_back_in_its_place() -> None:
         scheduler.add(sequence(name, 8, answer=8))
     assert drain(scheduler) == ["a", "b", "c"]
     assert scheduler.num_preemptions > 0
-    assert scheduler.pool.num_free == 6
+    assert scheduler.cache.num_available == 6
 
 
 def test_an_older_prompt_takes_blocks_from_a_younger_answer() -> None:
@@ -141,7 +141,7 @@ def test_invariants(
         block_size=BLOCK, max_batch_tokens=tokens, max_batch_sequences=places, max_model_len=64
     )
     queue = [
-        sequence(str(i), prompt, answer, **({"prompt_logprobs": 0} if explain else {}))
+        sequence(str(i), prompt, answer, prompt_logprobs=0 if explain else None)
         for i, (prompt, answer, explain) in enumerate(arrivals)
     ]
     ended: list[str] = []
@@ -185,7 +185,7 @@ def test_invariants(
         # Blocks: held by one sequence, enough for what is computed, none lost.
         held = [block for seq in scheduler.running for block in seq.blocks]
         assert len(set(held)) == len(held)
-        assert len(held) + scheduler.pool.num_free == num_blocks
+        assert len(held) + scheduler.cache.num_available == num_blocks
         assert all(not seq.blocks and seq.num_computed == 0 for seq in scheduler.waiting)
         for chunk in chunks:
             assert chunk.sequence in scheduler.running
@@ -196,7 +196,7 @@ def test_invariants(
         check_batch(builder, chunks)
         ended += [seq.request_id for seq in carry_out(scheduler, chunks)]
     assert sorted(ended, key=int) == [str(i) for i in range(len(queue))]
-    assert scheduler.pool.num_free == num_blocks
+    assert scheduler.cache.num_available == num_blocks
 
 
 def check_batch(builder: BatchBuilder, chunks: list[Chunk]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cierzo.api.access.keys import Keys, key_in
+from cierzo.api.access.tenant import owned
 from cierzo.api.dialect import Dialect, spoken
 from cierzo.api.errors import ApiError, bad_request, unavailable
 from cierzo.api.http.body import Body, Memory
@@ -70,13 +71,14 @@ class Edge:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         body = Body(self._limits, self._memory)
         try:
-            self._check_head(scope, path)
+            tenant = self._check_head(scope, path)
             content: bytes | None = b""
             if method == "POST":
                 _check_media_type(scope["headers"])
                 content = await body.read(scope["headers"], receive)
             if content is not None:
                 inner = spoken({**scope, "path": path, "method": method}, dialect)
+                inner = owned(inner, tenant)
                 await self._app(inner, _replay(content, receive), watched)
         except ApiError as error:
             await _refuse(error, dialect, watched, None if body.arrived else receive)
@@ -89,7 +91,8 @@ class Edge:
             body.release()
             self._log.ended(notes)
 
-    def _check_head(self, scope: Scope, path: str) -> None:
+    def _check_head(self, scope: Scope, path: str) -> str:
+        """Whose request it is. Raises ApiError."""
         headers = scope["headers"]
         size = len(scope["raw_path"]) + len(scope["query_string"])
         size += sum(len(name) + len(value) + 4 for name, value in headers)
@@ -101,8 +104,7 @@ class Edge:
         hosts = values(headers, b"host")
         if hosts or not first_version:  # 1.0 needs none; browsers, which may be misled, speak 1.1
             self._check_host(hosts)
-        if path not in _OPEN:
-            self._keys.check(headers)
+        return "" if path in _OPEN else self._keys.check(headers)
 
     def _check_host(self, hosts: Sequence[bytes]) -> None:
         if len(hosts) != 1:

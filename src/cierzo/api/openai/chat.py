@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cierzo.api.access.tenant import cache_salt_of
 from cierzo.api.http.sse import DONE, event, json_response, while_connected
 from cierzo.api.openai.conversation import read_conversation
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
@@ -77,7 +78,9 @@ def operations(service: Service) -> list[Operation]:
         model = service.model()
         run, size = service.threads.run, len(body)
         asked = await run(lambda: read_request(service, body, dialect), size)
-        reply = await run(lambda: prepared(service, model, asked, dialect), size, lanes_of(asked))
+        salt = cache_salt_of(request.scope, service.settings.server)
+        lanes = lanes_of(asked)
+        reply = await run(lambda: prepared(service, model, asked, dialect, salt), size, lanes)
         await while_connected(request.receive, check_forms(service, reply))
         return respond(service, request.scope, reply, _answer, _events, broken=_BROKEN)
 
@@ -113,7 +116,11 @@ def lanes_of(request: ChatRequest) -> Lanes:
 
 
 def prepared(
-    service: Service, model: Model, request: ChatRequest, dialect: OpenAiDialect
+    service: Service,
+    model: Model,
+    request: ChatRequest,
+    dialect: OpenAiDialect,
+    cache_salt: str = "",
 ) -> ChatReply:
     """Checks all else, and makes the jobs. Slow: runs in a thread. Raises ApiError."""
     limits = service.settings.limits
@@ -125,6 +132,7 @@ def prepared(
         min_room=ENOUGH,
         choices=number_of_choices(request.n, limits),
         stop=stop_strings(request.stop, limits),
+        cache_salt=cache_salt,
     )
     head = head_of(service, request)
     warnings = list(read.warnings)

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cierzo.api.access.tenant import cache_salt_of
 from cierzo.api.errors import bad_request
 from cierzo.api.http.sse import DONE, event, json_response
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
@@ -70,8 +71,9 @@ def operations(service: Service) -> list[Operation]:
         dialect = openai_dialect_of(request.scope)
         body = await request.body()
         model = service.model()
+        salt = cache_salt_of(request.scope, service.settings.server)
         reply = await service.threads.run(
-            lambda: prepared(service, model, body, dialect), len(body)
+            lambda: prepared(service, model, body, dialect, salt), len(body)
         )
         return respond(service, request.scope, reply, _answer, _events, broken=_BROKEN)
 
@@ -91,7 +93,7 @@ def operations(service: Service) -> list[Operation]:
 
 
 def prepared(
-    service: Service, model: Model, body: bytes, dialect: OpenAiDialect
+    service: Service, model: Model, body: bytes, dialect: OpenAiDialect, cache_salt: str = ""
 ) -> CompletionReply:
     """Reads and checks a request, and makes its jobs. Slow: runs in a thread. Raises ApiError."""
     limits = service.settings.limits
@@ -119,6 +121,7 @@ def prepared(
             min_room=ENOUGH,
             choices=choices,
             stop=stop,
+            cache_salt=cache_salt,
             add_bos=request.add_special_tokens is not False,
         )
         try:

@@ -146,6 +146,7 @@ def _endpoints(service: Service, name: str) -> EndpointList:
                 quantization=served.quantization,
                 pricing=_pricing(service),
                 supported_parameters=SUPPORTED_PARAMETERS,
+                supports_implicit_caching=service.settings.engine.prefix_cache == "on",
             )
         )
     return EndpointList(

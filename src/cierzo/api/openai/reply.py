@@ -115,6 +115,7 @@ async def deltas(service: Service, reply: Reply[Any]) -> AsyncGenerator[tuple[in
 def usage_of(service: Service, receipt: Receipt) -> common.Usage:
     """A receipt as clients are told of it, with its price in US dollars."""
     entry = service.served.entry
+    kept = service.settings.engine.prefix_cache == "on"
     # Rounded to where a float's own error would show.
     prompt_cost = round(receipt.prompt_tokens * entry.prompt_price, 12)
     completion_cost = round(receipt.completion_tokens * entry.completion_price, 12)
@@ -124,7 +125,9 @@ def usage_of(service: Service, receipt: Receipt) -> common.Usage:
         total_tokens=receipt.prompt_tokens + receipt.completion_tokens,
         cost=round(prompt_cost + completion_cost, 12),
         cost_details=common.CostDetails(prompt_cost, completion_cost),
-        prompt_tokens_details=common.PromptTokensDetails(receipt.cached_tokens),
+        prompt_tokens_details=common.PromptTokensDetails(
+            receipt.cached_tokens, receipt.prompt_tokens - receipt.cached_tokens if kept else 0
+        ),
     )
 
 

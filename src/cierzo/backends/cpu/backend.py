@@ -177,6 +177,10 @@ class CpuOps:
 
     # --- beyond the forward pass ----------------------------------------------------------------
 
+    def copy_block(self, source: int, target: int) -> None:
+        """See `Ops`."""
+        self._cache.copy_block(source, target)
+
     def read_block(self, block: int) -> bytes:
         """See `Ops`."""
         out = np.empty(self._cache.block_bytes, dtype=np.uint8)

@@ -96,6 +96,11 @@ class Constrained:
         return self._active or self._begins_text
 
     @property
+    def triggered(self) -> bool:
+        """Whether the trigger has come: the answer has a call."""
+        return self._trigger is not None and self._active
+
+    @property
     def _begins_text(self) -> bool:
         return self._trims and not self._tokens and not self._may_begin_in_space
 

@@ -13,11 +13,15 @@ from cierzo.engine.errors import EngineError, QueueFull, error_of
 from cierzo.engine.messages import (
     Abort,
     Add,
+    CacheCleared,
+    ClearCache,
+    Compile,
     CompileResult,
     EngineInfo,
     EngineLaunch,
     EngineStats,
     Fault,
+    Forget,
     FromEngine,
     Outputs,
     Pong,
@@ -25,7 +29,7 @@ from cierzo.engine.messages import (
     StepOutput,
 )
 from cierzo.engine.process.engine_process import COMMAND, EngineProcess
-from cierzo.engine.process.pending_checks import PendingChecks
+from cierzo.engine.process.pending_answers import PendingAnswers
 from cierzo.engine.process.retry_after import RetryAfter
 from cierzo.engine.process.status import EngineStatus
 from cierzo.engine.process.supervisor import Supervisor
@@ -83,7 +87,8 @@ class EngineClient:
         self._stats = EngineStats()
         self._requests: dict[str, _Request] = {}
         self._vocabulary: TokenBytes | None = None
-        self._checks = PendingChecks()
+        self._checks: PendingAnswers[CompileResult] = PendingAnswers()
+        self._clearings: PendingAnswers[CacheCleared] = PendingAnswers()
         self._retry_after = RetryAfter()
         self._stopping = False
         self._idle = asyncio.Event()  # no request is left, or the wait for them is over
@@ -130,12 +135,25 @@ class EngineClient:
         Raises GrammarError for one that cannot be compiled (BeginningError if its grammar does not
         allow the beginning of the answer), and EngineError if the engine cannot do it.
         """
-        process = self._supervisor.process
-        if process is None:
+        result = await self._checks.ask(
+            self._process(), lambda serial: Compile(serial, constraint), Forget
+        )
+        if result.failure is not None:
+            raise _FAULTS[result.failure.fault](result.failure.problem)
+
+    async def clear_cache(self, salt: str) -> int:
+        """Has the engine forget what is cached for a salt and not needed now. How many tokens.
+
+        Raises EngineError if there is no engine.
+        """
+        process = self._process()
+        cleared = await self._clearings.ask(process, lambda serial: ClearCache(serial, salt))
+        return cleared.num_tokens
+
+    def _process(self) -> EngineProcess:
+        if self._supervisor.process is None:
             raise EngineError(f"the engine is not ready: {self.status.detail}")
-        failure = await self._checks.ask(process, constraint)
-        if failure is not None:
-            raise _FAULTS[failure.fault](failure.problem)
+        return self._supervisor.process
 
     async def generate(
         self,
@@ -143,19 +161,19 @@ class EngineClient:
         params: SamplingParams,
         *,
         request_id: str | None = None,
-        shares: str = "",
+        cache_salt: str = "",
     ) -> AsyncGenerator[StepOutput, None]:
         """Yields what each step gives the request; the last one has a `finish_reason`.
 
         Closing the generator, or cancelling the task that runs it, aborts the request exactly
         once; its blocks are free within one step. Nothing is sent before the first iteration.
-        `shares` is the id of an earlier request with the same prompt, which then is computed once.
+        It shares what is cached with requests of the same `cache_salt` alone.
 
         Raises QueueFull; what the engine says of a request that it does not take in (PromptTooLong,
         InvalidRequest); and EngineError when the engine dies, hangs, stops, or fails this request
         (NoAnswer where no answer has the form that is asked for).
         """
-        request = self._admit(prompt, params, request_id or uuid4().hex, shares)
+        request = self._admit(prompt, params, request_id or uuid4().hex, cache_salt)
         request_id = request.add.request_id
         try:
             while True:
@@ -200,7 +218,7 @@ class EngineClient:
             await self._supervisor.stop()
 
     def _admit(
-        self, prompt: Sequence[int], params: SamplingParams, request_id: str, shares: str
+        self, prompt: Sequence[int], params: SamplingParams, request_id: str, cache_salt: str
     ) -> _Request:
         """Sends a request, which the engine checks, or keeps it for one that is being restarted."""
         info = self.info
@@ -212,7 +230,7 @@ class EngineClient:
         if waiting >= self._max_queue:
             raise QueueFull(waiting, self._retry_after.seconds_to_next())
         tokens = np.asarray(prompt, dtype="<i4").tobytes()
-        request = _Request(Add(request_id, tokens, params, shares))
+        request = _Request(Add(request_id, tokens, params, cache_salt))
         self._requests[request_id] = request
         if self._supervisor.process is not None:
             self._send(self._supervisor.process, request)
@@ -245,6 +263,7 @@ class EngineClient:
         """For the supervisor: ends the requests that the failed engine had; keeps those that it
         cannot have seen."""
         self._checks.fail(reason)
+        self._clearings.fail(reason)
         for request_id, request in list(self._requests.items()):
             seen = request.begun or self._supervisor.watchdog.pong > request.sent_after_ping
             if seen or request.resent:
@@ -273,5 +292,7 @@ class EngineClient:
                     self._forget(output.request_id)
         elif isinstance(message, CompileResult):
             self._checks.receive(message)
+        elif isinstance(message, CacheCleared):
+            self._clearings.receive(message)
         elif isinstance(message, Pong):
             self._stats = message.stats

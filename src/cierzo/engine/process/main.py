@@ -29,6 +29,8 @@ from cierzo.engine.messages import (
     Abort,
     Add,
     Beat,
+    CacheCleared,
+    ClearCache,
     Compile,
     CompileFailure,
     CompileResult,
@@ -198,6 +200,9 @@ class Loop:
             self._compiling.forget(message.serial)
         elif isinstance(message, CompileResult):
             send(message)
+        elif isinstance(message, ClearCache):
+            num_blocks = self._engine.cache.clear(message.salt)
+            send(CacheCleared(message.serial, num_blocks * self._engine.cache.block_size))
 
     def _add_prepared(self, message: Prepared) -> list[StepOutput]:
         if not self._compiling.drop(message.add.request_id):
@@ -216,7 +221,7 @@ class Loop:
                 message.request_id,
                 prompt,
                 message.params,
-                shares=message.shares,
+                cache_salt=message.cache_salt,
                 compiled=compiled,
             )
         except PromptTooLong as error:

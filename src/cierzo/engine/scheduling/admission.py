@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 
-from cierzo.engine.scheduling.sequence import Sequence
+from cierzo.engine.sequence import Sequence
 
 # Prompt and answer together: so few are soon over.
 SHORT_TOKENS = 512

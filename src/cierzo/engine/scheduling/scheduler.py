@@ -7,8 +7,11 @@ large one, nor a large one for a stream of small ones: each is read after at mos
 that it would take if all went by age, and twice those that it would take if all went by size. Of
 equals, the one that came first is read first.
 
-When blocks run out, the youngest sequence gives all of its own back and is computed again later; so
-the oldest can always go on, and in time each is the oldest.
+What is cached of a sequence is not computed again. If a running one is about to compute what a
+waiting one would begin with, that one waits for it.
+
+When blocks run out, the youngest sequence gives all of its own back and starts again later; so the
+oldest can always go on, and in time each is the oldest.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from bisect import insort
 from dataclasses import dataclass
 from operator import attrgetter
 
+from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.scheduling.admission import is_short, longest_admissible, placement_order
-from cierzo.engine.scheduling.block_pool import BlockPool
-from cierzo.engine.scheduling.sequence import Sequence
+from cierzo.engine.sequence import Sequence
 
 # How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
 # may have a few tokens only is the sooner done.
@@ -58,9 +61,8 @@ class Scheduler:
 
     def __init__(
         self,
-        pool: BlockPool,
+        cache: KvCache,
         *,
-        block_size: int,
         max_batch_tokens: int,
         max_batch_sequences: int,
         max_logits_rows: int,
@@ -71,8 +73,7 @@ class Scheduler:
                 f"max_batch_sequences ({max_batch_sequences}) must be from 1 to max_batch_tokens "
                 f"({max_batch_tokens}): each running request takes a token of a step"
             )
-        self.pool = pool
-        self.block_size = block_size
+        self.cache = cache
         self.max_batch_tokens = max_batch_tokens
         self.max_batch_sequences = max_batch_sequences
         self.max_logits_rows = max_logits_rows
@@ -88,45 +89,25 @@ class Scheduler:
 
         Raises ValueError if it would not fit even alone.
         """
-        if self._blocks_for(sequence.max_len) > self.pool.num_blocks:
+        needed, num_blocks = self.cache.blocks_for(sequence.max_len), self.cache.num_blocks
+        if needed > num_blocks:
             raise ValueError(
-                f"{sequence.max_len} tokens need {self._blocks_for(sequence.max_len)} cache "
-                f"blocks, but there are {self.pool.num_blocks}"
+                f"{sequence.max_len} tokens need {needed} cache blocks, but there are {num_blocks}"
             )
         sequence.arrival = self._num_added
         self._num_added += 1
         self.waiting.append(sequence)
 
-    def share_prompt(self, sequence: Sequence) -> None:
-        """Gives the blocks of a prompt that has been computed to those who wait for it."""
-        for follower in self.waiting:
-            if follower.leader is sequence:
-                self.follow(follower)
-
-    def follow(self, sequence: Sequence) -> None:
-        """Starts a sequence with its leader's blocks, up to the last one that is full.
-
-        The prompt's last token is computed again in any case, for the logits after it.
-        """
-        leader, sequence.leader = sequence.leader, None
-        if leader is None or sequence.blocks or sequence.wants_prompt_logprobs:
-            return
-        full = min((sequence.num_prompt - 1) // self.block_size, len(leader.blocks))
-        sequence.blocks = leader.blocks[:full]
-        for block in sequence.blocks:
-            self.pool.share(block)
-        sequence.num_computed = sequence.num_cached = full * self.block_size
-
-    def remove(self, sequence: Sequence) -> None:
-        """Forgets a sequence, finished or not, and frees its blocks."""
-        for follower in self.waiting:
-            if follower.leader is sequence:
-                follower.leader = None
+    def remove(self, sequence: Sequence, *, failed: bool = False) -> None:
+        """Forgets a sequence, finished or not. Of one that `failed` nothing stays in the cache."""
         if sequence in self.running:
             self.running.remove(sequence)
         else:
             self.waiting.remove(sequence)
-        self._free(sequence)
+        if failed:
+            self.cache.discard(sequence)
+        else:
+            self.cache.release(sequence)
 
     def schedule(self, prompt_budget: int) -> list[Chunk]:
         """The chunks of the next step; empty only when there is no sequence that is not held.
@@ -153,7 +134,7 @@ class Scheduler:
             if self.num_preemptions > before and sequence not in self.running:
                 continue  # an older one has taken its blocks
             position = sequence.num_computed
-            if position < len(sequence.blocks) * self.block_size or self._grow(
+            if position < len(sequence.blocks) * self.cache.block_size or self._grow(
                 sequence, position + 1
             ):
                 self._plan[sequence] = Chunk(sequence, position, 1, position)
@@ -198,7 +179,7 @@ class Scheduler:
             end = min(end, logits_from + rows)
         if not self._grow(sequence, end):
             # Room for a part is better than none.
-            end = min(end, len(sequence.blocks) * self.block_size)
+            end = min(end, len(sequence.blocks) * self.cache.block_size)
             if end <= start:
                 return None
             logits_from = min(logits_from, end)
@@ -207,15 +188,25 @@ class Scheduler:
     def _ready(self) -> list[Sequence]:
         """Who waits for nothing but room, and may find a place."""
         longest = longest_admissible(self.running, self.max_batch_sequences)
-        return [s for s in self.waiting if _may_run(s) and s.max_len <= longest]
+        return [s for s in self.waiting if s.max_len <= longest and self._may_run(s)]
+
+    def _may_run(self, sequence: Sequence) -> bool:
+        """Whether it is neither held nor waits for what a running one is about to compute."""
+        return not sequence.held and not any(
+            running.num_pending > 1 and self.cache.is_awaited(running, sequence)
+            for running in self.running
+        )
 
     def _admit(self, sequence: Sequence) -> bool:
         """Lets a waiting sequence run, if there is a place and room for all of it."""
-        first = next(filter(_may_run, self.waiting))
+        first = next(filter(self._may_run, self.waiting), None)
+        if first is None or not self._may_run(sequence):  # since another one was admitted
+            return False
         if not self._has_room(sequence, first) or not self._has_place(sequence, first):
             return False
         self.waiting.remove(sequence)
         insort(self.running, sequence, key=_by_age)
+        self.cache.start(sequence)
         return True
 
     def _has_place(self, sequence: Sequence, first: Sequence) -> bool:
@@ -233,69 +224,41 @@ class Scheduler:
         waiting. Who would pass must leave it what it needs, unless it is short. And one block
         stays to spare for each running sequence, lest a long one be thrown out again at once.
         """
-        needed = self._missing(sequence)
+        missing = self.cache.num_missing
+        needed, free = missing(sequence), self.cache.num_available
         if sequence is first:
             older = [s for s in self.running if s.arrival < sequence.arrival]
-            free = self.pool.num_free + sum(len(s.blocks) for s in self.running[len(older) :])
-            return not older or needed + sum(map(self._missing, older)) + len(older) <= free
+            needed += sum(map(missing, older)) + len(older)
+            younger = self.running[len(older) :]
+            return not older or needed <= free or needed <= free + self.cache.num_freed_by(younger)
         if not is_short(sequence):
-            needed += self._missing(first) + len(self.running)
-        free = self.pool.num_free
-        return needed <= free and needed + sum(map(self._missing, self.running)) <= free
+            needed += missing(first) + len(self.running)
+        return needed <= free and needed + sum(map(missing, self.running)) <= free
 
     def _grow(self, sequence: Sequence, num_positions: int) -> bool:
         """Gives a sequence blocks for so many positions, taking them from younger ones if it must.
 
         False when it is the youngest itself and there are too few: it has what there was, and
-        goes on once an older one has finished. If none runs, an older one waits for its place.
+        goes on once an older one has finished.
         """
-        missing = self._blocks_for(num_positions) - len(sequence.blocks)
+        missing = self.cache.blocks_for(num_positions) - len(sequence.blocks)
         for _ in range(missing):
-            while self.pool.num_free == 0:
-                if self._take_from_waiting(sequence):
-                    continue
-                youngest = self.running[-1]
-                if youngest is sequence:
-                    if len(self.running) == 1:
-                        self._preempt(sequence)
+            block = self.cache.take()
+            while block is None:
+                if self.running[-1] is sequence:
                     return False
-                self._preempt(youngest)
-            sequence.blocks.append(self.pool.allocate())
+                self._preempt(self.running[-1])
+                block = self.cache.take()
+            sequence.blocks.append(block)
         return True
-
-    def _take_from_waiting(self, taker: Sequence) -> bool:
-        """Frees the blocks of the youngest that holds some without running; False for none."""
-        for sequence in reversed(self.waiting):
-            if sequence.blocks and sequence.arrival > taker.arrival:
-                self._free(sequence)
-                sequence.num_computed = sequence.num_cached = 0
-                return True
-        return False
 
     def _preempt(self, sequence: Sequence) -> None:
         """Puts the youngest running sequence back into the queue, without its blocks."""
         self.running.pop()
         self._plan.pop(sequence, None)
-        self._free(sequence)
-        sequence.forget_computed()
+        self.cache.release(sequence)
         insort(self.waiting, sequence, key=_by_age)
         self.num_preemptions += 1
-
-    def _free(self, sequence: Sequence) -> None:
-        self.pool.release(sequence.blocks)
-        sequence.blocks = []
-
-    def _missing(self, sequence: Sequence) -> int:
-        """Blocks that its tokens of now still need."""
-        return self._blocks_for(sequence.num_tokens) - len(sequence.blocks)
-
-    def _blocks_for(self, num_positions: int) -> int:
-        return -(-num_positions // self.block_size)
-
-
-def _may_run(sequence: Sequence) -> bool:
-    """Who follows another waits until that one's prompt is read."""
-    return sequence.leader is None and not sequence.held
 
 
 def _left_to_do(sequence: Sequence) -> tuple[int, int]:

@@ -51,7 +51,7 @@ class ChatRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_onl
     debug: common.Ignored = UNSET  # there is nothing upstream
 
     def longest_answer(self) -> int | None:
-        """In tokens, if it says; the newer name wins."""
+        """In tokens, if it says; the newer name wins. 0 reads the prompt, for those to come."""
         newer = self.max_completion_tokens
         longest = self.max_tokens if newer is None else newer
         return None if longest == -1 else longest
@@ -71,9 +71,6 @@ def check_chat_request(request: ChatRequest, limits: Limits) -> None:
     common.check_length("tools", request.tools, limits.tools)
     common.check_sampling(request, limits)
     _check_logprobs(request, limits)
-    for name in ("max_completion_tokens", "max_tokens"):
-        if getattr(request, name) == 0:
-            raise bad_request(f"{name}: must be 1 or more; -1 is what the context leaves", name)
     text_only = "this model reads and writes text only; leave it out"
     refuse_unless("modalities", request.modalities, text_only, "text", ["text"], [])
     refuse_unless(

@@ -73,7 +73,8 @@ class SamplingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 class PromptTokensDetails(msgspec.Struct, frozen=True):
     """Where the prompt's tokens came from."""
 
-    cached_tokens: int = 0
+    cached_tokens: int = 0  # found in the cache, so not computed
+    cache_write_tokens: int = 0  # computed, and kept for later requests
 
 
 class CompletionTokensDetails(msgspec.Struct, frozen=True):

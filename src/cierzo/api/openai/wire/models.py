@@ -115,7 +115,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str
     pricing: Pricing
     supported_parameters: tuple[str, ...]
-    supports_implicit_caching: bool = False  # each prompt is computed from its first token
+    supports_implicit_caching: bool
     supports_tool_choice: ToolChoices = ToolChoices()
     supports_diarization: bool = False  # of speech
     native_tools: dict[str, str] = {}  # that run on the server: none

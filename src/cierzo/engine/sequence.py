@@ -7,6 +7,7 @@ from collections.abc import Sequence as AbstractSequence
 import numpy as np
 import numpy.typing as npt
 
+from cierzo.engine.cache.prefix_tree import Node
 from cierzo.engine.sampling_params import SamplingParams
 
 
@@ -21,12 +22,15 @@ class Sequence:
     __slots__ = (
         "arrival",
         "blocks",
+        "cache_salt",
+        "calls_tool",
         "held",
         "last_token",
-        "leader",
         "max_len",
+        "node",
         "num_cached",
         "num_computed",
+        "num_fixed",
         "num_prefill",
         "num_prompt",
         "num_prompt_logprobs",
@@ -34,6 +38,7 @@ class Sequence:
         "params",
         "prompt_read",
         "request_id",
+        "started",
         "stop_ids",
         "tokens",
     )
@@ -46,8 +51,12 @@ class Sequence:
         *,
         max_len: int,
         eos_token_ids: frozenset[int] = frozenset(),
+        cache_salt: str = "",
     ) -> None:
-        """`max_len` bounds prompt and answer together, whatever `params.max_tokens` says."""
+        """`max_len` bounds prompt and answer together, whatever `params.max_tokens` says.
+
+        What is computed is shared among sequences of the same `cache_salt` only.
+        """
         self.request_id = request_id
         self.params = params
         self.arrival = 0  # the scheduler numbers them as they come
@@ -60,11 +69,18 @@ class Sequence:
         self.held = False  # something else must be known before it can go on
         self.num_computed = 0
         self.num_prefill = self.num_prompt  # tokens to compute before it decodes
-        self.num_cached = 0  # of the prompt, found in the cache instead of computed
+        # Of the prompt, found in the cache instead of computed when it first started.
+        self.num_cached: int | None = None
         self.prompt_read = False  # the whole prompt has been through the model
-        self.leader: Sequence | None = None  # with the same prompt, and further with it
         self.num_prompt_logprobs = 0  # given out so far
-        self.blocks: list[int] = []  # in order of position; a new list after a preemption
+        # Its place in the cache, which `KvCache` keeps: blocks in order of position (a new list
+        # where one of them changes), and the last of its path's nodes in the prefix tree.
+        self.cache_salt = cache_salt
+        self.blocks: list[int] = []
+        self.node: Node | None = None
+        self.started = False  # holds blocks
+        self.num_fixed: int | None = None  # tokens that nothing takes back; None: all
+        self.calls_tool = False  # its answer ends with a call, so the session goes on at once
         eos = frozenset() if params.ignore_eos else eos_token_ids
         self.stop_ids = eos | frozenset(params.stop_token_ids)
 
@@ -94,6 +110,23 @@ class Sequence:
             self.params.prompt_logprobs is not None
             and self.num_prompt_logprobs < self.num_prompt - 1
         )
+
+    @property
+    def most_cached(self) -> int:
+        """How many first tokens need not be computed if they are cached.
+
+        The last one must be, for the logits after it, and those whose log-probability is wanted.
+        """
+        return self.num_prompt_logprobs if self.wants_prompt_logprobs else self.num_tokens - 1
+
+    @property
+    def num_final(self) -> int:
+        """How many first tokens are in the cache for good: nothing writes to their places again.
+
+        The last token that is fixed may be computed once more, for its logits.
+        """
+        fixed = self.num_tokens if self.num_fixed is None else self.num_fixed
+        return min(self.num_computed, fixed - 1)
 
     def truncate(self, length: int) -> None:
         """Takes tokens of the answer back, down to `length` tokens in all.

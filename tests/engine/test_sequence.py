@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cierzo.engine.scheduling.sequence import Sequence
+from cierzo.engine.sequence import Sequence
 from tests.engine.scheduling.steps import sequence
 
 

@@ -1,0 +1,163 @@
+"""What is found in the cache is what would have been computed: no bit of any answer differs.
+
+Sessions walk through an engine: they go on, fork, repeat themselves, are aborted and thrown out.
+An engine that keeps nothing, with one request at a time, says what each should be answered.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cierzo.engine.cache.prefix_tree import Node
+from cierzo.engine.engine import Engine
+from cierzo.engine.sampling_params import SamplingParams
+from cierzo.model.runner import ModelRunner
+from tests.engine.constraints.test_constrained import PERSON, json_answer, knowing
+from tests.engine.models import Answer, Request, make_engine, random_prompt, run
+
+LONGEST = 420
+
+
+class Oracle:
+    """What each request is answered when it is alone, and nothing is kept."""
+
+    def __init__(self, path: Path, kv: str) -> None:
+        engine = make_engine(path, eos=(2,), kv_cache_dtype=kv, prefix_cache="off")
+        self._engine, _ = knowing(engine, path)
+        self._known: dict[tuple[tuple[int, ...], bytes], Answer] = {}
+
+    def answer(self, request: Request) -> Answer:
+        key = tuple(request.prompt), msgspec.json.encode(request.params)
+        if key not in self._known:
+            self._known[key] = run(self._engine, {"r": request})["r"]
+            assert self._engine.stats().cached_tokens == 0
+        return self._known[key]
+
+
+class Audit:
+    """Sees that no block changes while it is in the tree, and that the books are right."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        assert isinstance(engine.runner, ModelRunner)
+        self._read = engine.runner.read_block
+        self._digests: dict[Node, tuple[bytes, int]] = {}
+
+    def check(self, *, contents: bool = False) -> None:
+        cache, scheduler = self._engine.cache, self._engine.scheduler
+        cache.check(s for s in scheduler.running if s.started)
+        if not contents:
+            return
+        nodes = {node for root in cache.roots() for node in root.descendants()}
+        digests = {node: self._digest(node) for node in nodes}
+        for node, digest in self._digests.items():
+            assert node not in nodes or digests[node] == digest
+        self._digests = digests
+
+    def _digest(self, node: Node) -> tuple[bytes, int]:
+        # Of a tail only the first places count; whose bytes these are, is the backend's affair.
+        if node.num_tokens < self._engine.cache.block_size:
+            return b"", node.block
+        return blake2b(self._read(node.block)).digest(), node.block
+
+
+@dataclass
+class Session:
+    """A history that grows, as an agent's does."""
+
+    history: list[int]
+
+
+def params_of(rng: random.Random) -> SamplingParams:
+    kinds: list[dict[str, Any]] = [
+        {"temperature": 0.0},
+        {"temperature": 0.0, "ignore_eos": True},
+        {"top_p": 0.9, "repetition_penalty": 1.2},
+        {"logprobs": 3},
+        {"prompt_logprobs": 1, "logprobs": 0},
+        {"constraint": json_answer(PERSON)},
+        {"constraint": json_answer(PERSON), "logprobs": 1},
+        {"constraint": json_answer({"type": "string", "maxLength": 40}, {"minLength": 3})},
+        {"max_tokens": 0},
+    ]
+    basics = {"max_tokens": rng.randrange(1, 40), "seed": rng.randrange(3)}
+    return SamplingParams(**basics | rng.choice(kinds))
+
+
+def requests(rng: random.Random, sessions: list[Session]) -> Iterator[Request]:
+    """What comes next of a session: it goes on, or is asked again, in one or several choices."""
+    session = rng.choice(sessions)
+    if len(session.history) > LONGEST - 80:
+        session.history = session.history[: rng.randrange(20, 200)]
+    if rng.random() < 0.7:
+        session.history = session.history + random_prompt(rng.randrange(50), rng.randrange(1, 40))
+    params = params_of(rng)
+    for _ in range(rng.choice([1, 1, 1, 3])):
+        yield Request(session.history, params)
+        params = msgspec.structs.replace(params, seed=(params.seed or 0) + 10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kv", ["f16", "int8"])
+def test_any_walk_gives_what_each_request_alone_would_be_given(
+    model_path: Path, kv: str, seed: int
+) -> None:
+    rng = random.Random(f"{kv} {seed}")
+    oracle = Oracle(model_path, kv)
+    settings = {
+        "max_batch_tokens": rng.choice([16, 50, 512]),
+        "max_batch_sequences": rng.choice([2, 6, 16]),
+    }
+    engine, _ = knowing(
+        make_engine(
+            model_path,
+            num_blocks=rng.choice([16, 24, 60]),
+            threads=rng.choice([1, 3]),
+            eos=(2,),
+            kv_cache_dtype=kv,
+            **settings,
+        ),
+        model_path,
+    )
+    audit = Audit(engine)
+    shared = random_prompt(7, 70)
+    sessions = [Session(shared + random_prompt(i, 30 * i)) for i in range(4)]
+    asked: dict[str, tuple[Request, Session]] = {}
+    answers: dict[str, Answer] = {}
+    ended = 0
+    for step in range(1_200):
+        if len(asked) < 8 and rng.random() < 0.3 and step < 1_000:
+            session_requests = list(requests(rng, sessions))
+            for request in session_requests:
+                name = f"{step}.{len(answers)}"
+                engine.add(name, request.prompt, request.params)
+                asked[name] = request, rng.choice(sessions)
+                answers[name] = Answer()
+        if asked and rng.random() < 0.02:
+            dropped = rng.choice(list(asked))
+            engine.abort(dropped)
+            del asked[dropped]
+        for output in engine.step():
+            answer = answers[output.request_id]
+            answer.take(output)
+            if answer.finish_reason is not None:
+                request, session = asked.pop(output.request_id)
+                assert answer == oracle.answer(request), (seed, kv, output.request_id)
+                ended += 1
+                if rng.random() < 0.6:  # the session goes on with this answer
+                    session.history = [*request.prompt, *answer.token_ids][:LONGEST]
+        audit.check(contents=step % 20 == 0)
+        if step >= 1_000 and not asked:
+            break
+    stats = engine.stats()
+    assert ended > 100
+    assert stats.cached_tokens > stats.prompt_tokens / 4
+    assert stats.free_blocks == stats.num_blocks
