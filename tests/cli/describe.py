@@ -20,7 +20,7 @@ def options() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
 
     def walk(name: str, command: Any) -> None:
-        found[name] = {opt for p in command.params for opt in p.opts if opt.startswith("-")}
+        found[name] = {opt for p in command.params for opt in _spellings(p) if opt.startswith("-")}
         for inner, child in getattr(command, "commands", {}).items():
             walk(f"{name} {inner}", child)
 
@@ -32,7 +32,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
     yield name
     yield f"    {' '.join((command.help or '').split())}"
     for parameter in command.params:
-        shown = ", ".join(parameter.opts)
+        shown = ", ".join(_spellings(parameter))
         if not shown.startswith("-"):
             shown = shown.upper() if parameter.required else f"[{shown.upper()}]"
         default = parameter.default
@@ -42,3 +42,8 @@ def _command(name: str, command: Any) -> Iterator[str]:
     for inner, child in getattr(command, "commands", {}).items():
         yield ""
         yield from _command(f"{name} {inner}", child)
+
+
+def _spellings(parameter: Any) -> list[str]:
+    """What may be typed for it; of a switch, also what switches it off."""
+    return [*parameter.opts, *parameter.secondary_opts]

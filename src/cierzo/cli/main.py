@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from cierzo.chat.messages import ChatError
-from cierzo.cli.bench import app as bench_app
+from cierzo.cli.bench.commands import app as bench_app
 from cierzo.cli.chat import chat
 from cierzo.cli.config import app as config_app
 from cierzo.cli.models import models

@@ -1,4 +1,4 @@
-"""`cierzo bench`: how fast a model runs on this machine."""
+"""`cierzo bench latency`: how fast a model runs on this machine."""
 
 from __future__ import annotations
 
@@ -17,13 +17,6 @@ from cierzo.settings import Settings
 if TYPE_CHECKING:
     from cierzo.engine.engine import Engine
 
-app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
-
-
-@app.callback()
-def _group() -> None:
-    """Measure speed and memory on this machine."""
-
 
 @dataclass(frozen=True)
 class Latency:
@@ -34,7 +27,6 @@ class Latency:
     decode_tps: float  # tokens after the first over the time from the first to the last
 
 
-@app.command("latency")
 @takes_settings("engine.*")
 def latency(
     settings: Settings,

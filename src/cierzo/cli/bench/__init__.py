@@ -1,0 +1,1 @@
+"""`cierzo bench`: one file a command, and what they share."""

@@ -1,0 +1,1 @@
+"""Recorded agent sessions, as requests to send again."""
