@@ -75,5 +75,13 @@ def check_files(json_file: Path | None, png_file: Path | None) -> None:
 
 
 def write_json(file: Path, result: dict[str, Any]) -> None:
-    """Writes what was measured."""
-    file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    """Writes what was measured. Microseconds are enough."""
+    file.write_text(json.dumps(_rounded(result), indent=2) + "\n", encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

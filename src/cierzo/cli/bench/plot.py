@@ -26,15 +26,14 @@ def draw_agent(result: dict[str, Any], file: Path) -> None:
     )
     rows = result["turns"]
     turns = [row["turn"] for row in rows]
-    _band(left, turns, rows, "ttft_s", ("p50", "p95"))
+    _band(left, turns, rows, "ttft_s", ("p50", "p95") if result["sessions"] > 1 else ("p50",))
     left.set(xlabel="turn", ylabel="time to first token, s", ylim=(0, None))
     left.legend()
     prompts = [row["prompt_tokens"] or 0 for row in rows]
-    cached = [
-        tokens * (row["cached_share"] or 0) for tokens, row in zip(prompts, rows, strict=True)
-    ]
     right.bar(turns, prompts, color="lightgray", label="prompt")
-    right.bar(turns, cached, color="tab:blue", label="of it cached")
+    if all(row["cached_share"] is not None for row in rows):
+        cached = [tokens * row["cached_share"] for tokens, row in zip(prompts, rows, strict=True)]
+        right.bar(turns, cached, color="tab:blue", label="of it cached")
     right.set(xlabel="turn", ylabel="tokens (median)")
     right.legend()
     _save(figure, file)
@@ -75,7 +74,7 @@ def _figure(title: str, panels: int = 2) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_SIZE[0] * panels / 2, _SIZE[1]), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     return figure, figure.subplots(1, panels)
 
 

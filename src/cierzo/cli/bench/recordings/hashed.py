@@ -19,6 +19,7 @@ from typing import Any
 
 from cierzo.cli.bench.recordings.turn import Turn
 from cierzo.cli.bench.words import words
+from cierzo.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class _Part:
 
 
 def hashed_turns(trace: Mapping[str, Any], scale: Fraction) -> Iterator[Turn]:
-    """A turn a request, its sizes times `scale`: at least a word a block, at most all of them."""
+    """A turn a request, its sizes times `scale`: a word for each block at least."""
     size = trace["block_size"] * scale
-    if not 1 <= size <= trace["block_size"]:
-        raise ValueError(f"--scale must be between 1/{trace['block_size']} and 1")
+    if size < 1:
+        raise SettingsError(
+            f"--scale {scale}: expected at least 1/{trace['block_size']} for this trace"
+        )
     spell = _speller(str(trace["id"]), size)
     system = (trace.get("tool_tokens", 0) + trace.get("system_tokens", 0)) // trace["block_size"]
     parts: list[_Part] = []

@@ -55,6 +55,8 @@ def read_trace(path: Path, *, characters: int, scale: Fraction, plain: bool) -> 
         else:
             turns = hashed_turns(data, scale)
         kept = tuple(_within(turns, characters))
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise SettingsError(f"{path}: a trace that is broken: {reason}") from error
