@@ -28,9 +28,9 @@ def test_arrivals_follow_from_rate_and_seed() -> None:
 
 
 def test_a_cierzo_server_tells_all_there_is_to_know(model: Path, tmp_path: Path) -> None:
-    with start(model, engine__max_model_len=8192) as live:
+    with start(model, server__api_keys=("sekret",), engine__max_model_len=8192) as live:
         options = ("--url", live.url, *SHORT, "--ignore-eos", "--json", "out.json")
-        done = cierzo("bench", "serve", *options, cwd=tmp_path)
+        done = cierzo("bench", "serve", *options, cwd=tmp_path, CIERZO_API_KEY="sekret")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out.json").read_text())
     assert [row["rate"] for row in result["rates"]] == [2, 4]

@@ -13,16 +13,13 @@ from cierzo.cli.bench.agent_figures import figures, tables
 from cierzo.cli.bench.progress import Progress
 from cierzo.cli.bench.recordings.reading import Trace, read_trace
 from cierzo.cli.bench.replay import Pace, replay
-from cierzo.cli.options import takes_settings
 from cierzo.cli.output import note
-from cierzo.settings import Settings, SettingsError
+from cierzo.settings import SettingsError
 
 _WARM = 0.5  # of a first prompt: so much is no template's beginning
 
 
-@takes_settings("server.api_keys")
 def agent(
-    settings: Settings,
     *,
     url: options.Url,
     trace: Annotated[
@@ -32,6 +29,7 @@ def agent(
         ),
     ],
     model: options.ModelName = None,
+    api_key: options.ApiKey = None,
     sessions: Annotated[int, typer.Option(min=1, max=512, help="Sessions at once.")] = 1,
     characters: Annotated[
         int, typer.Option(min=1, help="Replay turns whose history is no longer than this.")
@@ -78,7 +76,7 @@ def agent(
         read_trace(path, characters=characters, scale=fraction, plain=plain) for path in trace
     ]
     pace = _pace(think, think_limit, traces)
-    target = options.open_target(settings, url, model, timeout, ignore_eos)
+    target = options.open_target(url, model, api_key, timeout, ignore_eos)
     played = [traces[index % len(traces)] for index in range(sessions)]
     progress = Progress("turns", sum(len(one.turns) for one in played))
     run = replay(target, played, max_tokens=max_tokens, pace=pace, seed=seed, progress=progress)

@@ -11,7 +11,7 @@ import typer
 from cierzo.cli.bench.plot import need_matplotlib
 from cierzo.cli.bench.target import Target
 from cierzo.cli.http_api import HttpApi
-from cierzo.settings import Settings, SettingsError
+from cierzo.settings import SettingsError, load_settings
 
 Url = Annotated[
     str, typer.Option("--url", metavar="URL", help="The server, such as http://localhost:8000.")
@@ -20,6 +20,12 @@ ModelName = Annotated[
     str | None,
     typer.Option(
         "--model", metavar="NAME", help="The server's name for the model; else its first."
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key", metavar="KEY", help="The server's key; else the one in the settings."
     ),
 ]
 Timeout = Annotated[
@@ -55,11 +61,13 @@ PngFile = Annotated[
 
 
 def open_target(
-    settings: Settings, url: str, model: str | None, timeout: float, ignore_eos: bool
+    url: str, model: str | None, key: str | None, timeout: float, ignore_eos: bool
 ) -> Target:
     """The server, known to answer: it has done so once, which also warms it up."""
-    keys = settings.server.api_keys
-    api = HttpApi(url, keys[0] if keys else None, timeout)
+    if key is None:
+        settings, _ = load_settings({})
+        key = next(iter(settings.server.api_keys), None)
+    api = HttpApi(url, key, timeout)
     target = Target(api, model or api.first_model(), ignore_eos)
     target.ask([{"role": "user", "content": "Hello"}], max_tokens=1)
     return target

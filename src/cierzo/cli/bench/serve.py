@@ -10,20 +10,18 @@ from cierzo.cli.bench import options
 from cierzo.cli.bench.arrivals import Load, arrivals, send
 from cierzo.cli.bench.progress import Progress
 from cierzo.cli.bench.serve_figures import figures, tables
-from cierzo.cli.options import takes_settings
 from cierzo.cli.output import note
 from cierzo.engine.errors import EngineError
-from cierzo.settings import Settings, SettingsError
+from cierzo.settings import SettingsError
 
 _MOST_REQUESTS = 5_000  # of a sweep; each has a thread while it waits for its answer
 
 
-@takes_settings("server.api_keys")
 def serve(
-    settings: Settings,
     *,
     url: options.Url,
     model: options.ModelName = None,
+    api_key: options.ApiKey = None,
     rates: Annotated[
         str, typer.Option(metavar="LIST", help="Requests a second, with commas between.")
     ] = "0.5,1,2,4",
@@ -55,7 +53,7 @@ def serve(
         raise SettingsError(
             f"{count:,} requests in all: more than {_MOST_REQUESTS:,}; lower --rates or --seconds"
         )
-    target = options.open_target(settings, url, model, timeout, ignore_eos)
+    target = options.open_target(url, model, api_key, timeout, ignore_eos)
     found = []
     failures: list[str] = []
     for rate, plan in zip(wanted, plans, strict=True):
