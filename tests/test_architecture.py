@@ -47,6 +47,13 @@ FOLDERS_APART = {
     "chat.tokenizers": ("chat.templates", "chat.calls", "chat.answers", "chat.tools"),
     "chat.calls": ("chat.templates", "chat.answers"),
     "chat.answers": ("chat.templates",),
+    "engine.cache": ("engine.scheduling", "engine.constraints", "engine.process", "engine.loading"),
+    "engine.drafts": (
+        "engine.scheduling",
+        "engine.constraints",
+        "engine.process",
+        "engine.cache.kv_cache",
+    ),
     "engine.scheduling": ("engine.constraints", "engine.process", "engine.loading"),
     "engine.constraints": ("engine.scheduling", "engine.process", "engine.loading"),
     "engine.loading": ("engine.process",),
@@ -160,10 +167,11 @@ def test_a_circle_would_be_found() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_module_name)
-def test_only_backends_and_the_sampler_touch_native_code(path: Path) -> None:
+def test_only_backends_sampler_and_drafter_touch_native_code(path: Path) -> None:
     if "cierzo._native" in set(_imports(path)):
         name = _module_name(path)
-        assert name.startswith("cierzo.backends.cpu.") or name == "cierzo.engine.sampler"
+        others = ("cierzo.engine.sampler", "cierzo.engine.drafts.drafter")
+        assert name.startswith("cierzo.backends.cpu.") or name in others
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_module_name)

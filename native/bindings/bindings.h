@@ -9,6 +9,7 @@ void bind_cpu_features(nanobind::module_& m);
 void bind_weights(nanobind::module_& m);
 void bind_runtime(nanobind::module_& m);
 void bind_sampling(nanobind::module_& m);
+void bind_drafts(nanobind::module_& m);
 void bind_probe(nanobind::module_& m);  // in builds for developers only
 
 }  // namespace cierzo

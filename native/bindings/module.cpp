@@ -7,6 +7,7 @@ NB_MODULE(_native, m) {
     cierzo::bind_weights(m);
     cierzo::bind_runtime(m);
     cierzo::bind_sampling(m);
+    cierzo::bind_drafts(m);
 #ifdef CIERZO_PROBE
     cierzo::bind_probe(m);
 #endif

@@ -81,6 +81,7 @@ class EngineSettings:
     prefix_cache: str = _setting(
         "on", "keep what is computed for later requests", 2, 3, choices=("on", "off")
     )
+    drafts: str = _setting("on", "try several likely tokens a step", 2, 3, choices=("on", "off"))
     max_batch_tokens: int = _setting(512, "tokens computed in one step", 1, 16_384)
     max_batch_sequences: int = _setting(
         64, "requests computed in one step; an eighth of the places is for short ones", 1, 1_024

@@ -51,3 +51,15 @@ def test_an_agent_is_told_that_the_context_is_too_small_for_it(smollm2: Live) ->
     assert error["code"] == "context_length_exceeded"
     assert error["message"].startswith("This model's maximum context length is 8192 tokens. ")
     assert "serve devstral-small, whose context is 131,072 tokens" in error["message"]
+
+
+def test_what_is_said_as_predicted_is_drafted(smollm2: Live) -> None:
+    question = [{"role": "user", "content": "Write three sentences about the sea."}]
+    body = {"messages": question, "temperature": 0, "max_tokens": 80}
+    first = smollm2.post("/v1/chat/completions", body).json()
+    text = first["choices"][0]["message"]["content"]
+    body["prediction"] = {"type": "content", "content": text}
+    again = smollm2.post("/v1/chat/completions", body).json()
+    assert again["choices"] == first["choices"]
+    details = again["usage"]["completion_tokens_details"]
+    assert details["accepted_prediction_tokens"] > first["usage"]["completion_tokens"] / 2

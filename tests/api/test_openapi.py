@@ -57,6 +57,7 @@ def test_the_routes_are_these(document: dict[str, Any]) -> None:
         ("/tokenize", "post"),
         ("/detokenize", "post"),
         ("/tokenizer_info", "get"),
+        ("/v1/cache", "delete"),
         ("/health", "get"),
         ("/metrics", "get"),
     }

@@ -105,6 +105,8 @@ class _EngineCollector(Collector):
             "cierzo_generated_tokens": ("Tokens generated.", stats.generated_tokens),
             "cierzo_cached_tokens": ("Prompt tokens found in the cache.", stats.cached_tokens),
             "cierzo_evicted_blocks": ("Cached blocks that had to go.", stats.evicted_blocks),
+            "cierzo_drafted_tokens": ("Tokens tried before their time.", stats.drafted_tokens),
+            "cierzo_accepted_draft_tokens": ("Those that were right.", stats.accepted_tokens),
             "cierzo_engine_restarts": ("Engines replaced.", self._client.restarts),
             "cierzo_preemptions": ("Requests that gave their blocks up.", stats.preemptions),
             "cierzo_engine_steps": ("Steps of the engine.", stats.steps),

@@ -57,7 +57,10 @@ class Service:
 
     @property
     def fingerprint(self) -> str:
-        """Names the build, the weights and the device: what the same seed gives the same on."""
+        """Names all that the bits of an answer follow from besides the request.
+
+        That is the build, the weights and how they are held, the device, and the cache's numbers.
+        """
         from cierzo import __version__
 
         try:
@@ -65,4 +68,6 @@ class Service:
         except EngineError:
             return f"cierzo-{__version__}"
         device = info.backend.partition(",")[0].replace(" ", "").replace("(", "-").strip(")")
-        return f"cierzo-{__version__}-{info.fingerprint}-{device}"
+        engine = self.settings.engine
+        weights = "-".join(filter(None, (info.fingerprint, engine.quantize)))
+        return f"cierzo-{__version__}-{weights}-{device}-{engine.kv_cache_dtype}"

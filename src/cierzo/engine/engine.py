@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as AbstractSequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -15,13 +14,16 @@ from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
 from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.constraints.check_worker import Check
-from cierzo.engine.constraints.constrained import Constrained, ConstraintError
-from cierzo.engine.constraints.workers import ConstraintWorkers, StepMasks
+from cierzo.engine.constraints.constrained import Constrained
+from cierzo.engine.constraints.workers import ConstraintWorkers
+from cierzo.engine.drafts.drafter import Draft, Drafter
+from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.errors import PromptTooLong, QueueFull
-from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput, TokenLogprobs
-from cierzo.engine.request import AddedTokens, Request
+from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput
+from cierzo.engine.next_tokens import Advanced, Computed, NextTokens, PromptLogprobs
+from cierzo.engine.request import Request
 from cierzo.engine.runner import Runner
-from cierzo.engine.sampler import NO_TOKEN, NOT_FINITE, NOTHING_LEFT, Sampler, SamplerState
+from cierzo.engine.sampler import NO_TOKEN, NOT_FINITE, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
@@ -34,16 +36,6 @@ if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled, GrammarCompiler
 
 TokenIds: TypeAlias = AbstractSequence[int] | npt.NDArray[np.int32]
-PromptLogprobs: TypeAlias = tuple[TokenLogprobs, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Computed:
-    """A request all of whose tokens are computed, and the row of the logits after them."""
-
-    request: Request
-    row: int
-    prompt_logprobs: PromptLogprobs  # that this step gave
 
 
 class Engine:
@@ -77,18 +69,28 @@ class Engine:
             max_model_len=runner.max_model_len,
         )
         self._budget = StepBudget(settings.max_batch_tokens)
+        self._step_costs = StepCosts()
+        self._drafts = settings.drafts == "on"
+        self._drafter = Drafter(self._step_costs)
+        self._draft_room = min(runner.max_logits_rows, settings.max_batch_tokens // 2)
         self._sampler = Sampler(self.vocab_size)
         self._active: dict[str, Request] = {}
         self.grammars: GrammarCompiler | None = None  # once the vocabulary is known
         self.constraint_workers = ConstraintWorkers(settings.max_batch_sequences, self._max_active)
+        self._next_tokens = NextTokens(self._sampler, self.constraint_workers)
         self._stalled = False  # the last step found all requests held
         # Shown each step's batch and logits before they are used: for measuring quality.
         self.observer: Callable[[Batch, Logits], None] | None = None
         self._requests = self._finished = self._aborted = self._failed = 0
-        self._prompt_tokens = self.cached_tokens = 0
+        self._prompt_tokens = self._cached_tokens = 0
         self._computed_tokens = self._generated_tokens = 0
+        self._drafted_tokens = self._accepted_tokens = 0
         self._steps = 0
         self._step_seconds = 0.0
+
+    def use_drafter(self, drafter: Drafter) -> None:
+        """Drafts by other rules, such as those of a test."""
+        self._drafter = drafter
 
     def set_vocabulary(self, source: TokenBytes) -> None:
         """Makes constraints possible. Takes half a second for 131,072 tokens.
@@ -107,11 +109,13 @@ class Engine:
         params: SamplingParams,
         *,
         cache_salt: str = "",
+        prediction: TokenIds = (),
         compiled: Compiled | None = None,
     ) -> None:
         """Queues a request. What is cached of its prompt is not computed again, if a request of the
-        same `cache_salt` computed it. `compiled` is what `grammars` made of its constraint; without
-        it, that is made here.
+        same `cache_salt` computed it. If the answer is like `prediction`, it comes sooner; it is
+        the same in any case. `compiled` is what `grammars` made of its constraint; without it, that
+        is made here.
 
         Raises PromptTooLong, QueueFull, or ValueError (a GrammarError too) with one line on what
         is wrong.
@@ -137,7 +141,8 @@ class Engine:
             cache_salt=cache_salt,
         )
         state = SamplerState(params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size)
-        request = Request(sequence, state, self._constrained(params, compiled))
+        draft = Draft(np.asarray(prediction, dtype=np.int32)) if self._drafts else None
+        request = Request(sequence, state, self._constrained(params, compiled), draft)
         self.scheduler.add(sequence)
         self._active[request_id] = request
         self._requests += 1
@@ -179,6 +184,7 @@ class Engine:
             self.constraint_workers.wait()
         outputs = [self._apply_check(*verified) for verified in self.constraint_workers.collect()]
         running = self.scheduler.running
+        self._plan_drafts()
         others_decode = any(s.is_decoding and not s.held for s in running)
         chunks = self.scheduler.schedule(self._budget.prompt_budget(others_decode=others_decode))
         self._stalled = not chunks and not outputs and self.constraint_workers.holds_requests
@@ -197,12 +203,14 @@ class Engine:
             self.observer(batch, logits)
         masks = self.constraint_workers.finish_masks(masked)
         outputs, computed = self._note_computed(chunks, logits)
-        outputs += self._add_next_tokens(computed, logits, masks)
+        outputs += map(self._note_advanced, self._next_tokens.add(computed, logits, masks))
         for chunk in chunks:
             if chunk.sequence.started:
                 self.cache.publish(chunk.sequence)
         seconds = time.perf_counter() - started
         self._budget.observe(prompt_tokens, seconds)
+        if prompt_tokens == 0:
+            self._step_costs.observe(len(batch.token_ids), seconds)
         self._computed_tokens += len(batch.token_ids)
         self._steps += 1
         self._step_seconds += seconds
@@ -223,45 +231,69 @@ class Engine:
             failed=self._failed,
             prompt_tokens=self._prompt_tokens,
             computed_tokens=self._computed_tokens,
-            cached_tokens=self.cached_tokens,
+            cached_tokens=self._cached_tokens,
             generated_tokens=self._generated_tokens,
+            drafted_tokens=self._drafted_tokens,
+            accepted_tokens=self._accepted_tokens,
             preemptions=self.scheduler.num_preemptions,
             steps=self._steps,
             step_seconds=self._step_seconds,
         )
+
+    def _plan_drafts(self) -> None:
+        """Writes behind the tokens of sequences what may come next, for the step to verify."""
+        drafts: list[tuple[Sequence, Draft]] = []
+        rows, room = 0, self._draft_room
+        for sequence in self.scheduler.running:
+            if sequence.num_pending != 1:
+                continue
+            rows += 1
+            sequence.num_draft = 0
+            request = self._active[sequence.request_id]
+            if not request.may_draft or request.draft is None:
+                continue
+            if request.forced:
+                room -= request.draft_forced(room)
+            else:
+                drafts.append((sequence, request.draft))
+        self._drafter.plan(drafts, rows, room - rows)
 
     def _want_masks(self, chunks: list[Chunk]) -> list[Request]:
         """Requests whose next token will be sampled under a mask."""
         requests = [
             self._active[chunk.sequence.request_id]
             for chunk in chunks
-            if chunk.end == chunk.sequence.num_tokens
+            if chunk.own_end == chunk.sequence.num_tokens
         ]
         return [request for request in requests if request.wants_mask]
 
     def _note_computed(
         self, chunks: list[Chunk], logits: Logits
-    ) -> tuple[list[StepOutput | None], list[_Computed]]:
+    ) -> tuple[list[StepOutput | None], list[Computed]]:
         """Notes what is computed, and scores prompts where that is asked for.
 
         Gives outputs of those that get no token in this step, and the others.
         """
         outputs: list[StepOutput | None] = []
-        computed: list[_Computed] = []
+        computed: list[Computed] = []
         row = 0
         for chunk in chunks:
             sequence = chunk.sequence
             request = self._active[sequence.request_id]
-            sequence.num_computed = chunk.end
+            sequence.num_computed = chunk.own_end
             prompt_logprobs = self._prompt_logprobs(chunk, logits, row)
             row += chunk.num_logits
             if prompt_logprobs is None:
                 outputs.append(self._fail(request, NO_TOKEN[NOT_FINITE]))
-            elif chunk.end < sequence.num_tokens:
+            elif chunk.own_end < sequence.num_tokens:
                 outputs.append(request.output(None, prompt_logprobs))
             else:
                 self._note_prompt_read(sequence)
-                computed.append(_Computed(request, row - 1, prompt_logprobs))
+                draft = sequence.tokens[chunk.own_end : chunk.end].copy()
+                last_row = row - chunk.num_draft - 1
+                computed.append(
+                    Computed(request, last_row, prompt_logprobs, draft, chunk.num_draft)
+                )
         return outputs, computed
 
     def _prompt_logprobs(
@@ -284,96 +316,35 @@ class Engine:
         if not sequence.prompt_read:
             sequence.prompt_read = True
             self._prompt_tokens += sequence.num_prompt
-            self.cached_tokens += sequence.num_cached or 0
+            self._cached_tokens += sequence.num_cached or 0
 
-    def _add_next_tokens(
-        self, computed: list[_Computed], logits: Logits, masks: StepMasks
-    ) -> list[StepOutput | None]:
-        """Adds to each sequence its next token, if it may have one and its mask is there."""
-        outputs: list[StepOutput | None] = []
-        sampled: list[_Computed] = []
-        for one in computed:
-            request, sequence = one.request, one.request.sequence
-            if sequence.num_tokens == sequence.max_len:  # max_tokens is 0
-                outputs.append(self._finish(request, "length", one.prompt_logprobs))
-            elif request.forced:
-                outputs.append(self._add_forced(one, logits))
-            elif sequence.request_id in masks.late:
-                sequence.num_computed -= 1  # once more, for the logits
-                self.constraint_workers.hold_for_mask(request)
-                outputs.append(request.output(None, one.prompt_logprobs))
-            else:
-                sampled.append(one)
-        return outputs + self._sample(sampled, logits, masks)
-
-    def _sample(
-        self, computed: list[_Computed], logits: Logits, masks: StepMasks
-    ) -> list[StepOutput | None]:
-        """Chooses the next token of each sequence, and adds it."""
-        if not computed:
-            return []
-        tokens = self._sampler.choose(
-            logits,
-            [one.row for one in computed],
-            [one.request.state for one in computed],
-            masks.masks,
-            [masks.slots.get(one.request.sequence.request_id, -1) for one in computed],
-        )
-        return [self._add_sampled(*pair) for pair in zip(computed, tokens, strict=True)]
-
-    def _add_sampled(self, computed: _Computed, token: int) -> StepOutput | None:
-        """Adds the token that the sampler gave, unless it could give none."""
-        request = computed.request
-        if token in NO_TOKEN:
-            failure: Failure = "no_answer" if token == NOTHING_LEFT else "failed"
-            return self._fail(request, NO_TOKEN[token], failure)
-        logprobs = request.state.logprobs if request.wants_logprobs else None
-        return self._add(computed, token, logprobs)
-
-    def _add_forced(self, computed: _Computed, logits: Logits) -> StepOutput | None:
-        """Adds the next token that is known already, with its log-probability."""
-        request = computed.request
-        token = request.forced[0]
-        num_top = request.sequence.params.logprobs or 0
-        logprobs = self._sampler.logprobs_of(
-            logits, computed.row, np.array([token], dtype=np.int32), num_top
-        )
-        if logprobs is None:
-            return self._fail(request, NO_TOKEN[NOT_FINITE])
-        return self._add(computed, token, logprobs[0])
-
-    def _add(
-        self, computed: _Computed, token: int, logprobs: TokenLogprobs | None
-    ) -> StepOutput | None:
-        """Adds a token to a sequence, and ends it if that was its last."""
-        request, prompt_logprobs = computed.request, computed.prompt_logprobs
-        try:
-            added = request.add_token(token, logprobs)
-        except ConstraintError as error:
-            return self._fail(request, str(error), "no_answer")
-        except Exception as error:  # a defect ends this answer alone
-            return self._fail(request, f"{type(error).__name__}: {error}"[:300])
-        if added is None:
-            # The output first: what is verified may be cut anew.
-            output = request.output(None, prompt_logprobs)
+    def _note_advanced(self, advanced: Advanced) -> StepOutput | None:
+        """What there is to give out after tokens were added; learns from the draft."""
+        one, request = advanced.computed, advanced.computed.request
+        self._generated_tokens += one.added
+        if one.num_drafted and request.draft is not None and not request.forced:
+            self._drafter.learn(request.draft, one.num_drafted, one.accepted)
+            self._drafted_tokens += one.num_drafted
+            self._accepted_tokens += one.accepted
+        if advanced.error is not None:
+            return self._fail(request, advanced.error, advanced.failure)
+        if advanced.finish_reason is not None:
+            return self._finish(request, advanced.finish_reason, one.prompt_logprobs)
+        # The output first: what is verified may be cut anew.
+        output = request.output(None, one.prompt_logprobs)
+        if advanced.to_check:
             self.constraint_workers.hold_for_check(request)
-            return output
-        return self._output(request, added, prompt_logprobs)
+        return output
 
     def _apply_check(self, request: Request, check: Check) -> StepOutput | None:
         """Goes on with a sequence whose values were verified, or ends it."""
         if check.change is None:
             return self._fail(request, str(check.error), "no_answer")
-        return self._output(request, request.apply(check.change), ())
-
-    def _output(
-        self, request: Request, added: AddedTokens, prompt_logprobs: PromptLogprobs
-    ) -> StepOutput | None:
-        """What there is to give out after tokens were added."""
+        added = request.apply(check.change)
         self._generated_tokens += added.count
         if added.finish_reason is None:
-            return request.output(None, prompt_logprobs)
-        return self._finish(request, added.finish_reason, prompt_logprobs)
+            return request.output(None, ())
+        return self._finish(request, added.finish_reason, ())
 
     def _finish(
         self, request: Request, reason: FinishReason, prompt_logprobs: PromptLogprobs

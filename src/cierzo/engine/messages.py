@@ -51,6 +51,9 @@ class StepOutput(msgspec.Struct, frozen=True, array_like=True, gc=False):
     stop_token_id: int | None = None  # the last of token_ids ended the answer: it is not text
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0  # of the prompt, found in the cache instead of computed
+    # Tokens drafted from `Add.prediction` since the last output that were right, and that were not.
+    accepted_prediction: int = 0
+    rejected_prediction: int = 0
     error: str | None = None  # one line, with finish_reason "error"
     failure: Failure | None = None  # with an error: what kind it is
 
@@ -85,6 +88,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     generated_tokens: int = 0
     cached_tokens: int = 0
     evicted_blocks: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0  # of those that were drafted
     preemptions: int = 0
     steps: int = 0
     step_seconds: float = 0.0
@@ -136,6 +141,7 @@ class Add(msgspec.Struct, frozen=True, tag=True):
     prompt: bytes
     params: SamplingParams
     cache_salt: str = ""
+    prediction: bytes = b""  # int32 token ids: what the answer is likely to be
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):

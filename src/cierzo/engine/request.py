@@ -7,6 +7,7 @@ from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass
 
 from cierzo.engine.constraints.constrained import Change, Constrained
+from cierzo.engine.drafts.drafter import Draft
 from cierzo.engine.messages import FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.sampler import SamplerState
 from cierzo.engine.sequence import Sequence
@@ -28,19 +29,27 @@ class Request:
         "_last_sampled",
         "_logprobs",
         "constrained",
+        "draft",
         "forced",
+        "may_draft",
         "sequence",
         "state",
     )
 
     def __init__(
-        self, sequence: Sequence, state: SamplerState, constrained: Constrained | None
+        self,
+        sequence: Sequence,
+        state: SamplerState,
+        constrained: Constrained | None,
+        draft: Draft | None = None,
     ) -> None:
         self.sequence = sequence
         self.state = state
         self.constrained = constrained
         # Tokens that come next whatever the logits say, but whose log-probability is wanted.
         self.forced: deque[int] = deque()
+        self.draft = draft
+        self.may_draft = draft is not None
         self._logprobs: list[TokenLogprobs] = []  # of the answer's tokens, if asked for
         self._emitted = 0  # tokens of the answer given out
         self._last_sampled = -1  # under a constraint
@@ -77,6 +86,20 @@ class Request:
         change = self.constrained.accept(token)
         return None if change is None else self.apply(change)
 
+    def draft_forced(self, most: int) -> int:
+        """Writes up to `most` forced tokens behind those of the sequence; how many.
+
+        Not the last one, whose log-probability the one before it gives.
+        """
+        sequence = self.sequence
+        count = min(most, len(self.forced) - 1, sequence.max_len - sequence.num_tokens - 1)
+        sequence.num_draft = max(count, 0)
+        first = sequence.num_tokens
+        sequence.tokens[first : first + sequence.num_draft] = list(self.forced)[
+            : sequence.num_draft
+        ]
+        return sequence.num_draft
+
     def apply(self, change: Change) -> AddedTokens:
         """Does what follows from the token that was sampled last."""
         count = 1
@@ -109,6 +132,7 @@ class Request:
         if not places and finish is None and not prompt_logprobs:
             return None
         first = sequence.num_prompt
+        accepted, rejected = (0, 0) if self.draft is None else self.draft.news_of_prediction()
         self._emitted = end
         return StepOutput(
             sequence.request_id,
@@ -119,6 +143,8 @@ class Request:
             stop_token_id,
             sequence.num_prompt,
             sequence.num_cached or 0,
+            accepted,
+            rejected,
         )
 
     def _truncate(self, keep: int) -> None:

@@ -30,11 +30,13 @@ class Sequence:
         "node",
         "num_cached",
         "num_computed",
+        "num_draft",
         "num_fixed",
         "num_prefill",
         "num_prompt",
         "num_prompt_logprobs",
         "num_tokens",
+        "num_unchanged",
         "params",
         "prompt_read",
         "request_id",
@@ -73,6 +75,8 @@ class Sequence:
         self.num_cached: int | None = None
         self.prompt_read = False  # the whole prompt has been through the model
         self.num_prompt_logprobs = 0  # given out so far
+        self.num_draft = 0  # tokens that may come next, written behind its own, for the next step
+        self.num_unchanged = 0  # first tokens that were not taken back since a draft was made
         # Its place in the cache, which `KvCache` keeps: blocks in order of position (a new list
         # where one of them changes), and the last of its path's nodes in the prefix tree.
         self.cache_salt = cache_salt
@@ -137,6 +141,7 @@ class Sequence:
         self.last_token = int(self.tokens[length - 1])
         self.num_computed = min(self.num_computed, length - 1)
         self.num_prefill = min(self.num_prefill, length)
+        self.num_unchanged = min(self.num_unchanged, length)
 
     def forget_computed(self) -> None:
         """Its blocks are gone: all tokens that it has are to be computed again, like a prompt."""

@@ -29,6 +29,7 @@ class AsyncEngine(Protocol):
         *,
         request_id: str,
         cache_salt: str = "",
+        prediction: Sequence[int] = (),
     ) -> AsyncGenerator[StepOutput, None]:
         """What each step gives the request. Closing it aborts the request."""
 
@@ -114,7 +115,11 @@ async def _answer(
     reader = DeltaReader(tokenizer, job)
     meter = ChoiceMeter(job, receipt, observer)
     outputs = engine.generate(
-        job.prompt, job.params, request_id=job.request_id, cache_salt=job.cache_salt
+        job.prompt,
+        job.params,
+        request_id=job.request_id,
+        cache_salt=job.cache_salt,
+        prediction=job.prediction,
     )
     try:
         async with aclosing(outputs):

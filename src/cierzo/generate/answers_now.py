@@ -26,7 +26,13 @@ def answers_now(
         while waiting or running:
             while waiting and len(running) < at_once:
                 index, job = waiting.pop()
-                engine.add(job.request_id, job.prompt, job.params, cache_salt=job.cache_salt)
+                engine.add(
+                    job.request_id,
+                    job.prompt,
+                    job.params,
+                    cache_salt=job.cache_salt,
+                    prediction=job.prediction,
+                )
                 running[job.request_id] = (index, DeltaReader(tokenizer, job))
             for output in engine.step():
                 index, reader = running[output.request_id]

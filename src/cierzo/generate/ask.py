@@ -57,5 +57,6 @@ class Ask:
     min_room: int = 1  # tokens of answer that must fit, where max_tokens asks for more than fits
     choices: int = 1
     stop: tuple[str, ...] = ()  # strings that end the answer; they are not part of it
+    prediction: str = ""  # what the answer is likely to be; it changes nothing but the time
     cache_salt: str = ""  # what is cached is found by asks of the same salt alone
     add_bos: bool = True  # a text begins with the BOS token if the model was trained so

@@ -24,6 +24,7 @@ class Job:
     format: ToolFormat | None = None  # how the model writes calls, if it may
     index: int = 0  # which of several choices with this prompt
     cache_salt: str = ""  # who may find what is computed for it
+    prediction: Sequence[int] = ()  # tokens that the answer is likely to have
 
     def call_id(self, index: int) -> str:
         """The id of a call in this answer. Its place in the conversation is part of it, so that

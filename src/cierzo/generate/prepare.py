@@ -73,7 +73,16 @@ def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
         continues,
         format,
         cache_salt=ask.cache_salt,
+        prediction=_predicted(ask, model),
     )
+
+
+def _predicted(ask: Ask, model: Model) -> Sequence[int]:
+    """The tokens of what the answer is likely to be. What is longer than any answer is left out."""
+    longest = model.max_model_len * model.language.max_token_bytes
+    if not ask.prediction or len(ask.prediction) > longest:
+        return ()
+    return model.language.tokenizer.encode(ask.prediction)[: model.max_model_len]
 
 
 def _with_constraint(job: Job, constraint: Constraint | None) -> Job:

@@ -20,6 +20,8 @@ class Receipt:
     prompt_tokens: int = 0
     cached_tokens: int = 0  # of the prompt, found in the cache instead of computed
     completion_tokens: int = 0
+    accepted_prediction: int = 0  # tokens drafted from a prediction that were right
+    rejected_prediction: int = 0  # and that were not
     outcomes: list[Outcome] = field(default_factory=list)  # of each choice, as they ended
     first_token_seconds: float | None = None  # from its beginning
 
@@ -68,6 +70,8 @@ class ChoiceMeter:
             receipt.prompt_tokens += output.num_prompt_tokens
             receipt.cached_tokens += output.num_cached_tokens
         self._begun = True
+        receipt.accepted_prediction += output.accepted_prediction
+        receipt.rejected_prediction += output.rejected_prediction
         if not tokens:
             return
         receipt.completion_tokens += tokens

@@ -55,7 +55,7 @@ def test_usage_has_its_price(server: Live) -> None:
     assert not usage["is_byok"]
 
 
-def test_a_prediction_is_reported_as_not_used(server: Live) -> None:
+def test_a_prediction_that_is_not_what_is_said_changes_nothing(server: Live) -> None:
     prediction = {"type": "content", "content": "Hello"}
     answer = server.post(CHAT, {"messages": HELLO, "max_tokens": 2, "prediction": prediction})
     details = answer.json()["usage"]["completion_tokens_details"]

@@ -16,6 +16,7 @@ from cierzo.api.openai.conversation import read_conversation
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
 from cierzo.api.openai.parts import spelled_into
+from cierzo.api.openai.reading.prediction import predicted_text
 from cierzo.api.openai.reply import (
     ENOUGH,
     Reply,
@@ -132,6 +133,7 @@ def prepared(
         min_room=ENOUGH,
         choices=number_of_choices(request.n, limits),
         stop=stop_strings(request.stop, limits),
+        prediction=predicted_text(request.prediction),
         cache_salt=cache_salt,
     )
     head = head_of(service, request)

@@ -125,6 +125,10 @@ def usage_of(service: Service, receipt: Receipt) -> common.Usage:
         total_tokens=receipt.prompt_tokens + receipt.completion_tokens,
         cost=round(prompt_cost + completion_cost, 12),
         cost_details=common.CostDetails(prompt_cost, completion_cost),
+        completion_tokens_details=common.CompletionTokensDetails(
+            accepted_prediction_tokens=receipt.accepted_prediction,
+            rejected_prediction_tokens=receipt.rejected_prediction,
+        ),
         prompt_tokens_details=common.PromptTokensDetails(
             receipt.cached_tokens, receipt.prompt_tokens - receipt.cached_tokens if kept else 0
         ),

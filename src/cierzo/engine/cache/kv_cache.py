@@ -116,6 +116,10 @@ class KvCache:
         self.num_evicted += 1
         return self._detach(node)
 
+    def take_free(self) -> int | None:
+        """A block that nobody has to give up; None if there is none."""
+        return self._free.pop() if self._free else None
+
     def publish(self, sequence: Sequence) -> None:
         """Puts a running sequence's blocks that are full and final into the tree."""
         if not self._keep:

@@ -72,6 +72,7 @@ class Constrained:
         self.mask: TokenMask = np.zeros(vocabulary.num_words, dtype=np.uint32)
         self.mask_ready = False  # whether it is the next token's
         self.mask_seconds = 0.0  # that masks took in all
+        self.mask_cost = 0.0  # seconds that the last one took
         self.pauses = 0  # that checks made in all
         self.abandoned = False  # the request is gone
         self._trigger = constraint.trigger

@@ -16,6 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from cierzo.engine.constraints.constrained import Constrained
 
 
+def fill(constrained: Constrained) -> None:
+    """Fills one mask. If that fails, no token is left, which ends the answer."""
+    began = time.perf_counter()
+    try:
+        if not constrained.abandoned:
+            constrained.fill_mask()
+    except BaseException:  # a panic of the library's, too: it ends this answer alone
+        constrained.mask.fill(0)
+    constrained.mask_cost = time.perf_counter() - began
+    constrained.mask_seconds += constrained.mask_cost
+
+
 class MaskWorker:
     """A thread that fills masks."""
 
@@ -51,13 +63,7 @@ class MaskWorker:
                 if not self._heap:
                     return
                 _, _, constrained = heapq.heappop(self._heap)
-            began = time.perf_counter()
-            try:
-                if not constrained.abandoned:
-                    constrained.fill_mask()
-            except BaseException:  # a panic of the library's, too: it ends this answer alone
-                constrained.mask.fill(0)
-            constrained.mask_seconds += time.perf_counter() - began
+            fill(constrained)
             with self._state:
                 constrained.mask_ready = True
                 was_late = constrained in self._late

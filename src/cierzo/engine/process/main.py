@@ -222,6 +222,7 @@ class Loop:
                 prompt,
                 message.params,
                 cache_salt=message.cache_salt,
+                prediction=np.frombuffer(message.prediction, "<i4"),
                 compiled=compiled,
             )
         except PromptTooLong as error:

@@ -37,18 +37,24 @@ class Chunk:
 
     The wanted rows are the last ones, from position `logits_from` to the chunk's end: none in the
     middle of a prompt, one to sample the next token, several for log-probabilities of a prompt
-    (and, in time, to verify draft tokens).
+    and to verify a draft. The last `num_draft` tokens are not the sequence's own (yet).
     """
 
     sequence: Sequence
     start: int
     count: int
     logits_from: int
+    num_draft: int = 0
 
     @property
     def end(self) -> int:
         """The position after the last."""
         return self.start + self.count
+
+    @property
+    def own_end(self) -> int:
+        """The position after the last of the sequence's own tokens."""
+        return self.start + self.count - self.num_draft
 
     @property
     def num_logits(self) -> int:
@@ -137,12 +143,27 @@ class Scheduler:
             if position < len(sequence.blocks) * self.cache.block_size or self._grow(
                 sequence, position + 1
             ):
-                self._plan[sequence] = Chunk(sequence, position, 1, position)
+                num_draft = self._room_for_draft(sequence)
+                self._plan[sequence] = Chunk(sequence, position, 1 + num_draft, position, num_draft)
+
+    def _room_for_draft(self, sequence: Sequence) -> int:
+        """How much of its draft can be computed. It takes blocks that nobody has to give up."""
+        wanted, sequence.num_draft = sequence.num_draft, 0
+        while wanted > 0:
+            missing = self.cache.blocks_for(sequence.num_tokens + wanted) - len(sequence.blocks)
+            if missing <= 0:
+                break
+            block = self.cache.take_free()
+            if block is None:
+                return len(sequence.blocks) * self.cache.block_size - sequence.num_tokens
+            sequence.blocks.append(block)
+        return wanted
 
     def _plan_prompts(self, prompt_budget: int) -> None:
         """Shares what is left of the step between the shortest and the oldest."""
-        tokens = min(prompt_budget, self.max_batch_tokens - len(self._plan))
-        rows = self.max_logits_rows - len(self._plan)
+        planned = sum(chunk.count for chunk in self._plan.values())
+        tokens = min(prompt_budget, self.max_batch_tokens - planned)
+        rows = self.max_logits_rows - planned
         reading = (s for s in self.running if s.num_pending > 1)
         oldest = sorted([*reading, *self._ready()], key=_by_age)
         # The odd one to each in turn, lest a budget of 1 be always the same one's.

@@ -43,7 +43,7 @@ class ChatRequest(RoutedRequest, frozen=True, forbid_unknown_fields=True, kw_onl
     reasoning_effort: common.Ignored = UNSET
     include_reasoning: common.Ignored = UNSET
     verbosity: common.Ignored = UNSET
-    prediction: common.Ignored = UNSET  # it may save time; none is used yet
+    prediction: common.Ignored = UNSET  # it may save time
     audio: common.Ignored = UNSET  # how to speak, where `modalities` ask for it
     image_config: common.Ignored = UNSET  # how to draw
     stop_server_tools_when: common.Ignored = UNSET  # the server has no tools of its own

@@ -78,7 +78,7 @@ class PromptTokensDetails(msgspec.Struct, frozen=True):
 
 
 class CompletionTokensDetails(msgspec.Struct, frozen=True):
-    """What the answer's tokens were. Nothing is drafted from a prediction yet."""
+    """What the answer's tokens were. Those of a prediction are counted where they were tried."""
 
     reasoning_tokens: int = 0
     accepted_prediction_tokens: int = 0

@@ -1,13 +1,14 @@
-"""What is found in the cache is what would have been computed: no bit of any answer differs.
+"""Nothing that saves work changes a bit of any answer: not the cache, and no draft.
 
-Sessions walk through an engine: they go on, fork, repeat themselves, are aborted and thrown out.
-An engine that keeps nothing, with one request at a time, says what each should be answered.
+Sessions walk through an engine: they go on, fork, repeat themselves, are aborted and thrown out,
+and drafts are right and wrong by chance. An engine that keeps and drafts nothing, one request at
+a time, says what each should be answered.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,11 +18,14 @@ import msgspec
 import pytest
 
 from cierzo.engine.cache.prefix_tree import Node
+from cierzo.engine.drafts.drafter import Draft, Drafter
+from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.sequence import Sequence
 from cierzo.model.runner import ModelRunner
 from tests.engine.constraints.test_constrained import PERSON, json_answer, knowing
-from tests.engine.models import Answer, Request, make_engine, random_prompt, run
+from tests.engine.models import VOCAB, Answer, Request, make_engine, random_prompt, run
 
 LONGEST = 420
 
@@ -30,7 +34,7 @@ class Oracle:
     """What each request is answered when it is alone, and nothing is kept."""
 
     def __init__(self, path: Path, kv: str) -> None:
-        engine = make_engine(path, eos=(2,), kv_cache_dtype=kv, prefix_cache="off")
+        engine = make_engine(path, eos=(2,), kv_cache_dtype=kv, prefix_cache="off", drafts="off")
         self._engine, _ = knowing(engine, path)
         self._known: dict[tuple[tuple[int, ...], bytes], Answer] = {}
 
@@ -40,6 +44,35 @@ class Oracle:
             self._known[key] = run(self._engine, {"r": request})["r"]
             assert self._engine.stats().cached_tokens == 0
         return self._known[key]
+
+
+class WildDrafter(Drafter):
+    """Drafts more or less of what will come, and wrong tokens too, whatever it costs."""
+
+    def __init__(self, rng: random.Random, answers: Mapping[str, Answer]) -> None:
+        super().__init__(StepCosts())
+        self._rng = rng
+        self._answers = answers  # as they will be
+        self.num_right = self.num_wrong = 0
+
+    def plan(self, drafts: Iterable[tuple[Sequence, Draft]], rows: int, room: int) -> None:
+        for sequence, _ in drafts:
+            answer = self._answers[sequence.request_id].token_ids
+            tokens = list(answer[sequence.num_generated :])
+            most = min(room, sequence.max_len - sequence.num_tokens - 1, self._rng.randrange(9))
+            while len(tokens) < most:
+                tokens.append(self._rng.randrange(VOCAB))
+            for place in range(most):
+                if self._rng.random() < 0.15:
+                    tokens[place] = self._rng.randrange(VOCAB)
+            sequence.num_draft = max(most, 0)
+            room -= sequence.num_draft
+            first = sequence.num_tokens
+            sequence.tokens[first : first + sequence.num_draft] = tokens[: sequence.num_draft]
+
+    def learn(self, draft: Draft, drafted: int, accepted: int) -> None:
+        self.num_right += accepted
+        self.num_wrong += drafted - accepted
 
 
 class Audit:
@@ -127,6 +160,9 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
         ),
         model_path,
     )
+    expected: dict[str, Answer] = {}
+    drafter = WildDrafter(rng, expected)
+    engine.use_drafter(drafter)
     audit = Audit(engine)
     shared = random_prompt(7, 70)
     sessions = [Session(shared + random_prompt(i, 30 * i)) for i in range(4)]
@@ -138,6 +174,7 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
             session_requests = list(requests(rng, sessions))
             for request in session_requests:
                 name = f"{step}.{len(answers)}"
+                expected[name] = oracle.answer(request)
                 engine.add(name, request.prompt, request.params)
                 asked[name] = request, rng.choice(sessions)
                 answers[name] = Answer()
@@ -150,7 +187,7 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
             answer.take(output)
             if answer.finish_reason is not None:
                 request, session = asked.pop(output.request_id)
-                assert answer == oracle.answer(request), (seed, kv, output.request_id)
+                assert answer == expected[output.request_id], (seed, kv, output.request_id)
                 ended += 1
                 if rng.random() < 0.6:  # the session goes on with this answer
                     session.history = [*request.prompt, *answer.token_ids][:LONGEST]
@@ -161,3 +198,5 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
     assert ended > 100
     assert stats.cached_tokens > stats.prompt_tokens / 4
     assert stats.free_blocks == stats.num_blocks
+    assert drafter.num_right > 500
+    assert drafter.num_wrong > 500

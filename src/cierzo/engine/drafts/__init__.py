@@ -1,0 +1,1 @@
+"""Drafts: tokens that are likely to come next, so that one step can find out about several."""
