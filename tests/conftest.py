@@ -26,9 +26,8 @@ settings.register_profile(
 settings.load_profile("any speed")
 
 
-# These compare with transformers, or train a model with torch: the extra `parity`.
+# These compare with transformers and torch: the extra `parity`.
 _COMPARED = (
-    "agents",
     "chat/templates/test_jinja_template.py",
     "chat/templates/test_smollm2.py",
     "chat/tokenizers/test_tokenizer.py",

@@ -13,8 +13,8 @@ from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tools import Tool
-from tests.chat.templates.test_jinja_template import CHATML, STRICT
-from tests.chat.templates.test_jinja_template import TOOLS as TAGGED
+from tests.chat.templates.jinja_examples import CHATML, STRICT
+from tests.chat.templates.jinja_examples import TOOLS as TAGGED
 from tests.chat.templates.test_mistral_template import VERSIONS, tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source
 from tests.chat.written_answers import ARGUMENTS, CONTENTS

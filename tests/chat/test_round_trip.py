@@ -23,8 +23,8 @@ from cierzo.chat.tools import ToolChoice
 from cierzo.grammar.constraint import Constraint
 from tests.chat import vocabularies
 from tests.chat.sampled import accepts, sample
-from tests.chat.templates.test_jinja_template import CHATML
-from tests.chat.templates.test_jinja_template import TOOLS as TAGGED
+from tests.chat.templates.jinja_examples import CHATML
+from tests.chat.templates.jinja_examples import TOOLS as TAGGED
 from tests.chat.templates.test_mistral_template import VERSIONS, tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source
 from tests.chat.written_answers import (

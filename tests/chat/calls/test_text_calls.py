@@ -15,8 +15,8 @@ from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import Tool
 from cierzo.model.fetch.registry import resolve
 from cierzo.model.readers.checkpoint import open_checkpoint
-from tests.chat.templates.test_jinja_template import CHATML, STRICT
-from tests.chat.templates.test_jinja_template import TOOLS as TAGGED
+from tests.chat.templates.jinja_examples import CHATML, STRICT
+from tests.chat.templates.jinja_examples import TOOLS as TAGGED
 from tests.chat.vocabularies import gguf_source
 
 WEATHER = Tool("weather", "How is it?", {"type": "object", "properties": {"é": {}}}, strict=True)

@@ -13,7 +13,7 @@ from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from tests.chat.calls.test_text_calls import NO_SYSTEM, QWEN
-from tests.chat.templates.test_jinja_template import CHATML, STRICT
+from tests.chat.templates.jinja_examples import CHATML, STRICT
 from tests.chat.templates.test_mistral_template import VERSIONS, tekken_of
 from tests.chat.vocabularies import gguf_source, tekken_source
 from tests.chat.written_answers import TOOLS
