@@ -68,6 +68,17 @@ def _no_settings_from_outside(
     monkeypatch.setenv("COLUMNS", "100")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_cache_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Engines in this process keep nothing in the user's folder."""
+    from cierzo.engine.cache.disk import folders, opening
+
+    default, folder = folders.default_folder, tmp_path_factory.mktemp("kv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "default_folder", lambda path: default(path or str(folder)))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_processes_left() -> Iterator[None]:
     """Fails a test after which a process still runs that it started."""

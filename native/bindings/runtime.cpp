@@ -7,6 +7,10 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cerrno>
+#include <system_error>
+
+#include "runtime/block_io.h"
 #include "runtime/kv_cache.h"
 #include "runtime/packed_weight.h"
 #include "runtime/program.h"
@@ -61,7 +65,28 @@ void check_block(const KvCache& cache, int block, size_t bytes) {
     }
 }
 
+// Works with files while other threads have the interpreter; a failure is an OSError.
+template <typename Work>
+uint64_t with_files(const Work& work) {
+    try {
+        nb::gil_scoped_release released;
+        return work();
+    } catch (const std::system_error& error) {
+        errno = error.code().value();
+        PyErr_SetFromErrno(PyExc_OSError);
+        throw nb::python_error();
+    }
+}
+
 void bind_cache(nb::module_& m) {
+    m.def(
+        "digest",
+        [](const ConstBytes& data, uint64_t seed) {
+            nb::gil_scoped_release released;
+            return digest(data.data(), data.size(), seed);
+        },
+        "data"_a, "seed"_a = 0,
+        "64 bits that tell whether bytes are the same; `seed`: what stands before.");
     nb::class_<KvCache>(m, "KvCache")
         .def(
             "__init__",
@@ -92,7 +117,21 @@ void bind_cache(nb::module_& m) {
                 check_block(cache, block, data.size());
                 cache.write_block(block, data.data());
             },
-            "block"_a, "data"_a, "Fills a block with bytes that `read_block` gave.");
+            "block"_a, "data"_a, "Fills a block with bytes that `read_block` gave.")
+        .def(
+            "save_block",
+            [](const KvCache& cache, int block, int file, int64_t offset) {
+                check_block(cache, block, cache.block_bytes());
+                return with_files([&] { return save_block(cache, block, file, offset); });
+            },
+            "block"_a, "file"_a, "offset"_a, "Writes a block to a file; its digest.")
+        .def(
+            "load_block",
+            [](KvCache& cache, int block, int file, int64_t offset) {
+                check_block(cache, block, cache.block_bytes());
+                return with_files([&] { return load_block(cache, block, file, offset); });
+            },
+            "block"_a, "file"_a, "offset"_a, "Fills a block from a file; the digest of its bytes.");
 }
 
 Matrix matrix_of(const std::vector<const PackedWeight*>& parts) {

@@ -24,6 +24,10 @@ class KvCache {
     const KvCacheShape& shape() const { return shape_; }
     HeadCache head(int layer, int kv_head) const;
 
+    // What one layer keeps of a block, and where.
+    size_t layer_block_bytes() const { return layer_block_bytes_; }
+    uint8_t* at(int layer, int block) const;
+
     // Copies a block over all layers.
     void copy_block(int source, int target);
 
@@ -33,8 +37,6 @@ class KvCache {
     void write_block(int block, const uint8_t* in);
 
   private:
-    uint8_t* at(int layer, int block) const;
-
     KvCacheShape shape_;
     size_t head_bytes_;         // K and V of one head in one block
     size_t layer_block_bytes_;  // of all heads

@@ -119,6 +119,8 @@ class LLM:
 
     def close(self) -> None:
         """Gives the memory back. Closing twice does no harm."""
+        if self._engine is not None:
+            self._engine.cache.close()
         self._engine = None
 
     @property

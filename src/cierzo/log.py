@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Literal, TextIO, TypeAlias
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -43,6 +44,33 @@ class Log:
     def error(self, event: str, **fields: object) -> None:
         """Something that has failed."""
         self._logger.error(event, extra={"fields": fields})
+
+
+class Forward(logging.Handler):
+    """Hands events of a process that writes no log of its own to one that does, which calls
+    `repeat` with them."""
+
+    def __init__(self, send: Callable[[str, str, str, dict[str, str | int | float]], None]) -> None:
+        super().__init__(logging.INFO)
+        self._send = send
+        logger = logging.getLogger("cierzo")
+        logger.handlers = [self]
+        logger.setLevel(logging.INFO)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends level, part, event and fields."""
+        told = {
+            name: value if isinstance(value, str | int | float) else str(value)
+            for name, value in _fields_of(record).items()
+        }
+        part = record.name.removeprefix("cierzo.")
+        self._send(record.levelname, part, record.getMessage(), told)
+
+
+def repeat(level: str, part: str, event: str, fields: dict[str, str | int | float]) -> None:
+    """Writes an event that another process has sent."""
+    number = {"INFO": logging.INFO, "WARNING": logging.WARNING}.get(level, logging.ERROR)
+    logging.getLogger(f"cierzo.{part}").log(number, event, extra={"fields": fields})
 
 
 class StderrLog(logging.Handler):

@@ -26,7 +26,7 @@ CONFIG_BYTES = 1 << 20  # a configuration file larger than this is not one
 PREFIX = "CIERZO_"
 # Variables of Cierzo that are read where they are used, because they must hold before settings do.
 OTHER_VARIABLES = {
-    "CIERZO_CACHE": "folder for downloaded models (default: ~/.cache/cierzo)",
+    "CIERZO_CACHE": "folder for downloaded models and the cache on disk (default: ~/.cache/cierzo)",
     "CIERZO_ISA": "instruction set to use: portable, avx2, avxvnni or avx512 (default: the best)",
 }
 
@@ -82,6 +82,10 @@ class EngineSettings:
         "on", "keep what is computed for later requests", 2, 3, choices=("on", "off")
     )
     drafts: str = _setting("on", "try several likely tokens a step", 2, 3, choices=("on", "off"))
+    kv_cache_disk_gb: float = _setting(
+        20.0, "disk for the KV cache in GB, of all models together; 0: none", 0, 1_048_576
+    )
+    kv_cache_dir: str | None = _setting(None, "disk cache folder; empty: in CIERZO_CACHE", 1, 4_096)
     max_batch_tokens: int = _setting(512, "tokens computed in one step", 1, 16_384)
     max_batch_sequences: int = _setting(
         64, "requests computed in one step; an eighth of the places is for short ones", 1, 1_024

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 COMMAND = (sys.executable, "-c", "from cierzo.cli.main import main; main()")
+# No command keeps anything in the user's folder.
+NO_DISK = {"CIERZO_KV_CACHE_DISK_GB": "0"}
 SECONDS = 500  # only a command that hangs takes so long, on any machine
 
 
@@ -26,7 +28,7 @@ def cierzo(
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=cwd,
-        env={**os.environ, **kept, "HOME": str(cwd), **environment},
+        env={**os.environ, **kept, **NO_DISK, "HOME": str(cwd), **environment},
         input=stdin,
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.run import COMMAND
+from tests.cli.run import COMMAND, NO_DISK
 
 SECONDS = 240.0  # of silence
 CTRL_D = "\x04"
@@ -75,6 +75,7 @@ def terminal(*arguments: str, cwd: Path) -> Iterator[Terminal]:
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=cwd,
+        env={**os.environ, **NO_DISK},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.run import COMMAND, cierzo
+from tests.cli.run import COMMAND, NO_DISK, cierzo
 
 SMALL = ("--threads", "1", "--kv-cache-memory-mb", "64", "--max-model-len", "1024")
 
@@ -25,7 +26,11 @@ SMALL = ("--threads", "1", "--kv-cache-memory-mb", "64", "--max-model-len", "102
 def serving(*arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
     """The process, its address, and what it said until it was ready."""
     process = subprocess.Popen(
-        [*COMMAND, "serve", *arguments, "--port", "0"], cwd=cwd, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "serve", *arguments, "--port", "0"],
+        cwd=cwd,
+        env={**os.environ, **NO_DISK},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     try:

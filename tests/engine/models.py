@@ -10,6 +10,7 @@ import numpy as np
 
 from cierzo.backends.cpu import CpuBackend
 from cierzo.backends.tensor import StorageType
+from cierzo.engine.cache.disk.opening import open_disk_tier
 from cierzo.engine.engine import Engine
 from cierzo.engine.messages import StepOutput, TokenLogprobs
 from cierzo.engine.sampling_params import SamplingParams
@@ -34,10 +35,12 @@ def make_engine(
     num_blocks: int = 400,
     threads: int = 2,
     eos: tuple[int, ...] = (),
+    disk: Path | None = None,
     **settings: Any,
 ) -> Engine:
-    """An engine with the cache and bounds that a test wants."""
-    wanted = EngineSettings(**settings)
+    """An engine with the cache and bounds that a test wants, and with a disk tier in a folder."""
+    kept = {"kv_cache_dir": str(disk)} if disk else {"kv_cache_disk_gb": 0.0}
+    wanted = EngineSettings(**{**kept, **settings})
     runner = ModelRunner(
         open_checkpoint(path),
         CpuBackend(threads=threads),
@@ -46,7 +49,7 @@ def make_engine(
         max_batch_tokens=wanted.max_batch_tokens,
         max_batch_sequences=wanted.max_batch_sequences,
     )
-    return Engine(runner, eos, wanted)
+    return Engine(runner, eos, wanted, open_disk_tier(runner, path.name, wanted))
 
 
 @dataclass

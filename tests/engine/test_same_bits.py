@@ -145,7 +145,7 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
 ) -> None:
     rng = random.Random(f"{kv} {seed}")
     oracle = Oracle(model_path, kv)
-    settings = {
+    settings: dict[str, Any] = {
         "max_batch_tokens": rng.choice([16, 50, 512]),
         "max_batch_sequences": rng.choice([2, 6, 16]),
     }

@@ -92,6 +92,7 @@ class _EngineCollector(Collector):
                 "Blocks of the KV cache that later requests may begin from.",
                 stats.cached_blocks,
             ),
+            "cierzo_cache_blocks_on_disk": ("Blocks of the cache on disk.", stats.disk_blocks),
             "cierzo_cache_blocks_total": ("Blocks of the KV cache.", stats.num_blocks),
             "cierzo_engine_ready": (
                 "1 when the engine takes requests.",
@@ -107,6 +108,22 @@ class _EngineCollector(Collector):
             "cierzo_evicted_blocks": ("Cached blocks that had to go.", stats.evicted_blocks),
             "cierzo_drafted_tokens": ("Tokens tried before their time.", stats.drafted_tokens),
             "cierzo_accepted_draft_tokens": ("Those that were right.", stats.accepted_tokens),
+            "cierzo_disk_written_bytes": (
+                "Bytes of the cache written to disk.",
+                stats.disk_bytes_written,
+            ),
+            "cierzo_disk_read_bytes": (
+                "Bytes of the cache read from disk.",
+                stats.disk_bytes_read,
+            ),
+            "cierzo_disk_loads_failed": (
+                "Blocks on disk that were not as they had been written, and were computed.",
+                stats.disk_loads_failed,
+            ),
+            "cierzo_disk_loads_skipped": (
+                "Times that computing was faster than reading from disk.",
+                stats.disk_loads_skipped,
+            ),
             "cierzo_engine_restarts": ("Engines replaced.", self._client.restarts),
             "cierzo_preemptions": ("Requests that gave their blocks up.", stats.preemptions),
             "cierzo_engine_steps": ("Steps of the engine.", stats.steps),

@@ -117,6 +117,30 @@ class Ops(Protocol[A, W]):
         """Fills a cache block with what `read_block` gave for the same model and cache type."""
         ...
 
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a cache block over all layers."""
+        ...
+
+    def save_block(self, block: int, file: int, offset: int) -> int:
+        """Writes a cache block to a place in a file; the digest of its bytes. For any thread.
+
+        Raises OSError.
+        """
+        ...
+
+    def load_block(self, block: int, file: int, offset: int) -> int:
+        """Fills a cache block from a file; the digest of what was read. For any thread.
+
+        Raises OSError.
+        """
+        ...
+
+    def identity(self) -> bytes:
+        """Names all on the device that enters the bits of a cache block: the weights that were
+        laid out, and how it computes with them."""
+        ...
+
 
 class Backend(Protocol[A, W]):
     """A device that can hold one model."""

@@ -14,6 +14,7 @@ import typer
 
 from cierzo.chat.messages import ChatError
 from cierzo.cli.bench.commands import app as bench_app
+from cierzo.cli.cache import app as cache_app
 from cierzo.cli.chat import chat
 from cierzo.cli.config import app as config_app
 from cierzo.cli.models import models
@@ -63,6 +64,7 @@ app.command("chat")(chat)
 app.command("pull")(pull)
 app.command("models")(models)
 app.add_typer(bench_app, name="bench")
+app.add_typer(cache_app, name="cache")
 app.add_typer(config_app, name="config")
 
 

@@ -12,15 +12,18 @@ import numpy.typing as npt
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
+from cierzo.engine.cache.disk.tier import DiskTier
 from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.constraints.check_worker import Check
 from cierzo.engine.constraints.constrained import Constrained
 from cierzo.engine.constraints.workers import ConstraintWorkers
+from cierzo.engine.counters import Counters, stats_of
 from cierzo.engine.drafts.drafter import Draft, Drafter
 from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.errors import PromptTooLong, QueueFull
 from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput
 from cierzo.engine.next_tokens import Advanced, Computed, NextTokens, PromptLogprobs
+from cierzo.engine.progress import Progress
 from cierzo.engine.request import Request
 from cierzo.engine.runner import Runner
 from cierzo.engine.sampler import NO_TOKEN, NOT_FINITE, Sampler, SamplerState
@@ -42,7 +45,11 @@ class Engine:
     """Runs any number of requests over one model. Not for use by several threads at once."""
 
     def __init__(
-        self, runner: Runner, eos_token_ids: Iterable[int], settings: EngineSettings
+        self,
+        runner: Runner,
+        eos_token_ids: Iterable[int],
+        settings: EngineSettings,
+        disk: DiskTier | None = None,
     ) -> None:
         self.runner = runner
         self._eos = frozenset(eos_token_ids)
@@ -55,6 +62,7 @@ class Engine:
             runner.block_size,
             runner.copy_block,
             keep=settings.prefix_cache == "on",
+            disk=disk,
         )
         self.scheduler = Scheduler(
             self.cache,
@@ -68,7 +76,7 @@ class Engine:
             max_batch_sequences=settings.max_batch_sequences,
             max_model_len=runner.max_model_len,
         )
-        self._budget = StepBudget(settings.max_batch_tokens)
+        self._budget = budget = StepBudget(settings.max_batch_tokens)
         self._step_costs = StepCosts()
         self._drafts = settings.drafts == "on"
         self._drafter = Drafter(self._step_costs)
@@ -76,17 +84,17 @@ class Engine:
         self._sampler = Sampler(self.vocab_size)
         self._active: dict[str, Request] = {}
         self.grammars: GrammarCompiler | None = None  # once the vocabulary is known
-        self.constraint_workers = ConstraintWorkers(settings.max_batch_sequences, self._max_active)
+        self.progress = Progress()  # of what threads do for requests that are held
+        self.constraint_workers = ConstraintWorkers(
+            settings.max_batch_sequences, self._max_active, self.progress
+        )
+        if disk is not None:
+            disk.join(self.progress.notify, lambda: budget.seconds_per_token)
         self._next_tokens = NextTokens(self._sampler, self.constraint_workers)
         self._stalled = False  # the last step found all requests held
         # Shown each step's batch and logits before they are used: for measuring quality.
         self.observer: Callable[[Batch, Logits], None] | None = None
-        self._requests = self._finished = self._aborted = self._failed = 0
-        self._prompt_tokens = self._cached_tokens = 0
-        self._computed_tokens = self._generated_tokens = 0
-        self._drafted_tokens = self._accepted_tokens = 0
-        self._steps = 0
-        self._step_seconds = 0.0
+        self._counters = Counters()
 
     def use_drafter(self, drafter: Drafter) -> None:
         """Drafts by other rules, such as those of a test."""
@@ -145,7 +153,7 @@ class Engine:
         request = Request(sequence, state, self._constrained(params, compiled), draft)
         self.scheduler.add(sequence)
         self._active[request_id] = request
-        self._requests += 1
+        self._counters.requests += 1
         self._stalled = False
 
     def _constrained(self, params: SamplingParams, compiled: Compiled | None) -> Constrained | None:
@@ -164,7 +172,7 @@ class Engine:
             return False
         self.scheduler.remove(active.sequence)
         self.constraint_workers.drop(active)
-        self._aborted += 1
+        self._counters.aborted += 1
         self._stalled = False
         return True
 
@@ -174,20 +182,23 @@ class Engine:
 
     @property
     def stalled(self) -> bool:
-        """Whether a step would find all requests held until a mask or a check is finished."""
-        return self._stalled and not self.constraint_workers.has_results
+        """Whether a step would find all requests held until something else is finished."""
+        return self._stalled and not self.progress.made
 
     def step(self) -> list[StepOutput]:
         """Computes one step; at most one output a request, none for the middle of a prompt."""
         started = time.perf_counter()
         if self.stalled:
-            self.constraint_workers.wait()
+            self.progress.wait()
+        self.progress.clear()
+        self.cache.collect()
         outputs = [self._apply_check(*verified) for verified in self.constraint_workers.collect()]
         running = self.scheduler.running
         self._plan_drafts()
         others_decode = any(s.is_decoding and not s.held for s in running)
         chunks = self.scheduler.schedule(self._budget.prompt_budget(others_decode=others_decode))
-        self._stalled = not chunks and not outputs and self.constraint_workers.holds_requests
+        held = self.constraint_workers.holds_requests or self.cache.waits_for_disk
+        self._stalled = not chunks and not outputs and held
         if chunks:
             outputs += self._compute(chunks, started)
         return [output for output in outputs if output is not None]
@@ -211,34 +222,15 @@ class Engine:
         self._budget.observe(prompt_tokens, seconds)
         if prompt_tokens == 0:
             self._step_costs.observe(len(batch.token_ids), seconds)
-        self._computed_tokens += len(batch.token_ids)
-        self._steps += 1
-        self._step_seconds += seconds
+        self._counters.computed_tokens += len(batch.token_ids)
+        self._counters.steps += 1
+        self._counters.step_seconds += seconds
         return outputs
 
     def stats(self) -> EngineStats:
         """Gauges of now, and counters since the start."""
-        return EngineStats(
-            running=len(self.scheduler.running),
-            waiting=len(self.scheduler.waiting),
-            free_blocks=self.cache.num_available,
-            cached_blocks=self.cache.num_cached,
-            evicted_blocks=self.cache.num_evicted,
-            num_blocks=self.cache.num_blocks,
-            requests=self._requests,
-            finished=self._finished,
-            aborted=self._aborted,
-            failed=self._failed,
-            prompt_tokens=self._prompt_tokens,
-            computed_tokens=self._computed_tokens,
-            cached_tokens=self._cached_tokens,
-            generated_tokens=self._generated_tokens,
-            drafted_tokens=self._drafted_tokens,
-            accepted_tokens=self._accepted_tokens,
-            preemptions=self.scheduler.num_preemptions,
-            steps=self._steps,
-            step_seconds=self._step_seconds,
-        )
+        self.cache.collect()
+        return stats_of(self._counters, self.scheduler)
 
     def _plan_drafts(self) -> None:
         """Writes behind the tokens of sequences what may come next, for the step to verify."""
@@ -315,17 +307,17 @@ class Engine:
     def _note_prompt_read(self, sequence: Sequence) -> None:
         if not sequence.prompt_read:
             sequence.prompt_read = True
-            self._prompt_tokens += sequence.num_prompt
-            self._cached_tokens += sequence.num_cached or 0
+            self._counters.prompt_tokens += sequence.num_prompt
+            self._counters.cached_tokens += sequence.num_cached or 0
 
     def _note_advanced(self, advanced: Advanced) -> StepOutput | None:
         """What there is to give out after tokens were added; learns from the draft."""
         one, request = advanced.computed, advanced.computed.request
-        self._generated_tokens += one.added
+        self._counters.generated_tokens += one.added
         if one.num_drafted and request.draft is not None and not request.forced:
             self._drafter.learn(request.draft, one.num_drafted, one.accepted)
-            self._drafted_tokens += one.num_drafted
-            self._accepted_tokens += one.accepted
+            self._counters.drafted_tokens += one.num_drafted
+            self._counters.accepted_tokens += one.accepted
         if advanced.error is not None:
             return self._fail(request, advanced.error, advanced.failure)
         if advanced.finish_reason is not None:
@@ -341,7 +333,7 @@ class Engine:
         if check.change is None:
             return self._fail(request, str(check.error), "no_answer")
         added = request.apply(check.change)
-        self._generated_tokens += added.count
+        self._counters.generated_tokens += added.count
         if added.finish_reason is None:
             return request.output(None, ())
         return self._finish(request, added.finish_reason, ())
@@ -351,13 +343,13 @@ class Engine:
     ) -> StepOutput | None:
         """Forgets a sequence; its last output."""
         self._forget(request)
-        self._finished += 1
+        self._counters.finished += 1
         return request.output(reason, prompt_logprobs)
 
     def _fail(self, request: Request, error: str, failure: Failure = "failed") -> StepOutput:
         sequence = request.sequence
         self._forget(request, failed=failure == "failed")
-        self._failed += 1
+        self._counters.failed += 1
         return StepOutput(
             sequence.request_id,
             finish_reason="error",

@@ -79,6 +79,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     free_blocks: int = 0  # that can be had: those that are cached and not needed among them
     cached_blocks: int = 0
     num_blocks: int = 0
+    disk_blocks: int = 0
     requests: int = 0  # counters from here on
     finished: int = 0
     aborted: int = 0
@@ -90,6 +91,10 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     evicted_blocks: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0  # of those that were drafted
+    disk_bytes_written: int = 0
+    disk_bytes_read: int = 0
+    disk_loads_failed: int = 0  # blocks that were not as they had been written
+    disk_loads_skipped: int = 0  # times that computing was faster
     preemptions: int = 0
     steps: int = 0
     step_seconds: float = 0.0
@@ -186,6 +191,15 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     info: EngineInfo
 
 
+class Note(msgspec.Struct, frozen=True, tag=True):
+    """An event for the log."""
+
+    level: str
+    part: str
+    event: str
+    fields: dict[str, str | int | float]
+
+
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
     """The engine cannot start and exits; `error` is one line that says what to do."""
 
@@ -239,7 +253,7 @@ class Pong(msgspec.Struct, frozen=True, tag=True):
 
 
 FromEngine: TypeAlias = (
-    Loading | Ready | LoadFailed | CompileResult | CacheCleared | Outputs | Beat | Pong
+    Loading | Note | Ready | LoadFailed | CompileResult | CacheCleared | Outputs | Beat | Pong
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -26,6 +26,7 @@ class Sequence:
         "calls_tool",
         "held",
         "last_token",
+        "loading",
         "max_len",
         "node",
         "num_cached",
@@ -83,6 +84,7 @@ class Sequence:
         self.blocks: list[int] = []
         self.node: Node | None = None
         self.started = False  # holds blocks
+        self.loading = False  # held until blocks of its own are read from disk
         self.num_fixed: int | None = None  # tokens that nothing takes back; None: all
         self.calls_tool = False  # its answer ends with a call, so the session goes on at once
         eos = frozenset() if params.ignore_eos else eos_token_ids

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+from pathlib import Path
 from typing import TypeVar
 
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import AttentionShape, Backend, CacheShape, Logits
+from cierzo.model import transformer
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.checkpoint import Checkpoint
 from cierzo.model.rope import rotary_frequencies
@@ -71,6 +74,18 @@ class ModelRunner:
         self.copy_block = ops.copy_block
         self.read_block = ops.read_block
         self.write_block = ops.write_block
+        self.block_bytes = ops.block_bytes
+        self.block_parts = config.num_hidden_layers  # whose digests `save_block` chains
+        self.save_block = ops.save_block
+        self.load_block = ops.load_block
+        self._identity = ops.identity
+
+    @property
+    def world(self) -> bytes:
+        """Names all that enters the bits of a cache block."""
+        code = Path(transformer.__file__).read_bytes()
+        parts = (self._identity(), repr(self.config).encode(), code)
+        return blake2b(b"".join(parts), digest_size=32).digest()
 
     def run(self, batch: Batch) -> Logits:
         """One step: float32 [L, vocab_size], valid until the next.

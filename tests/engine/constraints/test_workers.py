@@ -105,7 +105,7 @@ def test_an_engine_that_only_waits_for_checks_says_so(
 ) -> None:
     engine, _ = bpe
     woken = threading.Event()
-    engine.constraint_workers.on_progress = woken.set
+    engine.progress.on_progress = woken.set
     engine.add("checked", random_prompt(6, 15), checked())
     while not engine.stalled:
         engine.step()

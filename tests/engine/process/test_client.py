@@ -28,7 +28,7 @@ LONG = SamplingParams(max_tokens=60_000, temperature=0.0, ignore_eos=True)
 
 
 def launch(path: Path, **settings: Any) -> EngineLaunch:
-    wanted = {"kv_cache_memory_mb": 512, "threads": 2} | settings
+    wanted = {"kv_cache_memory_mb": 512, "threads": 2, "kv_cache_disk_gb": 0.0} | settings
     return EngineLaunch(path=str(path), settings=EngineSettings(**wanted))
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cierzo import _native
 from cierzo.backends.batch import Batch, Int32Array
+from cierzo.backends.cpu.identity import Identity
 from cierzo.backends.cpu.sizes import BLOCK_SIZE
 from cierzo.backends.cpu.threads import default_threads
 from cierzo.backends.cpu.weights import pack
@@ -99,6 +100,7 @@ class CpuOps:
             max_model_len=max_model_len,
         )
         self._threads = pool.threads
+        self._identity = Identity(attention, cache, pool.threads)
         # Weights that the program refers to and does not own.
         self._weights: list[CpuWeight] = []
 
@@ -111,12 +113,15 @@ class CpuOps:
 
     def matrix(self, *parts: RawTensor, quantize: Quantization | None = None) -> CpuWeight:
         """See `Ops`. Parts may have different types."""
+        for part in parts:
+            self._identity.add(part, quantize)
         weight = CpuWeight(parts=tuple(pack(part, self._threads, quantize) for part in parts))
         self._weights.append(weight)
         return weight
 
     def vector(self, raw: RawTensor) -> CpuWeight:
         """See `Ops`. F32, F16 or BF16."""
+        self._identity.add(raw)
         return CpuWeight(vector=_float32(raw))
 
     # --- recording ------------------------------------------------------------------------------
@@ -190,6 +195,23 @@ class CpuOps:
     def write_block(self, block: int, data: bytes) -> None:
         """See `Ops`."""
         self._cache.write_block(block, np.frombuffer(data, dtype=np.uint8))
+
+    @property
+    def block_bytes(self) -> int:
+        """See `Ops`."""
+        return self._cache.block_bytes
+
+    def save_block(self, block: int, file: int, offset: int) -> int:
+        """See `Ops`."""
+        return self._cache.save_block(block, file, offset)
+
+    def load_block(self, block: int, file: int, offset: int) -> int:
+        """See `Ops`."""
+        return self._cache.load_block(block, file, offset)
+
+    def identity(self) -> bytes:
+        """See `Ops`: weights, rotary frequencies, cache, kernels, instruction set, C library."""
+        return self._identity.digest()
 
     def profile(self, batch: Batch) -> list[tuple[str, float]]:
         """Runs a step one operation at a time: (operation, seconds), in order."""

@@ -7,8 +7,7 @@ in changes no token.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from cierzo.engine.constraints.check_worker import Check, CheckWorker
 from cierzo.engine.constraints.mask_worker import MaskWorker
+from cierzo.engine.progress import Progress
 from cierzo.engine.request import Request
 
 LATE_SECONDS = 0.005  # after the forward pass; nearly all masks are finished long before
@@ -33,29 +33,18 @@ class StepMasks:
 class ConstraintWorkers:
     """The threads, and the requests that are held."""
 
-    def __init__(self, max_batch_sequences: int, max_active: int) -> None:
+    def __init__(self, max_batch_sequences: int, max_active: int, progress: Progress) -> None:
         """The most requests that one step has, and that there are at all."""
-        self.on_progress: Callable[[], None] = _nothing  # called on threads
         self._rows: npt.NDArray[np.uint32] = np.zeros((max_batch_sequences, 0), dtype=np.uint32)
-        self._masks = MaskWorker(self._progressed)
-        self._checks = CheckWorker(max_active, self._progressed)
+        self._masks = MaskWorker(progress.notify)
+        self._checks = CheckWorker(max_active, progress.notify)
         self._late: dict[str, Request] = {}
         self._checking: dict[str, tuple[Request, Check]] = {}
-        self._progress = threading.Event()
 
     @property
     def holds_requests(self) -> bool:
         """Whether any request is held."""
         return bool(self._late or self._checking)
-
-    @property
-    def has_results(self) -> bool:
-        """Whether something was finished since `collect`."""
-        return self._progress.is_set()
-
-    def wait(self) -> None:
-        """Waits until there are results."""
-        self._progress.wait()
 
     def start_masks(self, requests: Sequence[Request]) -> None:
         """Starts filling the masks for the next tokens of requests that want one."""
@@ -96,7 +85,6 @@ class ConstraintWorkers:
 
     def collect(self) -> list[tuple[Request, Check]]:
         """Lets requests go on whose mask or check is finished; returns those that were verified."""
-        self._progress.clear()
         for request_id, request in list(self._late.items()):
             if request.constrained is not None and request.constrained.mask_ready:
                 request.sequence.held = False
@@ -115,11 +103,3 @@ class ConstraintWorkers:
             held[1].abandon()
         if request.constrained is not None:
             request.constrained.abandoned = True
-
-    def _progressed(self) -> None:
-        self._progress.set()
-        self.on_progress()
-
-
-def _nothing() -> None:
-    pass

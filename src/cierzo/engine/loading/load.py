@@ -13,6 +13,7 @@ from cierzo.backends.cpu.sizes import (
     scratch_bytes,
     weights_bytes,
 )
+from cierzo.engine.cache.disk.opening import open_disk_tier
 from cierzo.engine.engine import Engine
 from cierzo.engine.loading.memory import (
     MemoryNeeds,
@@ -53,7 +54,8 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
             quantize=settings.quantize,
         )
         eos = checkpoint.tokenizer.eos_token_ids
-        engine = Engine(runner, eos, settings)
+        disk = open_disk_tier(runner, _name_of(checkpoint.source), settings)
+        engine = Engine(runner, eos, settings, disk)
     except (ModelError, MemoryPlanError, ValueError) as error:
         raise LoadError(str(error)) from error
     except (OSError, MemoryError) as error:
@@ -68,6 +70,13 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
         memory_plan=plan.text,
         fingerprint=checkpoint.fingerprint(),
     )
+
+
+def _name_of(path: Path) -> str:
+    """What people call a model: of a snapshot in the Hugging Face cache, its repository."""
+    if path.parent.name == "snapshots":
+        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
+    return path.name
 
 
 def plan_for(checkpoint: Checkpoint, settings: EngineSettings) -> MemoryPlan:

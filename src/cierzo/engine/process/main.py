@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from cierzo.engine.messages import (
     FromEngine,
     LoadFailed,
     Loading,
+    Note,
     Outputs,
     Ping,
     Pong,
@@ -57,6 +58,7 @@ from cierzo.engine.process.compile_worker import (
     Prepared,
     VocabularyReady,
 )
+from cierzo.log import Forward
 
 if TYPE_CHECKING:
     from cierzo.grammar.compiler import Compiled
@@ -91,10 +93,16 @@ def main() -> NoReturn:
         with lock:
             connection.sendall(frame)
 
+    def tell(*event: Any) -> None:
+        with contextlib.suppress(OSError):  # which is seen when reading
+            send(Note(*event))
+
+    Forward(tell)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    threading.Thread(target=_read, args=(connection, inbox, send), daemon=True).start()
+    closing: list[Callable[[], None]] = []
+    threading.Thread(target=_read, args=(connection, inbox, send, closing), daemon=True).start()
     try:
-        _serve(inbox, send)
+        _serve(inbox, send, closing)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)  # the client is gone
 
@@ -111,8 +119,11 @@ def _tie_to_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _read(connection: socket.socket, inbox: Inbox, send: Send) -> None:
-    """Moves messages from the socket to the queue; ends the process with the connection."""
+def _read(
+    connection: socket.socket, inbox: Inbox, send: Send, closing: list[Callable[[], None]]
+) -> None:
+    """Moves messages from the socket to the queue; ends the process with the connection, or when
+    it is told to, after calling what is in `closing`."""
     reader = reads_to_engine()
     while True:
         try:
@@ -123,6 +134,8 @@ def _read(connection: socket.socket, inbox: Inbox, send: Send) -> None:
             os._exit(0)
         for message in reader.feed(data):
             if isinstance(message, Shutdown):
+                for close in closing:
+                    close()
                 os._exit(0)
             if isinstance(message, Ping):
                 with contextlib.suppress(OSError):  # which is seen when reading
@@ -130,7 +143,7 @@ def _read(connection: socket.socket, inbox: Inbox, send: Send) -> None:
             inbox.put(message)
 
 
-def _serve(inbox: Inbox, send: Send) -> NoReturn:
+def _serve(inbox: Inbox, send: Send, closing: list[Callable[[], None]]) -> NoReturn:
     start = inbox.get()
     if not isinstance(start, Start):
         raise TypeError(f"the first message must be Start, not {type(start).__name__}")
@@ -139,6 +152,7 @@ def _serve(inbox: Inbox, send: Send) -> NoReturn:
     except LoadError as error:
         send(LoadFailed(str(error)))
         os._exit(1)
+    closing.append(engine.cache.close)
     send(Ready(info))
     loop = Loop(engine, inbox)
     while True:
@@ -163,7 +177,7 @@ class Loop:
         self._inbox = inbox
         self._compiling = CompileWorker(engine.vocab_size, inbox.put)
         woken = _Woken()
-        engine.constraint_workers.on_progress = lambda: inbox.put(woken)
+        engine.progress.on_progress = lambda: inbox.put(woken)
 
     def read(self, send: Send) -> Intake:
         """Takes messages in, and waits for them while there is nothing to compute."""
@@ -201,8 +215,7 @@ class Loop:
         elif isinstance(message, CompileResult):
             send(message)
         elif isinstance(message, ClearCache):
-            num_blocks = self._engine.cache.clear(message.salt)
-            send(CacheCleared(message.serial, num_blocks * self._engine.cache.block_size))
+            send(CacheCleared(message.serial, self._engine.cache.clear(message.salt)))
 
     def _add_prepared(self, message: Prepared) -> list[StepOutput]:
         if not self._compiling.drop(message.add.request_id):

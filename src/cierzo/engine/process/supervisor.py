@@ -15,6 +15,7 @@ from cierzo.engine.messages import (
     FromEngine,
     LoadFailed,
     Loading,
+    Note,
     Pong,
     Ready,
     Shutdown,
@@ -23,7 +24,7 @@ from cierzo.engine.messages import (
 from cierzo.engine.process.engine_process import COMMAND, EngineProcess
 from cierzo.engine.process.status import EngineState, EngineStatus
 from cierzo.engine.process.watchdog import Watchdog
-from cierzo.log import Log
+from cierzo.log import Log, repeat
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0  # between attempts to start an engine that does not
@@ -112,7 +113,9 @@ class Supervisor:
         watchdog = Watchdog(self._watchdog_seconds)
 
         def receive(message: FromEngine) -> None:
-            if isinstance(message, Loading):
+            if isinstance(message, Note):
+                repeat(message.level, message.part, message.event, message.fields)
+            elif isinstance(message, Loading):
                 self._set(self.status.state, message.detail)
             elif isinstance(message, Ready):
                 answer.set_result(message.info)

@@ -182,6 +182,8 @@ class Scheduler:
                 continue
             if sequence not in self.running and not self._admit(sequence):
                 continue
+            if sequence.loading:
+                continue  # what is on disk of it is being read
             had_tokens, had_rows = (planned.count, planned.num_logits) if planned else (0, 0)
             chunk = self._prompt_chunk(sequence, had_tokens + tokens, had_rows + rows)
             if chunk is not None:
@@ -214,8 +216,7 @@ class Scheduler:
     def _may_run(self, sequence: Sequence) -> bool:
         """Whether it is neither held nor waits for what a running one is about to compute."""
         return not sequence.held and not any(
-            running.num_pending > 1 and self.cache.is_awaited(running, sequence)
-            for running in self.running
+            self.cache.is_awaited(running, sequence) for running in self.running
         )
 
     def _admit(self, sequence: Sequence) -> bool:

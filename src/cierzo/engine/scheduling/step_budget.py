@@ -31,13 +31,13 @@ class StepBudget:
 
     def __init__(self, max_batch_tokens: int) -> None:
         self._max_batch_tokens = max_batch_tokens
-        self._seconds_per_token = 0.0  # 0 while unknown
+        self.seconds_per_token = 0.0  # 0 while unknown
 
     def prompt_budget(self, *, others_decode: bool) -> int:
         """Tokens of prompts for the next step, at least 1."""
-        if self._seconds_per_token == 0.0:
+        if self.seconds_per_token == 0.0:
             return min(FIRST_TOKENS, self._max_batch_tokens)
-        tokens_per_second = 1.0 / self._seconds_per_token
+        tokens_per_second = 1.0 / self.seconds_per_token
         limit = FAST_SECONDS_BESIDE_DECODES if others_decode else FAST_SECONDS
         fast = min(FAST_TOKENS, limit * tokens_per_second)
         efficient = min(EFFICIENT_TOKENS, LONGEST_SECONDS * tokens_per_second)
@@ -48,11 +48,11 @@ class StepBudget:
         """Learns from a step. Few prompt tokens in one say little of the time that each takes."""
         if prompt_tokens == 0:
             return
-        average = self._seconds_per_token
+        average = self.seconds_per_token
         measured = max(seconds, 1e-9) / prompt_tokens
         if average == 0.0:
-            self._seconds_per_token = measured
+            self.seconds_per_token = measured
         elif (
             measured < average or prompt_tokens >= FEW_TOKENS or average * FEW_TOKENS > FAST_SECONDS
         ):
-            self._seconds_per_token = 0.5 * (average + measured)
+            self.seconds_per_token = 0.5 * (average + measured)
