@@ -55,7 +55,7 @@ class WildDrafter(Drafter):
         self._answers = answers  # as they will be
         self.num_right = self.num_wrong = 0
 
-    def plan(self, drafts: Iterable[tuple[Sequence, Draft]], rows: int, room: int) -> None:
+    def plan(self, drafts: Iterable[tuple[Sequence, Draft]], decoding: int, room: int) -> None:
         for sequence, _ in drafts:
             answer = self._answers[sequence.request_id].token_ids
             tokens = list(answer[sequence.num_generated :])

@@ -221,7 +221,8 @@ class Engine:
         seconds = time.perf_counter() - started
         self._budget.observe(prompt_tokens, seconds)
         if prompt_tokens == 0:
-            self._step_costs.observe(len(batch.token_ids), seconds)
+            drafted = sum(chunk.num_draft for chunk in chunks)
+            self._step_costs.observe(len(chunks), drafted, seconds)
         self._counters.computed_tokens += len(batch.token_ids)
         self._counters.steps += 1
         self._counters.step_seconds += seconds

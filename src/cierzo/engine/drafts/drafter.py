@@ -70,12 +70,13 @@ class Drafter:
         self._drafted = [_GUESS_WEIGHT] * len(_FIRST_GUESS)
         self._accepted = [_GUESS_WEIGHT * guess for guess in _FIRST_GUESS]
 
-    def plan(self, drafts: Iterable[tuple[Sequence, Draft]], rows: int, room: int) -> None:
+    def plan(self, drafts: Iterable[tuple[Sequence, Draft]], decoding: int, room: int) -> None:
         """Writes drafts behind the tokens of sequences, and how many into `num_draft`.
 
-        The step has `rows` without them, and room for so many more.
+        So many sequences decode in the step, and it has room for so many drafted tokens.
         """
-        expected = float(rows)  # tokens that the step will give
+        expected = float(decoding)  # tokens that the step will give
+        drafted = 0
         heap: list[tuple[float, int, Sequence, Draft]] = []
         for number, (sequence, draft) in enumerate(drafts):
             sequence.num_draft = 0
@@ -88,10 +89,10 @@ class Drafter:
         wanted: dict[Sequence, Draft] = {}
         while heap and room > 0:
             chance, number, sequence, draft = heappop(heap)
-            if not self._costs.pays(expected, rows, -chance):
+            if not self._costs.pays(expected, decoding, drafted, -chance):
                 break
             expected -= chance
-            rows += 1
+            drafted += 1
             room -= 1
             sequence.num_draft += 1
             wanted[sequence] = draft
