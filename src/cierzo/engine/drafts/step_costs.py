@@ -1,8 +1,8 @@
 """What a drafted token costs: learned from what steps took of late.
 
 Most of a step of decodes is spent on reading the weights, and the keys and values of each sequence.
-For a drafted token nothing is read; it costs what is computed for it. So steps are compared that have
-as many sequences and different numbers of drafted tokens, on the machine as it is now.
+For a drafted token nothing is read; it costs what is computed for it. So steps are compared that
+have as many sequences and different numbers of drafted tokens, on the machine as it is now.
 """
 
 from __future__ import annotations
