@@ -110,6 +110,15 @@ def test_delete_forgets_ones_own(keyed: Live) -> None:
     assert cached(usage(keyed, text, "other")) > 100
 
 
+def test_who_asks_for_it_leaves_nothing(keyed: Live) -> None:
+    text = chat("Nothing of this")
+    taken = usage(keyed, text, "one", provider={"zdr": True})["prompt_tokens_details"]
+    assert taken["cache_write_tokens"] == 0
+    assert cached(usage(keyed, text, "one", provider={"zdr": False})) < 50
+    again = usage(keyed, text, "one", provider={"zdr": True})["prompt_tokens_details"]
+    assert again["cached_tokens"] > 100  # what others left may be used
+
+
 def test_with_the_cache_off_nothing_is_found_or_promised(model: Path) -> None:
     with start(model, engine__prefix_cache="off") as server:
         for _ in range(2):

@@ -117,13 +117,14 @@ class Engine:
         params: SamplingParams,
         *,
         cache_salt: str = "",
+        retain: bool = True,
         prediction: TokenIds = (),
         compiled: Compiled | None = None,
     ) -> None:
         """Queues a request. What is cached of its prompt is not computed again, if a request of the
         same `cache_salt` computed it. If the answer is like `prediction`, it comes sooner; it is
-        the same in any case. `compiled` is what `grammars` made of its constraint; without it, that
-        is made here.
+        the same in any case. Unless `retain`, nothing of it is left in the cache. `compiled` is
+        what `grammars` made of its constraint; without it, that is made here.
 
         Raises PromptTooLong, QueueFull, or ValueError (a GrammarError too) with one line on what
         is wrong.
@@ -147,6 +148,7 @@ class Engine:
             max_len=self.max_model_len,
             eos_token_ids=self._eos,
             cache_salt=cache_salt,
+            retain=retain,
         )
         state = SamplerState(params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size)
         draft = Draft(np.asarray(prediction, dtype=np.int32)) if self._drafts else None

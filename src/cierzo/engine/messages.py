@@ -146,6 +146,7 @@ class Add(msgspec.Struct, frozen=True, tag=True):
     prompt: bytes
     params: SamplingParams
     cache_salt: str = ""
+    retain: bool = True  # whether what is computed for it is left for later ones
     prediction: bytes = b""  # int32 token ids: what the answer is likely to be
 
 

@@ -41,6 +41,7 @@ class Sequence:
         "params",
         "prompt_read",
         "request_id",
+        "retain",
         "started",
         "stop_ids",
         "tokens",
@@ -55,10 +56,12 @@ class Sequence:
         max_len: int,
         eos_token_ids: frozenset[int] = frozenset(),
         cache_salt: str = "",
+        retain: bool = True,
     ) -> None:
         """`max_len` bounds prompt and answer together, whatever `params.max_tokens` says.
 
-        What is computed is shared among sequences of the same `cache_salt` only.
+        What is computed is shared among sequences of the same `cache_salt` only, and not left
+        behind at all unless `retain`.
         """
         self.request_id = request_id
         self.params = params
@@ -81,6 +84,7 @@ class Sequence:
         # Its place in the cache, which `KvCache` keeps: blocks in order of position (a new list
         # where one of them changes), and the last of its path's nodes in the prefix tree.
         self.cache_salt = cache_salt
+        self.retain = retain
         self.blocks: list[int] = []
         self.node: Node | None = None
         self.started = False  # holds blocks

@@ -29,6 +29,7 @@ class AsyncEngine(Protocol):
         *,
         request_id: str,
         cache_salt: str = "",
+        retain: bool = True,
         prediction: Sequence[int] = (),
     ) -> AsyncGenerator[StepOutput, None]:
         """What each step gives the request. Closing it aborts the request."""
@@ -119,6 +120,7 @@ async def _answer(
         job.params,
         request_id=job.request_id,
         cache_salt=job.cache_salt,
+        retain=job.retain,
         prediction=job.prediction,
     )
     try:

@@ -31,6 +31,7 @@ def answers_now(
                     job.prompt,
                     job.params,
                     cache_salt=job.cache_salt,
+                    retain=job.retain,
                     prediction=job.prediction,
                 )
                 running[job.request_id] = (index, DeltaReader(tokenizer, job))

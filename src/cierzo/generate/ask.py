@@ -59,4 +59,5 @@ class Ask:
     stop: tuple[str, ...] = ()  # strings that end the answer; they are not part of it
     prediction: str = ""  # what the answer is likely to be; it changes nothing but the time
     cache_salt: str = ""  # what is cached is found by asks of the same salt alone
+    retain: bool = True  # whether what is computed for it may be kept, in memory and on disk
     add_bos: bool = True  # a text begins with the BOS token if the model was trained so

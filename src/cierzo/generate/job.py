@@ -24,6 +24,7 @@ class Job:
     format: ToolFormat | None = None  # how the model writes calls, if it may
     index: int = 0  # which of several choices with this prompt
     cache_salt: str = ""  # who may find what is computed for it
+    retain: bool = True  # whether anybody may, once it is over
     prediction: Sequence[int] = ()  # tokens that the answer is likely to have
 
     def call_id(self, index: int) -> str:

@@ -73,6 +73,7 @@ def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
         continues,
         format,
         cache_salt=ask.cache_salt,
+        retain=ask.retain,
         prediction=_predicted(ask, model),
     )
 

@@ -19,6 +19,7 @@ class Receipt:
 
     prompt_tokens: int = 0
     cached_tokens: int = 0  # of the prompt, found in the cache instead of computed
+    written_tokens: int = 0  # of the prompt, computed and left for later requests
     completion_tokens: int = 0
     accepted_prediction: int = 0  # tokens drafted from a prediction that were right
     rejected_prediction: int = 0  # and that were not
@@ -56,6 +57,7 @@ class ChoiceMeter:
 
     def __init__(self, job: Job, receipt: Receipt, observer: Observer | None) -> None:
         self._counts_prompt = job.index == 0
+        self._retains = job.retain
         self._receipt = receipt
         self._observer = observer
         self._last = time.monotonic()
@@ -69,6 +71,8 @@ class ChoiceMeter:
         if not self._begun and self._counts_prompt:
             receipt.prompt_tokens += output.num_prompt_tokens
             receipt.cached_tokens += output.num_cached_tokens
+            if self._retains:
+                receipt.written_tokens += output.num_prompt_tokens - output.num_cached_tokens
         self._begun = True
         receipt.accepted_prediction += output.accepted_prediction
         receipt.rejected_prediction += output.rejected_prediction

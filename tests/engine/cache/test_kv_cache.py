@@ -155,6 +155,17 @@ def test_without_keeping_nothing_is_found() -> None:
     assert memory.start(make(LONG)).num_computed == 0
 
 
+def test_what_is_not_to_be_kept_is_not_found(memory: Memory) -> None:
+    private = make(LONG)
+    private.retain = False
+    memory.start(private)
+    assert memory.compute(private)
+    memory.cache.publish(private)
+    memory.cache.release(private)
+    memory.cache.check([])
+    assert memory.cache.num_cached == 0
+
+
 def test_clear_frees_what_nobody_needs(memory: Memory) -> None:
     memory.run([5] * 40)
     running = memory.start(make(LONG))

@@ -272,6 +272,16 @@ def test_who_waits_for_what_is_being_computed_computes_it_if_that_one_goes() -> 
     assert second.num_cached == computed > 0
 
 
+@pytest.mark.parametrize("retain", [False, True])
+def test_nobody_waits_for_what_will_not_be_kept(retain: bool) -> None:
+    scheduler = roomy()
+    first, second = sequence("first", 6, salt="same"), sequence("second", 6, salt="same")
+    first.retain = retain
+    scheduler.add(first)
+    scheduler.add(second)
+    assert len(scheduler.schedule(BUDGET)) == (1 if retain else 2)
+
+
 def test_who_is_preempted_finds_what_nobody_needed() -> None:
     scheduler = make(blocks=12, tokens=64, sequences=4)
     scheduler.add(sequence("old", 8, answer=30))

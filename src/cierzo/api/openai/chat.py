@@ -26,7 +26,7 @@ from cierzo.api.openai.reply import (
     respond,
     usage_of,
 )
-from cierzo.api.openai.routing import check_routing
+from cierzo.api.openai.routing import check_routing, may_retain
 from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.answers import (
@@ -135,6 +135,7 @@ def prepared(
         stop=stop_strings(request.stop, limits),
         prediction=predicted_text(request.prediction),
         cache_salt=cache_salt,
+        retain=may_retain(request),
     )
     head = head_of(service, request)
     warnings = list(read.warnings)

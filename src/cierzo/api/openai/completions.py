@@ -17,7 +17,7 @@ from cierzo.api.http.sse import DONE, event, json_response
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
 from cierzo.api.openai.reply import ENOUGH, Reply, deltas, head_of, respond, usage_of
-from cierzo.api.openai.routing import check_routing
+from cierzo.api.openai.routing import check_routing, may_retain
 from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
 from cierzo.api.openai.score_table import ScoreTable, joined, token_name
 from cierzo.api.openai.wire import common
@@ -122,6 +122,7 @@ def prepared(
             choices=choices,
             stop=stop,
             cache_salt=cache_salt,
+            retain=may_retain(request),
             add_bos=request.add_special_tokens is not False,
         )
         try:

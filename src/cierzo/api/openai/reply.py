@@ -130,7 +130,7 @@ def usage_of(service: Service, receipt: Receipt) -> common.Usage:
             rejected_prediction_tokens=receipt.rejected_prediction,
         ),
         prompt_tokens_details=common.PromptTokensDetails(
-            receipt.cached_tokens, receipt.prompt_tokens - receipt.cached_tokens if kept else 0
+            receipt.cached_tokens, receipt.written_tokens if kept else 0
         ),
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from cierzo.api.errors import ApiError, bad_request, unsupported
 from cierzo.api.openai.dialect import OpenAiDialect
 from cierzo.api.openai.wire.routing import MaxPrice, Price, Provider, RoutedRequest
@@ -40,6 +42,12 @@ def check_routing(request: RoutedRequest, served: ServedModel, dialect: OpenAiDi
         if transform not in _TRANSFORMS:
             why = f"{transform[:40]!r} is not done here; only {_TRANSFORMS[0]!r} is known"
             raise unsupported(f"transforms[{index}]", why)
+
+
+def may_retain(request: RoutedRequest) -> bool:
+    """Whether what is computed for a request may be left for later ones: OpenRouter's `zdr`."""
+    zdr = request.provider.zdr if isinstance(request.provider, Provider) else UNSET
+    return zdr is UNSET or bytes(zdr) != b"true"
 
 
 def check_model(

@@ -94,7 +94,7 @@ class KvCache:
     def is_awaited(self, running: Sequence, waiting: Sequence) -> bool:
         """Whether one sequence is about to compute, or to read from disk, the block that the other
         would begin with."""
-        if running.num_pending <= 1 and not running.loading:
+        if (running.num_pending <= 1 and not running.loading) or not self._keeps(running):
             return False
         node = self.find(waiting)
         end = (node.depth + 1) * self.block_size
@@ -140,7 +140,7 @@ class KvCache:
 
     def publish(self, sequence: Sequence) -> None:
         """Puts a running sequence's blocks that are full and final into the tree."""
-        if not self._keep:
+        if not self._keeps(sequence):
             return
         node = self._last(sequence)
         blocks = sequence.blocks
@@ -170,12 +170,12 @@ class KvCache:
         node = self._last(sequence)
         in_tail = sequence.num_final - node.depth * self.block_size
         left = node
-        if self._keep and in_tail > 0:
+        if self._keeps(sequence) and in_tail > 0:
             tokens = self._tokens(sequence, node.depth)[: in_tail * TOKEN_BYTES]
             if not any(child.startswith(tokens) for child in node.children):
                 left = self._attach(node, tokens, sequence.blocks.pop(node.depth))
                 self._leave(left, sequence)
-        if self.disk is not None:
+        if self.disk is not None and sequence.retain:
             self.disk.offer(left.path(), self._root(sequence.cache_salt).name)
         self._stop(sequence)
 
@@ -257,6 +257,10 @@ class KvCache:
         assert self._num_pinned == sum(node.pins > 0 for node in nodes)
         assert all(node.num_tokens == self.block_size or not node.children for node in nodes)
         assert self._evictable.leaves() == {node for node in nodes if may_go(node)}
+
+    def _keeps(self, sequence: Sequence) -> bool:
+        """Whether what it computes is left for others."""
+        return self._keep and sequence.retain
 
     def _root(self, salt: str) -> Node:
         root = self._roots.get(salt)

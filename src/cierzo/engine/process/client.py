@@ -166,6 +166,7 @@ class EngineClient:
         *,
         request_id: str | None = None,
         cache_salt: str = "",
+        retain: bool = True,
         prediction: Sequence[int] = (),
     ) -> AsyncGenerator[StepOutput, None]:
         """Yields what each step gives the request; the last one has a `finish_reason`.
@@ -180,7 +181,12 @@ class EngineClient:
         (NoAnswer where no answer has the form that is asked for).
         """
         add = Add(
-            request_id or uuid4().hex, _packed(prompt), params, cache_salt, _packed(prediction)
+            request_id or uuid4().hex,
+            _packed(prompt),
+            params,
+            cache_salt,
+            retain,
+            _packed(prediction),
         )
         request = self._admit(add)
         request_id = request.add.request_id

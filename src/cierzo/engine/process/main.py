@@ -235,6 +235,7 @@ class Loop:
                 prompt,
                 message.params,
                 cache_salt=message.cache_salt,
+                retain=message.retain,
                 prediction=np.frombuffer(message.prediction, "<i4"),
                 compiled=compiled,
             )

@@ -35,7 +35,7 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # What holds here anyway, and preferences, which rule nobody out.
     require_parameters: common.Ignored = UNSET  # what cannot be honoured is refused
     data_collection: common.Ignored = UNSET  # none is collected
-    zdr: common.Ignored = UNSET  # nothing is kept but the cache of the running engine
+    zdr: common.Ignored = UNSET  # true: nothing is left in the cache
     sort: common.Ignored = UNSET
     preferred_max_latency: common.Ignored = UNSET
     preferred_min_throughput: common.Ignored = UNSET
@@ -65,7 +65,7 @@ class RoutedRequest(common.SamplingRequest, frozen=True, forbid_unknown_fields=T
     session_id: common.Ignored = UNSET
     safety_identifier: common.Ignored = UNSET
     trace: common.Ignored = UNSET
-    prompt_cache_key: common.Ignored = UNSET  # no prompt is kept for another request
+    prompt_cache_key: common.Ignored = UNSET  # a prompt is found again by its own tokens
     prompt_cache_retention: common.Ignored = UNSET
     prompt_cache_options: common.Ignored = UNSET
     cache_control: common.Ignored = UNSET
