@@ -77,6 +77,9 @@ def test_every_beginning_is_a_request(roomy: Live, path: str) -> None:
             text = "".join(delta.get("content") or "" for delta in deltas)
             assert text == (whole["choices"][0]["message"]["content"] or "")
             (usage,) = [event["usage"] for event in events if event.get("usage")]
+            found = usage.pop("prompt_tokens_details")["cached_tokens"]
+            assert found == usage["prompt_tokens"] - 1  # the whole one had it read
+            del whole["usage"]["prompt_tokens_details"]
             assert usage == whole["usage"]
             assert usage["prompt_tokens"] >= before  # nothing of the history is dropped
             before = usage["prompt_tokens"]
