@@ -59,7 +59,8 @@ def test_a_schema_is_kept(home: Path) -> None:
     person = json.loads(told)
     assert isinstance(person["name"], str)
     # Its own short way to write one.
-    told = run(home, "-m", "here", "-n", "-o", "max_tokens", "200", "--schema", "age int", "Jason")
+    bounds = ("-o", "max_tokens", "200", "-o", "seed", "1", "-o", "temperature", "0")
+    told = run(home, "-m", "here", "-n", *bounds, "--schema", "age int", "Jason")
     assert isinstance(json.loads(told)["age"], int)
 
 
