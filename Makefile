@@ -79,7 +79,7 @@ test-agents: $(VENV)/.test $(AGENTS)/.mini-swe-agent $(if $(PYTHON312),$(AGENTS)
 # needs addresses where it looks for them, hence setarch. The library of C++ comes first as well, or
 # exceptions are thrown past the sanitizer.
 SANITIZED := tests/native tests/backends tests/model/test_transformer.py \
-  $(addprefix tests/engine/,test_sampler.py test_engine.py test_determinism.py)
+  $(addprefix tests/engine/,test_sampler.py test_engine.py test_determinism.py drafts)
 sanitize: sanitize-address sanitize-thread
 
 sanitize-address: export ASAN_OPTIONS := detect_leaks=0
