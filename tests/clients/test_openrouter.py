@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from openrouter import OpenRouter, components, errors
@@ -42,10 +43,10 @@ def test_chat_with_its_cost(client: OpenRouter) -> None:
 
 
 def test_a_stream_says_the_same_and_ends_with_usage(client: OpenRouter) -> None:
-    whole = client.chat.send(model=ROUTED, messages=CAPITAL, seed=5, max_tokens=40)
-    chunks = list(
-        client.chat.send(model=ROUTED, messages=CAPITAL, seed=5, max_tokens=40, stream=True)
-    )
+    fields: Any = {"model": ROUTED, "messages": CAPITAL, "seed": 5, "max_tokens": 40}
+    client.chat.send(**fields)  # so that both find the prompt in the cache
+    whole = client.chat.send(**fields)
+    chunks = list(client.chat.send(**fields, stream=True))
     text = "".join(str(c.choices[0].delta.content or "") for c in chunks if c.choices)
     assert text == whole.choices[0].message.content
     assert [bool(chunk.usage) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
