@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -54,10 +54,12 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def serving(command: list[str], model: str) -> Iterator[tuple[int, int]]:
-    """A server of its own; its port and its process."""
+def serving(
+    command: list[str], model: str, arguments: Sequence[str] = ()
+) -> Iterator[tuple[int, int]]:
+    """A server of its own, started with these arguments; its port and its process."""
     process = subprocess.Popen(
-        [*command, "serve", model, "--port", "0"], stderr=subprocess.PIPE, text=True
+        [*command, "serve", model, "--port", "0", *arguments], stderr=subprocess.PIPE, text=True
     )
     try:
         assert process.stderr is not None
