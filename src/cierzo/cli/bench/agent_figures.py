@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from statistics import median
@@ -90,3 +90,22 @@ def _row(name: str, row: dict[str, Any], many: bool) -> list[str]:
         if many:
             cells.append(show(row[key][worst]))
     return cells
+
+
+def beside_table(results: Mapping[str, dict[str, Any]]) -> str:
+    """A line for each server, by name; ratios are of the wall time to the first one's."""
+    first = next(iter(results.values()))["total"]["wall_s"]["p50"]
+    rows = []
+    for name, result in results.items():
+        total, wall = result["total"], result["total"]["wall_s"]["p50"]
+        rows.append(
+            [
+                name,
+                share(total["cached_share"]),
+                seconds(total["ttft_s"]["p50"]),
+                number(total["tokens_per_s"]["p50"]),
+                seconds(wall),
+                f"{wall / first:.2f}x",
+            ]
+        )
+    return table(["server", "cached", "first tokens s", "tokens/s", "wall s", "ratio"], rows)

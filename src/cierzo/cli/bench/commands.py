@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cierzo.cli.bench.agent import agent
+from cierzo.cli.bench.beside import beside
 from cierzo.cli.bench.latency import latency
 from cierzo.cli.bench.serve import serve
 
@@ -18,4 +19,5 @@ def _group() -> None:
 
 app.command("latency")(latency)
 app.command("agent")(agent)
+app.command("beside")(beside)
 app.command("serve")(serve)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,23 @@ def draw_agent(result: dict[str, Any], file: Path) -> None:
         right.bar(turns, cached, color="tab:blue", label="of it cached")
     right.set(xlabel="turn", ylabel="tokens (median)")
     right.legend()
+    _save(figure, file)
+
+
+def draw_beside(results: Mapping[str, dict[str, Any]], file: Path) -> None:
+    """Of several servers, by name: time to the first token by turn, and all turns together."""
+    figure, (left, right) = _figure("one recorded agent session")
+    for name, result in results.items():
+        rows = result["turns"]
+        times = [row["ttft_s"]["p50"] for row in rows]
+        left.plot([row["turn"] for row in rows], times, "o-", label=name)
+    left.set(xlabel="turn", ylabel="time to first token, s", ylim=(0, None))
+    left.legend()
+    walls = [result["total"]["wall_s"]["p50"] for result in results.values()]
+    bars = right.barh(list(results), walls, color=[f"C{i}" for i in range(len(walls))])
+    right.bar_label(bars, [f" {wall:.1f} s" for wall in walls])
+    right.set(xlabel="all turns, s", xlim=(0, 1.15 * max(walls)))
+    right.invert_yaxis()
     _save(figure, file)
 
 
