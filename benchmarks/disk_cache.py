@@ -3,8 +3,9 @@
     python -m benchmarks.disk_cache [MODEL] [--tokens 6000] [--kv-cache-dtype f16]
 
 First a prompt that is computed, found in memory, and after a restart read from disk, with the file
-in the page cache and without, beside what the disk takes to read as much. Then six sessions of six turns each that take turns by chance, in a
-third of the memory that all of them need, with the disk and without, and in enough memory.
+in the page cache and without, beside what the disk takes to read as much. Then six sessions of six
+turns each that take turns by chance, in a third of the memory that all of them need, with the disk
+and without, and in enough memory.
 """
 
 from __future__ import annotations
