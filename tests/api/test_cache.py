@@ -136,3 +136,26 @@ def test_the_fingerprint_names_what_the_bits_follow_from(model: Path) -> None:
         with start(model, engine__kv_cache_dtype=dtype) as server:
             fingerprints.add(server.chat(max_tokens=1).json()["system_fingerprint"])
     assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_session_rewrote_makes_room_for_others(model: Path, known: bool) -> None:
+    with start(model, engine__kv_cache_memory_mb=1, engine__max_model_len=1_024) as server:
+        assert server.metrics()["cierzo_cache_blocks_total"] == 32
+        shared, own = 64, 286  # tokens: there is room for three prompts of 11 blocks, not for four
+
+        def found(first: int, **session: Any) -> int:
+            prompt = [100] * shared + [first + at % 50 for at in range(own)]
+            body = {"prompt": prompt, "max_tokens": 1, "seed": 1, **session}
+            response = server.post("/v1/completions", body)
+            assert response.status_code == 200, response.text
+            details = response.json()["usage"]["prompt_tokens_details"]
+            count: int = details["cached_tokens"]
+            return count
+
+        session = {"session_id": "s"} if known else {}
+        found(200)
+        found(300, **session)
+        found(400, **session)
+        found(455)
+        assert (found(200) == shared + own - 1) == known

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cierzo.backends.batch import Batch
 from cierzo.backends.ops import Logits
 from cierzo.engine.cache.disk.tier import DiskTier
+from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.constraints.check_worker import Check
 from cierzo.engine.constraints.constrained import Constrained
@@ -118,13 +119,15 @@ class Engine:
         *,
         cache_salt: str = "",
         retain: bool = True,
+        hints: Hints = NO_HINTS,
         prediction: TokenIds = (),
         compiled: Compiled | None = None,
     ) -> None:
         """Queues a request. What is cached of its prompt is not computed again, if a request of the
         same `cache_salt` computed it. If the answer is like `prediction`, it comes sooner; it is
-        the same in any case. Unless `retain`, nothing of it is left in the cache. `compiled` is
-        what `grammars` made of its constraint; without it, that is made here.
+        the same in any case. Unless `retain`, nothing of it is left in the cache; `hints` say
+        how it will be asked again. `compiled` is what `grammars` made of its constraint; without
+        it, that is made here.
 
         Raises PromptTooLong, QueueFull, or ValueError (a GrammarError too) with one line on what
         is wrong.
@@ -149,6 +152,7 @@ class Engine:
             eos_token_ids=self._eos,
             cache_salt=cache_salt,
             retain=retain,
+            hints=hints,
         )
         state = SamplerState(params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size)
         draft = Draft(np.asarray(prediction, dtype=np.int32)) if self._drafts else None

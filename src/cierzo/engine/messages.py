@@ -11,6 +11,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.vocabulary import TokenBytes
@@ -148,6 +149,7 @@ class Add(msgspec.Struct, frozen=True, tag=True):
     cache_salt: str = ""
     retain: bool = True  # whether what is computed for it is left for later ones
     prediction: bytes = b""  # int32 token ids: what the answer is likely to be
+    hints: Hints = NO_HINTS
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):

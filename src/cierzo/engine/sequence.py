@@ -7,6 +7,7 @@ from collections.abc import Sequence as AbstractSequence
 import numpy as np
 import numpy.typing as npt
 
+from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.cache.prefix_tree import Node
 from cierzo.engine.sampling_params import SamplingParams
 
@@ -25,6 +26,7 @@ class Sequence:
         "cache_salt",
         "calls_tool",
         "held",
+        "hints",
         "last_token",
         "loading",
         "max_len",
@@ -42,6 +44,7 @@ class Sequence:
         "prompt_read",
         "request_id",
         "retain",
+        "session",
         "started",
         "stop_ids",
         "tokens",
@@ -57,6 +60,7 @@ class Sequence:
         eos_token_ids: frozenset[int] = frozenset(),
         cache_salt: str = "",
         retain: bool = True,
+        hints: Hints = NO_HINTS,
     ) -> None:
         """`max_len` bounds prompt and answer together, whatever `params.max_tokens` says.
 
@@ -85,6 +89,9 @@ class Sequence:
         # where one of them changes), and the last of its path's nodes in the prefix tree.
         self.cache_salt = cache_salt
         self.retain = retain
+        self.hints = hints
+        # Who asks one thing after the other: nobody's name is known to others.
+        self.session = (cache_salt, hints.session) if hints.session else None
         self.blocks: list[int] = []
         self.node: Node | None = None
         self.started = False  # holds blocks

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
+from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.errors import EngineError
 from cierzo.engine.messages import StepOutput
 from cierzo.engine.sampling_params import SamplingParams
@@ -30,6 +31,7 @@ class AsyncEngine(Protocol):
         request_id: str,
         cache_salt: str = "",
         retain: bool = True,
+        hints: Hints = NO_HINTS,
         prediction: Sequence[int] = (),
     ) -> AsyncGenerator[StepOutput, None]:
         """What each step gives the request. Closing it aborts the request."""
@@ -121,6 +123,7 @@ async def _answer(
         request_id=job.request_id,
         cache_salt=job.cache_salt,
         retain=job.retain,
+        hints=job.hints,
         prediction=job.prediction,
     )
     try:

@@ -32,6 +32,7 @@ def answers_now(
                     job.params,
                     cache_salt=job.cache_salt,
                     retain=job.retain,
+                    hints=job.hints,
                     prediction=job.prediction,
                 )
                 running[job.request_id] = (index, DeltaReader(tokenizer, job))

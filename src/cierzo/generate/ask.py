@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from cierzo.chat.messages import Message, beginning_in
 from cierzo.chat.tools import Tool, ToolChoice
+from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.sampling_params import SamplingParams
 
 TokenIds: TypeAlias = Sequence[int]
@@ -60,4 +61,5 @@ class Ask:
     prediction: str = ""  # what the answer is likely to be; it changes nothing but the time
     cache_salt: str = ""  # what is cached is found by asks of the same salt alone
     retain: bool = True  # whether what is computed for it may be kept, in memory and on disk
+    hints: Hints = NO_HINTS  # how it will be asked again; they change no answer
     add_bos: bool = True  # a text begins with the BOS token if the model was trained so

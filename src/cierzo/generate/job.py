@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cierzo.chat.answers.reader import call_id
 from cierzo.chat.calls.tool_format import ToolFormat
+from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.sampling_params import SamplingParams
 
 
@@ -25,6 +26,7 @@ class Job:
     index: int = 0  # which of several choices with this prompt
     cache_salt: str = ""  # who may find what is computed for it
     retain: bool = True  # whether anybody may, once it is over
+    hints: Hints = NO_HINTS  # how its prompt will be asked again
     prediction: Sequence[int] = ()  # tokens that the answer is likely to have
 
     def call_id(self, index: int) -> str:

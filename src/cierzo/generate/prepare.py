@@ -11,6 +11,7 @@ import msgspec
 from cierzo.chat.calls.schema_rules import Warn
 from cierzo.chat.calls.tool_format import ConstraintOf, output_constraints
 from cierzo.chat.messages import ChatError
+from cierzo.engine.cache.hints import Hints
 from cierzo.engine.sampling_params import InvalidParam, validate
 from cierzo.generate.ask import Ask, Conversation
 from cierzo.generate.job import Job, seed_of_choice
@@ -41,6 +42,7 @@ def prepare(ask: Ask, model: Model, request_id: str, warn: Warn | None = None) -
             request_id=f"{request_id}-{index}",
             seed=seed_of_choice(drawn, index),
             index=index,
+            hints=Hints(seconds=first.hints.seconds),  # a session goes on from one of them
         )
         jobs.append(job)
     return tuple(_with_constraint(job, constraint_of(job.call_id)) for job in jobs)
@@ -74,6 +76,7 @@ def _job(ask: Ask, model: Model, prompt: Sequence[int], request_id: str) -> Job:
         format,
         cache_salt=ask.cache_salt,
         retain=ask.retain,
+        hints=ask.hints,
         prediction=_predicted(ask, model),
     )
 

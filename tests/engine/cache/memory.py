@@ -7,6 +7,7 @@ from collections.abc import Sequence as AbstractSequence
 from typing import Any
 
 from cierzo.engine.cache.eviction import Worth, by_time
+from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.engine.sequence import Sequence
@@ -58,9 +59,11 @@ class Memory:
             expected = tuple(tokens[: position + 1])
             assert self._places[sequence.blocks[block]][place] == expected
 
-    def run(self, tokens: AbstractSequence[int], salt: str = "") -> Sequence:
+    def run(
+        self, tokens: AbstractSequence[int], salt: str = "", hints: Hints = NO_HINTS
+    ) -> Sequence:
         """Reads a prompt whose answer is one token, and stops."""
-        sequence = self.start(make(tokens, salt=salt))
+        sequence = self.start(make(tokens, salt=salt, hints=hints))
         assert self.compute(sequence)
         sequence.append(0)
         self.cache.release(sequence)
@@ -68,10 +71,15 @@ class Memory:
 
 
 def make(
-    tokens: AbstractSequence[int], *, salt: str = "", answer: int = 1, **params: Any
+    tokens: AbstractSequence[int],
+    *,
+    salt: str = "",
+    answer: int = 1,
+    hints: Hints = NO_HINTS,
+    **params: Any,
 ) -> Sequence:
     sampling = SamplingParams(max_tokens=answer, **params)
-    return Sequence("s", tokens, sampling, max_len=10_000, cache_salt=salt)
+    return Sequence("s", tokens, sampling, max_len=10_000, cache_salt=salt, hints=hints)
 
 
 def counted(numbers: Iterable[int]) -> Worth:

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from cierzo.engine.cache.hints import Hints
 from cierzo.engine.sequence import Sequence
 from tests.engine.cache.memory import BLOCK, Memory, make
 
@@ -190,7 +191,8 @@ def test_any_order_of_things_keeps_the_books_and_the_bits(seed: int) -> None:
         if action <= 1 and len(running) < 4:
             text = rng.choice(texts)[: rng.randrange(1, 40)]
             text = text + [rng.randrange(3) for _ in range(rng.randrange(8))]
-            sequence = make(text, answer=8, salt=rng.choice("aab"))
+            hints = Hints(rng.choice((b"", b"one", b"other")), rng.choice((0, 3_600)))
+            sequence = make(text, answer=8, salt=rng.choice("aab"), hints=hints)
             if rng.random() < 0.3:
                 sequence.num_fixed = sequence.num_prompt
             waiting.append(sequence)

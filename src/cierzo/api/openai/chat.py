@@ -16,6 +16,7 @@ from cierzo.api.openai.conversation import read_conversation
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
 from cierzo.api.openai.parts import spelled_into
+from cierzo.api.openai.reading.hints import SESSION_HEADER, hints_of
 from cierzo.api.openai.reading.prediction import predicted_text
 from cierzo.api.openai.reply import (
     ENOUGH,
@@ -80,8 +81,13 @@ def operations(service: Service) -> list[Operation]:
         run, size = service.threads.run, len(body)
         asked = await run(lambda: read_request(service, body, dialect), size)
         salt = cache_salt_of(request.scope, service.settings.server)
+        session = request.headers.get(SESSION_HEADER)
         lanes = lanes_of(asked)
-        reply = await run(lambda: prepared(service, model, asked, dialect, salt), size, lanes)
+        reply = await run(
+            lambda: prepared(service, model, asked, dialect, cache_salt=salt, session=session),
+            size,
+            lanes,
+        )
         await while_connected(request.receive, check_forms(service, reply))
         return respond(service, request.scope, reply, _answer, _events, broken=_BROKEN)
 
@@ -121,7 +127,9 @@ def prepared(
     model: Model,
     request: ChatRequest,
     dialect: OpenAiDialect,
+    *,
     cache_salt: str = "",
+    session: str | None = None,
 ) -> ChatReply:
     """Checks all else, and makes the jobs. Slow: runs in a thread. Raises ApiError."""
     limits = service.settings.limits
@@ -136,6 +144,7 @@ def prepared(
         prediction=predicted_text(request.prediction),
         cache_salt=cache_salt,
         retain=may_retain(request),
+        hints=hints_of(request, session),
     )
     head = head_of(service, request)
     warnings = list(read.warnings)

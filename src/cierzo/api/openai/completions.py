@@ -16,6 +16,7 @@ from cierzo.api.errors import bad_request
 from cierzo.api.http.sse import DONE, event, json_response
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
+from cierzo.api.openai.reading.hints import SESSION_HEADER, hints_of
 from cierzo.api.openai.reply import ENOUGH, Reply, deltas, head_of, respond, usage_of
 from cierzo.api.openai.routing import check_routing, may_retain
 from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
@@ -72,8 +73,10 @@ def operations(service: Service) -> list[Operation]:
         body = await request.body()
         model = service.model()
         salt = cache_salt_of(request.scope, service.settings.server)
+        session = request.headers.get(SESSION_HEADER)
         reply = await service.threads.run(
-            lambda: prepared(service, model, body, dialect, salt), len(body)
+            lambda: prepared(service, model, body, dialect, cache_salt=salt, session=session),
+            len(body),
         )
         return respond(service, request.scope, reply, _answer, _events, broken=_BROKEN)
 
@@ -93,7 +96,13 @@ def operations(service: Service) -> list[Operation]:
 
 
 def prepared(
-    service: Service, model: Model, body: bytes, dialect: OpenAiDialect, cache_salt: str = ""
+    service: Service,
+    model: Model,
+    body: bytes,
+    dialect: OpenAiDialect,
+    *,
+    cache_salt: str = "",
+    session: str | None = None,
 ) -> CompletionReply:
     """Reads and checks a request, and makes its jobs. Slow: runs in a thread. Raises ApiError."""
     limits = service.settings.limits
@@ -123,6 +132,7 @@ def prepared(
             stop=stop,
             cache_salt=cache_salt,
             retain=may_retain(request),
+            hints=hints_of(request, session),
             add_bos=request.add_special_tokens is not False,
         )
         try:

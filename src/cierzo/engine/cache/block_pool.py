@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from cierzo.engine.cache.disk.tier import DiskTier
 from cierzo.engine.cache.eviction import EvictionQueue, may_go
 from cierzo.engine.cache.prefix_tree import Node, attach, detach
+from cierzo.engine.cache.sessions import Sessions
 
 
 class BlockPool:
@@ -28,6 +29,7 @@ class BlockPool:
         # The block freed last is taken first: memory that was never needed is never touched.
         self._free = list(range(num_blocks - 1, -1, -1))
         self._evictable = EvictionQueue()
+        self.sessions = Sessions()
 
     @property
     def num_available(self) -> int:
@@ -119,6 +121,7 @@ class BlockPool:
         parent = leaf.parent
         if self.disk is not None:
             self.disk.forget(leaf)
+        self.sessions.detach(leaf)
         block = detach(leaf)
         self.num_cached -= 1
         if parent is not None:
@@ -150,4 +153,5 @@ class BlockPool:
         assert all(node.pins == pins[node] for node in nodes)
         assert self.num_cached == len(nodes)
         assert self._num_pinned == sum(node.pins > 0 for node in nodes)
+        self.sessions.check()
         assert self._evictable.leaves() == {node for node in nodes if may_go(node)}

@@ -8,6 +8,7 @@ one (median), those that bring a person's word 86 s (TraceLab, arXiv 2606.30560)
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
@@ -22,18 +23,31 @@ Worth: TypeAlias = Callable[[Node, Sequence], float]
 
 # What waits for a person counts as if it had been used so much earlier.
 PERSON_SECONDS = 300.0
+# What is said to be asked again for longer than clients usually say counts as used later; but it
+# is no lock, so an hour counts like a day.
+_USUAL_SECONDS, _LONGEST_SECONDS = 300.0, 3_600.0
+REPLACED = -math.inf  # what a session does not need any more: see `sessions.py`
 
 
 def by_time(node: Node, sequence: Sequence) -> float:
-    """When it was used, in seconds; earlier if nothing says that the session goes on at once."""
-    return time.monotonic() - (0.0 if sequence.calls_tool else PERSON_SECONDS)
+    """When it was used, in seconds, and how much sooner or later it may be asked again."""
+    return time.monotonic() + delay(sequence)
+
+
+def delay(sequence: Sequence) -> float:
+    """How much later than it was what a sequence leaves counts as used."""
+    hinted = min(max(sequence.hints.seconds, _USUAL_SECONDS), _LONGEST_SECONDS) - _USUAL_SECONDS
+    return hinted - (0.0 if sequence.calls_tool else PERSON_SECONDS)
+
+
+_Entry: TypeAlias = tuple[float, int, Node]  # what the node is worth, and a number
 
 
 class EvictionQueue:
     """Leaves that no running sequence needs."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Node]] = []  # entries of nodes used since are void
+        self._heap: list[_Entry] = []  # those of nodes used since are void
         self._serial = count()  # of equals, the one that was left first goes first
 
     def push(self, leaf: Node) -> None:
@@ -43,22 +57,26 @@ class EvictionQueue:
     def pop(self) -> Node | None:
         """The leaf that goes; None if there is none."""
         while self._heap:
-            worth, _, node = heappop(self._heap)
-            if worth == node.worth and may_go(node):
-                return node
+            entry = heappop(self._heap)
+            if _holds(entry):
+                return entry[2]
         return None
 
     def leaves(self) -> set[Node]:
         """All that may go."""
-        return {node for worth, _, node in self._heap if worth == node.worth and may_go(node)}
+        return {entry[2] for entry in self._heap if _holds(entry)}
 
     def compact(self, num_nodes: int) -> None:
         """Forgets void entries, if there are many beside that number of nodes."""
         if len(self._heap) > 2 * num_nodes + 64:
-            valid = self.leaves()
-            entries = {entry[2]: entry for entry in self._heap if entry[2] in valid}
+            entries = {entry[2]: entry for entry in self._heap if _holds(entry)}
             self._heap = list(entries.values())
             heapify(self._heap)
+
+
+def _holds(entry: _Entry) -> bool:
+    worth, _, node = entry
+    return worth == node.worth and may_go(node)
 
 
 def may_go(node: Node) -> bool:

@@ -18,7 +18,7 @@ from weakref import finalize
 from cierzo.engine.cache.block_pool import BlockPool
 from cierzo.engine.cache.disk.jobs import Load
 from cierzo.engine.cache.disk.tier import DiskTier
-from cierzo.engine.cache.eviction import Worth, by_time
+from cierzo.engine.cache.eviction import REPLACED, Worth, by_time
 from cierzo.engine.cache.prefix_tree import TOKEN_BYTES, Node, longest_start
 from cierzo.engine.sequence import Sequence
 
@@ -147,10 +147,13 @@ class KvCache(BlockPool):
             tokens = self._tokens(sequence, node.depth)[: in_tail * TOKEN_BYTES]
             if not any(child.startswith(tokens) for child in node.children):
                 left = self.attach(node, tokens, sequence.blocks.pop(node.depth))
-                self.leave(left, self._worth(left, sequence))
+                self._leave(left, sequence)
         if self.disk is not None and sequence.retain:
             self.disk.offer(left.path(), self.root(sequence.cache_salt).name)
         self._stop(sequence)
+        if sequence.session is not None and self._keeps(sequence):
+            for replaced in self.sessions.leave(sequence.session, left.path()):
+                self.leave(replaced, REPLACED)
 
     def discard(self, sequence: Sequence) -> None:
         """Takes all blocks back, and leaves nothing in the tree that no other sequence needs."""
@@ -293,8 +296,13 @@ class KvCache(BlockPool):
         self.free(reversed(sequence.blocks[len(path) :]))
         for node in reversed(path):
             if self.unpin(node):
-                self.leave(node, self._worth(node, sequence))
+                self._leave(node, sequence)
         sequence.started = False
         sequence.blocks = []
         sequence.forget_computed()
         self.compact()
+
+    def _leave(self, node: Node, sequence: Sequence) -> None:
+        """The sequence does not need the node any more, and nobody else does."""
+        node.session = sequence.session
+        self.leave(node, self._worth(node, sequence))

@@ -26,6 +26,7 @@ class Node:
     children: dict[bytes, Node] = field(default_factory=dict)
     pins: int = 0  # running sequences whose path leads through it
     worth: float = 0.0  # what is worth least is evicted first
+    session: tuple[str, bytes] | None = None  # that left it last: salt and name
     name: bytes = b""  # of its prefix on disk, once it was needed; a root's from the beginning
 
     @property

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.errors import EngineError, QueueFull, error_of
 from cierzo.engine.messages import (
     Abort,
@@ -167,6 +168,7 @@ class EngineClient:
         request_id: str | None = None,
         cache_salt: str = "",
         retain: bool = True,
+        hints: Hints = NO_HINTS,
         prediction: Sequence[int] = (),
     ) -> AsyncGenerator[StepOutput, None]:
         """Yields what each step gives the request; the last one has a `finish_reason`.
@@ -187,6 +189,7 @@ class EngineClient:
             cache_salt,
             retain,
             _packed(prediction),
+            hints,
         )
         request = self._admit(add)
         request_id = request.add.request_id

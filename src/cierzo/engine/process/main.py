@@ -236,6 +236,7 @@ class Loop:
                 message.params,
                 cache_salt=message.cache_salt,
                 retain=message.retain,
+                hints=message.hints,
                 prediction=np.frombuffer(message.prediction, "<i4"),
                 compiled=compiled,
             )

@@ -82,6 +82,7 @@ class ChatMessage(msgspec.Struct, frozen=True, gc=False):
     role: Role
     content: Content = UNSET
     name: Unread = UNSET
+    cache_control: Unread = UNSET  # a hint, as on a part
     tool_calls: list[ToolCall] | NoCalls | None = None
     function_call: FunctionCall | None = None  # one call, in OpenAI's older form
     tool_call_id: Unread = UNSET

@@ -62,10 +62,11 @@ class RoutedRequest(common.SamplingRequest, frozen=True, forbid_unknown_fields=T
     service_tier: common.Ignored = UNSET  # the answer says "default"
     user: common.Ignored = UNSET
     metadata: common.Ignored = UNSET
-    session_id: common.Ignored = UNSET
     safety_identifier: common.Ignored = UNSET
     trace: common.Ignored = UNSET
-    prompt_cache_key: common.Ignored = UNSET  # a prompt is found again by its own tokens
+    # How it will be asked again, which says what is to stay in the cache: see `reading/hints.py`.
+    session_id: common.Ignored = UNSET
+    prompt_cache_key: common.Ignored = UNSET
     prompt_cache_retention: common.Ignored = UNSET
     prompt_cache_options: common.Ignored = UNSET
     cache_control: common.Ignored = UNSET
