@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include "runtime/block_io.h"
 #include "runtime/kv_cache.h"
@@ -104,6 +105,13 @@ void bind_cache(nb::module_& m) {
                 cache.copy_block(source, target);
             },
             "source"_a, "target"_a, "Copies a block, over all layers, to another one.")
+        .def(
+            "give_back",
+            [](KvCache& cache, std::vector<int> blocks) {
+                for (const int block : blocks) check_block(cache, block, cache.block_bytes());
+                cache.give_back(std::move(blocks));
+            },
+            "blocks"_a, "Gives the memory of blocks back to the system; what they held is lost.")
         .def(
             "read_block",
             [](const KvCache& cache, int block, const Bytes& out) {

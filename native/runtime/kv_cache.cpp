@@ -1,6 +1,7 @@
 // The paged KV cache: where the parts lie.
 #include "runtime/kv_cache.h"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -40,6 +41,23 @@ void KvCache::copy_block(int source, int target) {
     for (int layer = 0; layer < shape_.layers; ++layer) {
         std::memcpy(at(layer, target), at(layer, source), layer_block_bytes_);
     }
+}
+
+void KvCache::give_back(std::vector<int> blocks) {
+    std::sort(blocks.begin(), blocks.end());
+    blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
+    size_t begin = 0, end = 0;  // of what is not given back yet
+    for (int layer = 0; layer < shape_.layers; ++layer) {
+        for (const int block : blocks) {
+            const auto at_block = static_cast<size_t>(at(layer, block) - memory_.data());
+            if (at_block != end) {
+                memory_.give_back(begin, end - begin);
+                begin = at_block;
+            }
+            end = at_block + layer_block_bytes_;
+        }
+    }
+    memory_.give_back(begin, end - begin);
 }
 
 void KvCache::read_block(int block, uint8_t* out) const {

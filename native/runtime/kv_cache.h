@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/attention.h"
 #include "runtime/page_buffer.h"
@@ -30,6 +31,10 @@ class KvCache {
 
     // Copies a block over all layers.
     void copy_block(int source, int target);
+
+    // Gives the memory of blocks back to the system; what they held is lost. Blocks side by side
+    // are given back in one piece, so that huge pages go whole.
+    void give_back(std::vector<int> blocks);
 
     // Bytes of one block over all layers, and its export and import (layer by layer).
     size_t block_bytes() const;

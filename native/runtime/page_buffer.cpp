@@ -2,7 +2,9 @@
 #include "runtime/page_buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -20,6 +22,13 @@ PageBuffer::PageBuffer(size_t bytes, bool huge_pages) : bytes_(bytes) {
 
 PageBuffer::~PageBuffer() {
     if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+void PageBuffer::give_back(size_t offset, size_t bytes) {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t begin = (offset + page - 1) / page * page;
+    const size_t end = std::min(offset + bytes, bytes_) / page * page;
+    if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
 }
 
 PageBuffer::PageBuffer(PageBuffer&& other) noexcept

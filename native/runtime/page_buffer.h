@@ -20,6 +20,8 @@ class PageBuffer {
 
     uint8_t* data() const { return data_; }
     size_t bytes() const { return bytes_; }
+    // Gives the whole pages of a part back to the system: they read as zeros until written again.
+    void give_back(size_t offset, size_t bytes);
     template <typename T>
     T* as() const {
         return reinterpret_cast<T*>(data_);

@@ -7,7 +7,7 @@ tokens, positions and block tables of the step belong to the backend, not to the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -107,6 +107,10 @@ class Ops(Protocol[A, W]):
 
     def copy_block(self, source: int, target: int) -> None:
         """Copies a cache block's contents over all layers to another block."""
+        ...
+
+    def give_back(self, blocks: Sequence[int]) -> None:
+        """Gives the memory of cache blocks back to the system; what they held is lost."""
         ...
 
     def read_block(self, block: int) -> bytes:

@@ -92,6 +92,7 @@ class Engine:
         if disk is not None:
             disk.join(self.progress.notify, lambda: budget.seconds_per_token)
         self._next_tokens = NextTokens(self._sampler, self.constraint_workers)
+        self.idle_since = time.monotonic()  # where there is nothing to do
         self._stalled = False  # the last step found all requests held
         # Shown each step's batch and logits before they are used: for measuring quality.
         self.observer: Callable[[Batch, Logits], None] | None = None
@@ -179,6 +180,7 @@ class Engine:
         self.scheduler.remove(active.sequence)
         self.constraint_workers.drop(active)
         self._counters.aborted += 1
+        self.idle_since = time.monotonic()
         self._stalled = False
         return True
 
@@ -233,6 +235,14 @@ class Engine:
         self._counters.steps += 1
         self._counters.step_seconds += seconds
         return outputs
+
+    def rest(self) -> int:
+        """Gives memory back to the system that nobody needs now; what is cached is read from disk
+        when it is asked for. How many blocks' memory."""
+        self.cache.collect()
+        blocks = self.cache.unused()
+        self.runner.give_back(blocks)
+        return len(blocks)
 
     def stats(self) -> EngineStats:
         """Gauges of now, and counters since the start."""
@@ -368,3 +378,4 @@ class Engine:
     def _forget(self, request: Request, *, failed: bool = False) -> None:
         del self._active[request.sequence.request_id]
         self.scheduler.remove(request.sequence, failed=failed)
+        self.idle_since = time.monotonic()

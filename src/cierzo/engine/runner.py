@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from cierzo.backends.batch import Batch
@@ -47,6 +48,10 @@ class Runner(Protocol):
 
     def copy_block(self, source: int, target: int) -> None:
         """Copies what a block of the KV cache holds to another block."""
+        ...
+
+    def give_back(self, blocks: Sequence[int]) -> None:
+        """Gives the memory of blocks back to the system; what they held is lost."""
         ...
 
     def run(self, batch: Batch) -> Logits:

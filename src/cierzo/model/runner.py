@@ -72,6 +72,7 @@ class ModelRunner:
             raise ModelError(f"{checkpoint.source}: {error}") from error
         self.max_logits_rows = ops.max_logits_rows
         self.copy_block = ops.copy_block
+        self.give_back = ops.give_back
         self.read_block = ops.read_block
         self.write_block = ops.write_block
         self.block_bytes = ops.block_bytes

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from cierzo.engine.cache import eviction, sessions
+from cierzo.engine.cache import sessions
 from cierzo.engine.cache.hints import Hints
 from cierzo.engine.cache.kv_cache import KvCache
 from tests.engine.cache.memory import BLOCK, Memory, make
@@ -18,7 +18,7 @@ SESSION, OTHER = Hints(b"session"), Hints(b"other")
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second passes with each look at the clock."""
     ticks = count(10_000)
-    monkeypatch.setattr(eviction.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("cierzo.engine.cache.eviction.time.monotonic", lambda: float(next(ticks)))
 
 
 @pytest.fixture

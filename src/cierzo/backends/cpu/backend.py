@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,6 +185,10 @@ class CpuOps:
     def copy_block(self, source: int, target: int) -> None:
         """See `Ops`."""
         self._cache.copy_block(source, target)
+
+    def give_back(self, blocks: Sequence[int]) -> None:
+        """See `Ops`."""
+        self._cache.give_back(blocks)
 
     def read_block(self, block: int) -> bytes:
         """See `Ops`."""

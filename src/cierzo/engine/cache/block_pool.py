@@ -142,6 +142,17 @@ class BlockPool:
             self._evictable.push(leaf)
         return node
 
+    def unused(self) -> list[int]:
+        """Blocks whose memory nobody needs: those that are free, and first those are freed that can
+        be read from disk again."""
+        if self.disk is not None and self.disk.pays:
+            for root in self._roots.values():
+                for node in root.descendants():
+                    if may_go(node) and self.disk.holds(node):
+                        self.drop(node)
+            self.compact()
+        return self._free.copy()
+
     # --- the books ------------------------------------------------------------------------------
 
     def check_blocks(self, own: list[int], pins: Counter[Node]) -> None:

@@ -58,6 +58,7 @@ from cierzo.engine.process.compile_worker import (
     Prepared,
     VocabularyReady,
 )
+from cierzo.engine.process.rest import Rest
 from cierzo.log import Forward
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class Loop:
     def __init__(self, engine: Engine, inbox: Inbox) -> None:
         self._engine = engine
         self._inbox = inbox
+        self._rest = Rest(engine)
         self._compiling = CompileWorker(engine.vocab_size, inbox.put)
         woken = _Woken()
         engine.progress.on_progress = lambda: inbox.put(woken)
@@ -185,7 +187,7 @@ class Loop:
         refused: list[StepOutput] = []
         dropped = False
         while not refused and (not engine.has_work() or engine.stalled or not self._inbox.empty()):
-            message = self._inbox.get()
+            message = self._rest.next(self._inbox)
             if isinstance(message, Add):
                 if not self._compiling.prepare(message):
                     refused += self._add(message)

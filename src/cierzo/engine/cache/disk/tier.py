@@ -149,6 +149,10 @@ class DiskTier:
         """Whether nothing is lost if the node's block is used for something else now."""
         return node not in self._saving
 
+    def holds(self, node: Node) -> bool:
+        """Whether the node is on disk."""
+        return self._store.find(self._name(node), node.tokens) is not None
+
     # --- read ahead -----------------------------------------------------------------------------
 
     def find(self, node: Node, sequence: Sequence, in_memory: int) -> tuple[list[int], int]:
@@ -171,6 +175,17 @@ class DiskTier:
             slots.append(slot)
             num_tokens += same
         return (slots, num_tokens) if self._is_faster(slots, num_tokens - in_memory) else ([], 0)
+
+    @property
+    def pays(self) -> bool:
+        """Whether reading a block takes no longer than computing it, as far as is known."""
+        computing = self._block_size * self._seconds_per_token()
+        return computing == 0.0 or self._block_seconds <= computing
+
+    @property
+    def _block_seconds(self) -> float:
+        """What reading a block takes; 0 while unknown."""
+        return self._store.slot_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
 
     def load(
         self, sequence: Sequence, slots: list[int], blocks: list[int], num_tokens: int
@@ -223,11 +238,9 @@ class DiskTier:
         """Whether reading takes no longer than computing, as far as is known."""
         if num_tokens <= 0:
             return False
-        if self._bytes_per_second == 0.0 or self._seconds_per_token() == 0.0:
-            return True
-        num_slots = self._queued + len(slots)
-        reading = num_slots * self._store.slot_bytes / self._bytes_per_second
-        if reading <= num_tokens * self._seconds_per_token():
+        computing = num_tokens * self._seconds_per_token()
+        reading = (self._queued + len(slots)) * self._block_seconds
+        if computing == 0.0 or reading <= computing:
             return True
         self._skipped += 1
         self._bytes_per_second *= _RETRY  # lest it be never tried again
