@@ -64,6 +64,11 @@ def _setting(
     )
 
 
+def _choice(default: T, text: str, choices: tuple[str, ...]) -> T:
+    """Declares a field that is one of a few texts; the length of a text is not looked at."""
+    return _setting(default, text, 0, 0, choices=choices)
+
+
 @dataclass(frozen=True)
 class EngineSettings:
     """What the engine process needs to know besides the model."""
@@ -72,16 +77,14 @@ class EngineSettings:
     max_model_len: int = _setting(
         0, "longest context in tokens; 0: what the checkpoint says", 0, 16_777_216
     )
-    kv_cache_dtype: CacheDtype = _setting(  # noqa: RUF009
-        "f16", "KV cache numbers", 3, 4, choices=get_args(CacheDtype)
+    kv_cache_dtype: CacheDtype = _choice(  # noqa: RUF009
+        "f16", "KV cache numbers", get_args(CacheDtype)
     )
     kv_cache_memory_mb: int = _setting(
         0, "memory for the KV cache in MiB; 0: planned from what is free", 0, 16_777_216
     )
-    prefix_cache: str = _setting(
-        "on", "keep what is computed for later requests", 2, 3, choices=("on", "off")
-    )
-    drafts: str = _setting("on", "try several likely tokens a step", 2, 3, choices=("on", "off"))
+    prefix_cache: str = _choice("on", "keep what is computed for later requests", ("on", "off"))
+    drafts: str = _choice("on", "try several likely tokens a step", ("on", "off"))
     kv_cache_disk_gb: float = _setting(
         20.0, "disk for the KV cache in GB, of all models together; 0: none", 0, 1_048_576
     )
@@ -91,12 +94,8 @@ class EngineSettings:
         64, "requests computed in one step; an eighth of the places is for short ones", 1, 1_024
     )
     max_queue: int = _setting(256, "requests that may wait; more are told to retry", 1, 65_536)
-    quantize: Quantization | None = _setting(  # noqa: RUF009
-        None,
-        "quantize float weights on load; empty: keep them",
-        2,
-        2,
-        choices=get_args(Quantization),
+    quantize: Quantization | None = _choice(  # noqa: RUF009
+        None, "quantize float weights on load; empty: keep them", get_args(Quantization)
     )
 
 
@@ -117,12 +116,13 @@ class ServerSettings:
     api_key_file: str | None = _setting(
         None, "file with more keys, one a line; empty: none", 1, 4_096
     )
-    cache_sharing: str = _setting(
+    cache_sharing: str = _choice(
         "key",
         "who finds in the cache what others computed: requests with the same key, or all",
-        3,
-        3,
-        choices=("key", "all"),
+        ("key", "all"),
+    )
+    warm: str | None = _setting(
+        None, "file of chat requests, one a line, to read into the cache at start", 1, 4_096
     )
     aliases: tuple[str, ...] = _setting(
         (), "other names for the model, besides its own", 0, 64, single="alias"
@@ -136,15 +136,13 @@ class ServerSettings:
     watchdog_seconds: float = _setting(
         20.0, "silence of the engine process after which it is restarted", 1, 3_600
     )
-    log_level: str = _setting(
+    log_level: str = _choice(
         "info",
         "what the log on stderr tells: info has a line for each request",
-        4,
-        7,
-        choices=("info", "warning", "error"),
+        ("info", "warning", "error"),
     )
-    log_format: str = _setting(
-        "text", "lines of the log: for people, or JSON objects", 4, 4, choices=("text", "json")
+    log_format: str = _choice(
+        "text", "lines of the log: for people, or JSON objects", ("text", "json")
     )
 
 

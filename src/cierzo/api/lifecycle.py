@@ -42,6 +42,7 @@ from cierzo.settings import Settings
 
 if TYPE_CHECKING:
     from cierzo.api.service import Service
+    from cierzo.api.warming import Prompt
     from cierzo.generate.model import Language
     from cierzo.grammar.vocabulary import TokenBytes
 
@@ -67,7 +68,8 @@ def run_server(
     of the checkpoint's own vocabulary (see `open_checkpoint`). On stderr it says the address, the
     engine's memory plan, when it is ready, what goes wrong; and writes its log. The codes: 0 after
     SIGINT or SIGTERM, 1 when the address is taken, the model cannot be loaded or the engine is
-    dead for good, 130 after a second signal. Raises SettingsError for a key file of no use.
+    dead for good, 130 after a second signal. Raises SettingsError for a key file of no use, or a
+    file of prompts.
     """
     settings = with_key_file(settings)
     log = StderrLog(
@@ -113,6 +115,7 @@ class _Server:
         self._tokenizer = tokenizer
         self._served = served_model(entry, settings.server.aliases)
         self._say = say
+        self._prompts = _prompts_of(settings)
         self._url = ""  # known once the sockets are
         self._signals = 0
         self._signalled = asyncio.Event()
@@ -180,6 +183,7 @@ class _Server:
         signalled = asyncio.create_task(self._signalled.wait())
         ready = asyncio.create_task(self._until_ready(service, starting))
         dead: asyncio.Task[str] | None = None
+        warming: asyncio.Task[None] | None = None
         try:
             await asyncio.wait((signalled, ready), return_when=asyncio.FIRST_COMPLETED)
             if signalled.done():
@@ -189,6 +193,7 @@ class _Server:
                 name = self._served.name
                 self._log_start(time.monotonic() - began)
                 self._say(f"{name} is ready; try:\n{_curl(self._url, name)}")
+                warming = asyncio.create_task(self._warm(service))
                 dead = asyncio.create_task(service.client.wait_dead())
                 await asyncio.wait((signalled, dead), return_when=asyncio.FIRST_COMPLETED)
                 if signalled.done():
@@ -197,9 +202,16 @@ class _Server:
             self._say(failure)
             return 1
         finally:
-            for task in (signalled, ready, dead):
+            for task in (signalled, ready, dead, warming):
                 if task is not None:
                     task.cancel()
+
+    async def _warm(self, service: Service) -> None:
+        """Reads the prompts of a file while the server serves."""
+        if self._prompts:
+            from cierzo.api.warming import warm
+
+            await warm(service, self._prompts)
 
     def _log_start(self, seconds: float) -> None:
         write = _log.warning if seconds > _SLOW_START_SECONDS else _log.info
@@ -246,6 +258,15 @@ class _Server:
         self._hurried.set()
         for number in _SIGNALS:  # a third one ends the process as if it had no handler
             asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def _prompts_of(settings: Settings) -> list[Prompt]:
+    """The prompts to read at start. What reads them takes long to import."""
+    if settings.server.warm is None:
+        return []
+    from cierzo.api.warming import read_prompts
+
+    return read_prompts(settings)
 
 
 def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, TokenBytes, str]:

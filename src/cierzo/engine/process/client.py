@@ -128,6 +128,11 @@ class EngineClient:
         """How often a failed engine has been replaced by one that was ready."""
         return self._supervisor.restarts
 
+    @property
+    def num_requests(self) -> int:
+        """Requests that have not finished."""
+        return len(self._requests)
+
     def set_vocabulary(self, source: TokenBytes) -> None:
         """Tells this engine, and every one after it, the tokens that constraints are made of."""
         self._vocabulary = source
