@@ -124,6 +124,10 @@ class _EngineCollector(Collector):
                 "Times that computing was faster than reading from disk.",
                 stats.disk_loads_skipped,
             ),
+            "cierzo_disk_loads_overdue": (
+                "Times that the disk did not answer, and what it had was computed.",
+                stats.disk_loads_overdue,
+            ),
             "cierzo_engine_restarts": ("Engines replaced.", self._client.restarts),
             "cierzo_preemptions": ("Requests that gave their blocks up.", stats.preemptions),
             "cierzo_engine_steps": ("Steps of the engine.", stats.steps),

@@ -96,6 +96,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     disk_bytes_read: int = 0
     disk_loads_failed: int = 0  # blocks that were not as they had been written
     disk_loads_skipped: int = 0  # times that computing was faster
+    disk_loads_overdue: int = 0  # times that the disk did not answer
     preemptions: int = 0
     steps: int = 0
     step_seconds: float = 0.0

@@ -186,6 +186,9 @@ class KvCache(BlockPool):
         if self.disk is not None:
             for load in self.disk.collect():
                 self._loaded(load)
+            for sequence in self.disk.overdue():
+                self._cancel_load(sequence)
+                self._note_cached(sequence)
 
     def close(self) -> None:
         """Ends the disk tier, once what is to be written is, or after a while."""

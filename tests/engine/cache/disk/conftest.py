@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cierzo.engine.cache.disk import patience
 from cierzo.engine.cache.disk.jobs import BlockFiles
 from cierzo.engine.engine import Engine
 
@@ -42,7 +43,8 @@ class Slow:
 
 
 @pytest.fixture
-def slow() -> Iterator[Slow]:
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    monkeypatch.setattr(patience, "STALL_SECONDS", 240.0)  # unless a test is about that
     held = Slow()
     yield held
     held.let_go()

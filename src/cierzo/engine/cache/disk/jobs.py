@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import math
 import os
 import queue
 import sys
@@ -106,17 +107,19 @@ class Load:
     records: list[Record]
     blocks: list[int]
     num_tokens: int  # that are wanted; the last block may have others besides
+    most_seconds: float = math.inf  # after which the rest had better be computed
     cancelled: bool = False
     num_loaded: int = 0
     damaged: int | None = None  # the slot that could not be read, or not as it was written
     seconds: float = 0.0
+    moved: float = 0.0  # when it was begun, or a block was read: seconds of the monotonic clock
 
     def run(self, place: Place) -> None:
         """On a thread."""
-        started = time.perf_counter()
+        started = self.moved = time.monotonic()
         loads = zip(self.slots, self.records, self.blocks, strict=True)
         for number, (slot, record, block) in enumerate(loads):
-            if self.cancelled:
+            if self.cancelled or self.moved > started + self.most_seconds:
                 break
             self._announce(place, number + _AHEAD)
             digest = None
@@ -126,7 +129,13 @@ class Load:
                 self.damaged = slot
                 break
             self.num_loaded += 1
-        self.seconds = time.perf_counter() - started
+            self.moved = time.monotonic()
+        self.seconds = time.monotonic() - started
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended because it took too long."""
+        return self.num_loaded < len(self.slots) and not self.cancelled and self.damaged is None
 
     def _announce(self, place: Place, number: int) -> None:
         """Has the kernel begin to read a slot that comes later."""

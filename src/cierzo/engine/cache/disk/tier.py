@@ -6,12 +6,15 @@ be read, or is not what was written, is computed.
 
 from __future__ import annotations
 
+import math
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from cierzo.engine.cache.disk.jobs import BlockFiles, IoThread, Load, Place, Save
+from cierzo.engine.cache.disk.patience import Patience
 from cierzo.engine.cache.disk.records import Record, name_of
 from cierzo.engine.cache.disk.store import Store
 from cierzo.engine.cache.prefix_tree import TOKEN_BYTES, Node, common_tokens
@@ -37,7 +40,7 @@ class DiskTier:
     ) -> None:
         """`files` moves blocks; `close` lets go of the store's files."""
         self._written = self._read = 0  # bytes
-        self._failed = self._skipped = 0
+        self._failed = self._skipped = self._overdue = 0
         self._notify: Callable[[], None] = _nothing
         self._seconds_per_token: Callable[[], float] = _unknown
         self._store = store
@@ -50,8 +53,10 @@ class DiskTier:
         self._done: queue.SimpleQueue[Save | Load] = queue.SimpleQueue()
         self._saving: dict[Node, Save] = {}
         self._loading: dict[Sequence, Load] = {}
-        self._num_loads = 0  # not yet collected, those that were given up among them
+        # Not collected yet, in the order in which they are read; some were given up.
+        self._reads: deque[Load] = deque()
         self._queued = 0  # slots of these
+        self._patience = Patience()
         self._writes = True
         self._bytes_per_second = 0.0  # 0 while unknown
         self._logged = -_LOG_SECONDS
@@ -64,6 +69,7 @@ class DiskTier:
             "disk_bytes_read": self._read,
             "disk_loads_failed": self._failed,
             "disk_loads_skipped": self._skipped,
+            "disk_loads_overdue": self._overdue,
         }
 
     def join(self, notify: Callable[[], None], seconds_per_token: Callable[[], float]) -> None:
@@ -79,7 +85,7 @@ class DiskTier:
     @property
     def is_loading(self) -> bool:
         """Whether there will be something to collect besides what is written."""
-        return self._num_loads > 0
+        return bool(self._reads)
 
     def root_name(self, salt: str) -> bytes:
         """The name of the empty prefix of a salt."""
@@ -159,6 +165,8 @@ class DiskTier:
         """The slots that have the next tokens of a sequence, after a node, and how many; none if
         it should compute them. `in_memory` tokens after the node can be had without the disk."""
         slots: list[int] = []
+        if self._patience.is_over:
+            return [], 0
         name, end = self._name(node), (node.depth + 1) * self._block_size
         while end <= sequence.most_cached:
             tokens = sequence.tokens[end - self._block_size : end].tobytes()
@@ -193,14 +201,23 @@ class DiskTier:
         """Starts reading slots into blocks, which are the thread's until `collect` returns it."""
         records = [record for slot in slots if (record := self._store.record(slot))]
         self._store.hold(slots)
-        self._num_loads += 1
         self._queued += len(slots)
-        self._loading[sequence] = load = Load(sequence, slots, records, blocks, num_tokens)
+        most = num_tokens * self._seconds_per_token() or math.inf
+        self._loading[sequence] = load = Load(sequence, slots, records, blocks, num_tokens, most)
+        self._reads.append(load)
+        self._patience.begin(self._notify)
         self._reader.put(partial(self._run, load))
 
     def cancel(self, sequence: Sequence) -> None:
         """A sequence does not want what is being read for it; `collect` returns it even so."""
         self._loading.pop(sequence).cancelled = True
+
+    def overdue(self) -> list[Sequence]:
+        """Sequences for which nothing was read for so long that they should not wait: cancel."""
+        if not self._reads or not self._patience.ends(self._reads[0].moved, self._notify):
+            return []
+        self._overdue += len(self._loading)
+        return list(self._loading)
 
     def collect(self) -> list[Load]:
         """Notes what the threads have done. Gives the loads that are finished or given up."""
@@ -218,6 +235,7 @@ class DiskTier:
         """Writes what is offered, if that takes no longer than so many seconds, and ends."""
         self._writes = False
         finished = self._writer.close(seconds)
+        self._patience.renew()
         for load in self._loading.values():
             load.cancelled = True
         if self._reader.close(seconds) and finished:
@@ -270,7 +288,10 @@ class DiskTier:
             self._stop_writing(save.error)
 
     def _loaded(self, load: Load) -> None:
-        self._num_loads -= 1
+        self._reads.remove(load)
+        self._patience.renew()
+        if self._reads:
+            self._patience.begin(self._notify)
         self._queued -= len(load.slots)
         if self._loading.get(load.sequence) is load:
             del self._loading[load.sequence]
@@ -281,6 +302,8 @@ class DiskTier:
             measured = num_bytes / max(load.seconds, 1e-9)
             average = self._bytes_per_second or measured
             self._bytes_per_second = 0.5 * (average + measured)
+        if load.is_cut:
+            self._skipped += 1
         if load.damaged is not None and self._store.record(load.damaged) is not None:
             self._failed += 1
             self._drop(load.damaged)
