@@ -7,7 +7,7 @@ Memory stays bounded: at most one tensor (the largest, Devstral's output head, 0
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,12 +94,19 @@ def plan(geometry: Geometry, quantization: str) -> Iterator[Tensor]:
     yield matrix("output", g.vocab_size, hidden, head, gain=2.0)
 
 
-def write_checkpoint(target: Path, geometry: Geometry, quantization: str, seed: int = 0) -> None:
+def write_checkpoint(
+    target: Path,
+    geometry: Geometry,
+    quantization: str,
+    seed: int = 0,
+    add_words: Callable[[GGUFWriter, int], None] = add_vocabulary,
+) -> None:
     """Writes the file under a temporary name beside `target`, then move it there."""
     partial = target.with_name(target.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(partial, "llama")
     _add_metadata(writer, geometry, quantization)
+    add_words(writer, geometry.vocab_size)
     tensors = list(plan(geometry, quantization))
     for tensor in tensors:
         shape = (tensor.rows, tensor.columns) if tensor.columns else (tensor.rows,)
@@ -146,7 +153,6 @@ def _add_metadata(writer: GGUFWriter, geometry: Geometry, quantization: str) -> 
     writer.add_rope_freq_base(g.rope_theta)
     writer.add_layer_norm_rms_eps(g.rms_norm_eps)
     writer.add_vocab_size(g.vocab_size)
-    add_vocabulary(writer, g.vocab_size)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def said_tokens(
     openers = opening_tokens(tokenizer)
     end = tokenizer.control_tokens["</s>"]
     tools = [Tool(name, "", {"type": "object"}) for name in {t.tool for t in turns if t.tool}]
-    tokens = template.render(messages(turns, "-"), tools=tools)
+    tokens = list(template.render(messages(turns, "-"), tools=tools))
     spans = []
     begin = 0
     for i, token in enumerate(tokens):

@@ -43,7 +43,7 @@ def test_words_then_calls(llm: LLM) -> None:
     messages = [Message("user", "Go on.")]
     seen = {"calls": 0, "words": 0, "tokens": 0, "kept": 0}
     for seed in range(12):
-        prompt = template.render(messages, tools=TOOLS)
+        prompt = list(template.render(messages, tools=TOOLS))
         choice = ToolChoice("auto")
         constraint = output_constraints(form, tools=TOOLS, choice=choice, parallel=False)(ids_of)
         (answer,) = llm.generate(
@@ -57,7 +57,7 @@ def test_words_then_calls(llm: LLM) -> None:
         words = text_of(steps)
         assert words == words.strip(WHITE_SPACE.decode())
         turn = turn_of(steps, content="with space around", arguments="indented")
-        again = template.render([*messages, turn], tools=TOOLS)[len(prompt) :]
+        again = list(template.render([*messages, turn], tools=TOOLS))[len(prompt) :]
         text = tokenizer.decode(ids, skip_control=False)
         assert "\ufffd" in text or tokenizer.decode(again, skip_control=False) == f"{text}</s>"
         seen["calls"] += 1

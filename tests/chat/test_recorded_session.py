@@ -74,7 +74,7 @@ def test_every_beginning_of_it_is_the_beginning_of_the_next(template: ChatTempla
     messages = [read(m, "as it came", "as it came") for m in session()]
     before: list[int] = []
     for end in range(1, len(messages) + 1):
-        prompt = template.render(messages[:end], tools=tools())
+        prompt = list(template.render(messages[:end], tools=tools()))
         assert len(prompt) > len(before)
         # After an assistant's turn the prompt would go on with another one, which is not sent.
         if messages[end - 1].role == "assistant":
@@ -91,12 +91,14 @@ def test_every_form_of_it_has_the_same_tokens(
 ) -> None:
     plain = [read(m, "as it came", "as it came") for m in session()]
     other = [read(m, content, arguments) for m in session()]
-    found = template.render(other, tools=tools())
-    assert found == template.render(plain, tools=tools())
+    found = list(template.render(other, tools=tools()))
+    assert found == list(template.render(plain, tools=tools()))
 
 
 def test_it_is_written_whole(template: ChatTemplate) -> None:
     messages = [read(m, "as it came", "as it came") for m in session()]
-    whole = template.render(messages, tools=tools())
+    whole = list(template.render(messages, tools=tools()))
     for index in range(2, len(messages)):
-        assert template.render(messages[:index] + messages[index + 1 :], tools=tools()) != whole
+        assert (
+            list(template.render(messages[:index] + messages[index + 1 :], tools=tools())) != whole
+        )

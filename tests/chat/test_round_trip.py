@@ -89,7 +89,7 @@ def has_room_for_words(template: ChatTemplate) -> bool:
     """v3 cannot hold words beside calls."""
     call = ToolCall("read", "{}", "abcdefgh1")
     turns = [Message("assistant", content, tool_calls=(call,)) for content in (None, "words")]
-    return template.render([*ASKED, turns[0]]) != template.render([*ASKED, turns[1]])
+    return list(template.render([*ASKED, turns[0]])) != list(template.render([*ASKED, turns[1]]))
 
 
 def as_the_encoder_cuts(
@@ -101,7 +101,7 @@ def as_the_encoder_cuts(
     for fixed, group in groupby(ids, key=lambda i: i in own):
         part = list(group)
         segments += part if fixed else [tokenizer.decode(part, skip_control=False)]
-    return tokenizer.encode_segments(segments)
+    return list(tokenizer.encode_segments(segments))
 
 
 def generated(model: Model, seed: int, words: str = "") -> list[int]:
@@ -124,7 +124,7 @@ def test_every_reformatting_has_the_same_tokens(model: Model, words: str) -> Non
     template, tokenizer = model
     if words and not has_room_for_words(template):
         words = ""
-    prompt = template.render(ASKED, tools=TOOLS)
+    prompt = list(template.render(ASKED, tools=TOOLS))
     for seed in range(6):
         ids = generated(model, seed, words)
         steps = answer_to(tokenizer, template.tool_format, ids, call_ids=ids_of)
@@ -132,30 +132,30 @@ def test_every_reformatting_has_the_same_tokens(model: Model, words: str) -> Non
         assert calls_of(steps)
         for content, arguments in reformatted():
             turn = turn_of(steps, content, arguments)
-            again = template.render([*ASKED, turn], tools=TOOLS)
+            again = list(template.render([*ASKED, turn], tools=TOOLS))
             assert again[: len(prompt) + len(ids)] == [*prompt, *ids], (content, arguments)
 
 
 def test_any_sampled_answer_has_the_same_text(model: Model) -> None:
     """Tokens that the encoder would cut otherwise are all that can be lost."""
     template, tokenizer = model
-    prompt = template.render(ASKED, tools=TOOLS)
+    prompt = list(template.render(ASKED, tools=TOOLS))
     for seed in range(40):
         ids = sample(tokenizer, constraint(template, REQUIRED), random.Random(seed), limit=60)
         steps = answer_to(tokenizer, template.tool_format, ids, call_ids=ids_of)
         assert text_of(steps) == ""
-        again = template.render([*ASKED, turn_of(steps)], tools=TOOLS)
+        again = list(template.render([*ASKED, turn_of(steps)], tools=TOOLS))
         text = tokenizer.decode([*prompt, *ids], skip_control=False)
         assert tokenizer.decode(again, skip_control=False).startswith(text)
 
 
 def test_the_whole_vocabulary(whole: Model) -> None:
     template, tokenizer = whole
-    prompt = template.render(ASKED, tools=TOOLS)
+    prompt = list(template.render(ASKED, tools=TOOLS))
     for seed in range(20):
         ids = generated(whole, seed, WORDS[0])
         steps = answer_to(tokenizer, template.tool_format, ids, call_ids=ids_of)
-        again = template.render([*ASKED, turn_of(steps, arguments="indented")], tools=TOOLS)
+        again = list(template.render([*ASKED, turn_of(steps, arguments="indented")], tools=TOOLS))
         assert again[:-1] == [*prompt, *ids]
 
 
@@ -164,7 +164,7 @@ def test_a_session_of_generated_turns_only_grows(model: Model) -> None:
     messages = list(ASKED)
     cached: list[int] = []
     for seed in range(4):
-        prompt = template.render(messages, tools=TOOLS)
+        prompt = list(template.render(messages, tools=TOOLS))
         assert prompt[: len(cached)] == cached
         ids = generated(model, 100 + seed)
         cached = [*prompt, *ids]

@@ -6,15 +6,17 @@ The text of a message is never trusted: only roles are words of our own.
 from __future__ import annotations
 
 import hashlib
+import re
 import string
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _ID_LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 9  # Mistral's tool call ids
+_ID = re.compile(rf"[{_ID_LETTERS}]{{{_ID_LENGTH}}}")
 
 
 # Which part of a conversation: ("messages", 3), ("tools", 2, "parameters", "properties", "a"),
@@ -92,20 +94,33 @@ def pair_tool_results(messages: Sequence[Message]) -> list[Message]:
     first call with its id that has no result yet; a result without id to the first such call.
     """
     paired: list[Message] = []
+    for message, ids in zip(messages, paired_ids(messages), strict=True):
+        if message.role == "tool":
+            result = Message("tool", message.content, message.name, (), ids[0])
+            paired.append(result)
+        elif ids:
+            calls = zip(message.tool_calls, ids, strict=True)
+            called = tuple(ToolCall(call.name, call.arguments, id_) for call, id_ in calls)
+            paired.append(replace(message, tool_calls=called))
+        else:
+            paired.append(message)
+    return paired
+
+
+def paired_ids(messages: Sequence[Message]) -> Iterator[tuple[str, ...]]:
+    """For each message the ids of its calls, or that of its result, as they are after pairing."""
     turn = _Turn()
     previous = ""
     for message in messages:
         if message.role == "assistant":
             if previous != "assistant":
                 turn = _Turn()
-            calls = tuple(replace(call, id=turn.called(call.id)) for call in message.tool_calls)
-            paired.append(replace(message, tool_calls=calls))
+            yield tuple(turn.called(call.id) for call in message.tool_calls)
         elif message.role == "tool":
-            paired.append(replace(message, tool_call_id=turn.answered(message.tool_call_id)))
+            yield (turn.answered(message.tool_call_id),)
         else:
-            paired.append(message)
+            yield ()
         previous = message.role
-    return paired
 
 
 class _Turn:
@@ -136,8 +151,7 @@ class _Turn:
 
     def _unique(self, sent: str | None) -> str:
         """`sent` if it has Mistral's form and is free, else nine letters that follow from it."""
-        fits = sent is not None and len(sent) == _ID_LENGTH and set(sent) <= set(_ID_LETTERS)
-        new_id = sent if sent is not None and fits else None
+        new_id = sent if sent is not None and _ID.fullmatch(sent) else None
         while new_id is None or new_id in self._used:
             attempt = self._attempts.get(sent, 0)
             self._attempts[sent] = attempt + 1

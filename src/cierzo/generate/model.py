@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from cierzo.chat.recent import Recent
 from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
@@ -21,6 +22,7 @@ class Language:
     tokenizer: Tokenizer
     template: ChatTemplate
     chat_template: str | None = None  # the checkpoint's own, in Jinja
+    recent: Recent = field(default_factory=Recent, compare=False)  # of conversations
 
     @cached_property
     def vocabulary(self) -> TokenBytes:

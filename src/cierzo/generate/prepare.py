@@ -11,6 +11,7 @@ import msgspec
 from cierzo.chat.calls.schema_rules import Warn
 from cierzo.chat.calls.tool_format import ConstraintOf, output_constraints
 from cierzo.chat.messages import ChatError
+from cierzo.chat.recent import RecentOf
 from cierzo.engine.cache.hints import Hints
 from cierzo.engine.sampling_params import InvalidParam, validate
 from cierzo.generate.ask import Ask, Conversation
@@ -32,7 +33,8 @@ def prepare(ask: Ask, model: Model, request_id: str, warn: Warn | None = None) -
     """
     # First: what is wrong with a schema is told before all else.
     constraint_of = _constraints(ask, model, warn)
-    prompt = encode_prompt(ask.prompt, model, add_bos=ask.add_bos)
+    recent = RecentOf(model.language.recent, ask.cache_salt) if ask.retain else None
+    prompt = encode_prompt(ask.prompt, model, add_bos=ask.add_bos, recent=recent)
     first = _job(ask, model, prompt, request_id)
     drawn = first.seed
     jobs = [first]

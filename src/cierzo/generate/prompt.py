@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cierzo.chat.messages import ChatError, Part
+from cierzo.chat.recent import RecentOf
 from cierzo.chat.tools import check_tools
 from cierzo.generate.ask import Conversation, Prompt
 from cierzo.generate.model import Model
@@ -30,10 +31,13 @@ def prompt_tokens(prompt: Prompt, model: Model, *, add_bos: bool = True) -> Sequ
     return encode_prompt(prompt, model, add_bos=add_bos)
 
 
-def encode_prompt(prompt: Prompt, model: Model, *, add_bos: bool = True) -> Sequence[int]:
-    """`prompt_tokens` where the names of tools have been checked."""
+def encode_prompt(
+    prompt: Prompt, model: Model, *, add_bos: bool = True, recent: RecentOf | None = None
+) -> Sequence[int]:
+    """`prompt_tokens` where the names of tools have been checked. What of a conversation is among
+    `recent` is not encoded again."""
     if isinstance(prompt, Conversation):
-        return _conversation_tokens(prompt, model)
+        return _conversation_tokens(prompt, model, recent)
     if isinstance(prompt, str):
         check_text_size(len(prompt), model, part_of(prompt))
         tokenizer = model.language.tokenizer
@@ -48,7 +52,9 @@ def encode_prompt(prompt: Prompt, model: Model, *, add_bos: bool = True) -> Sequ
     return tokens
 
 
-def _conversation_tokens(conversation: Conversation, model: Model) -> list[int]:
+def _conversation_tokens(
+    conversation: Conversation, model: Model, recent: RecentOf | None
+) -> Sequence[int]:
     """The prompt up to where the assistant speaks, tools included."""
     messages = conversation.messages
     if not messages:
@@ -61,6 +67,7 @@ def _conversation_tokens(conversation: Conversation, model: Model) -> list[int]:
             conversation.turns,
             tools=conversation.tools or None,
             continue_final=bool(conversation.beginning),
+            recent=recent,
         )
     except ChatError as error:
         raise Refused(Reason.INVALID, str(error), error.part) from error

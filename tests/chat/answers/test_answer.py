@@ -80,7 +80,7 @@ def tokens_of(tokenizer: Tokenizer, name: str, content: str) -> list[int]:
             segments += [control["[ARGS]"], arguments]
     else:
         segments = [f"{content}\n{TAGGED}" if content else TAGGED]
-    return tokenizer.encode_segments(segments)
+    return list(tokenizer.encode_segments(segments))
 
 
 def joined(steps: list[Step]) -> object:
@@ -260,14 +260,14 @@ class TestOtherSpellings:
         ],
     )
     def test_lists(self, tekken: Tokenizer, text: str, calls: list[tuple[str, str]]) -> None:
-        ids = tekken.encode_segments([tekken.control_tokens["[TOOL_CALLS]"], text])
+        ids = list(tekken.encode_segments([tekken.control_tokens["[TOOL_CALLS]"], text]))
         steps = answer_to(tekken, form_of(tekken, "v7"), ids)
         assert [(c.name, c.arguments) for c in calls_of(steps)] == calls
         assert text_of(steps) == ""
 
     def test_a_name_without_arguments(self, tekken: Tokenizer) -> None:
         trigger = tekken.control_tokens["[TOOL_CALLS]"]
-        ids = tekken.encode_segments([trigger, "f", trigger, "g"])
+        ids = list(tekken.encode_segments([trigger, "f", trigger, "g"]))
         calls = calls_of(answer_to(tekken, form_of(tekken, "v13"), ids))
         assert [(c.name, c.arguments) for c in calls] == [("f", ""), ("g", "")]
 
@@ -282,7 +282,7 @@ class TestOtherSpellings:
             "{}",
         ]
         calls = calls_of(
-            answer_to(tekken, form_of(tekken, "v11"), tekken.encode_segments(segments))
+            answer_to(tekken, form_of(tekken, "v11"), list(tekken.encode_segments(segments)))
         )
         assert calls == [ToolCall("f", "{}", call_id(0, 0))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from itertools import count
 
 import pytest
@@ -130,7 +131,7 @@ def test_a_growing_conversation_keeps_its_beginning(model: Model) -> None:
     if template.tool_format.writes_ids:
         pytest.skip("before v13, tools are written at the last message of the user")
     messages = conversation("system user call2 tool tool words+call tool user assistant user call")
-    before: list[int] = []
+    before = array("i")
     for end, message in enumerate(messages):
         if message.role == "assistant":
             prompt = template.render(messages[:end], tools=TOOLS)

@@ -91,7 +91,7 @@ def test_conversations_are_transformers(
         expected = reference.apply_chat_template(
             part, add_generation_prompt=True, return_dict=False
         )
-        assert template.render(messages) == expected
+        assert list(template.render(messages)) == expected
 
 
 def test_a_message_cannot_end_its_turn(template: ChatTemplate, tokenizer: Tokenizer) -> None:

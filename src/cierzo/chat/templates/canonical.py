@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 from cierzo.chat.calls.tool_format import SPACE
-from cierzo.chat.messages import ChatError, Message, ToolCall, pair_tool_results
+from cierzo.chat.messages import ChatError, Message, ToolCall, paired_ids
 from cierzo.chat.tokenizers.tokenizer import without_surrogates
 
 _MOST_DIGITS = 4000  # of a whole number; Python's own limit is a little higher
@@ -50,20 +49,19 @@ def _integer(digits: str) -> int | float:
 
 def in_call_order(messages: Sequence[Message]) -> list[Message]:
     """The messages with results in a row in the order of their calls; others go behind them."""
-    paired = pair_tool_results(messages)
-    places: dict[str | None, int] = {}
+    places: dict[str, int] = {}
     keys: list[tuple[int, int, int]] = []
     run = 0
-    for index, message in enumerate(paired):
+    for index, (message, ids) in enumerate(zip(messages, paired_ids(messages), strict=True)):
         if message.role == "assistant":
-            if index == 0 or paired[index - 1].role != "assistant":
+            if index == 0 or messages[index - 1].role != "assistant":
                 places = {}
-            places |= {call.id: len(places) + i for i, call in enumerate(message.tool_calls)}
+            places |= {id_: len(places) + i for i, id_ in enumerate(ids)}
         if message.role != "tool":
             run = index + 1
             keys.append((index, 0, 0))
         else:
-            keys.append((run, places.get(message.tool_call_id, len(paired)), index))
+            keys.append((run, places.get(ids[0], len(messages)), index))
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return [messages[index] for index in order]
 
@@ -72,11 +70,13 @@ def _with_calls(index: int, message: Message) -> Message:
     calls: list[ToolCall] = []
     for place, call in enumerate(message.tool_calls):
         try:
-            calls.append(replace(call, arguments=canonical_arguments(call.arguments)))
+            arguments = canonical_arguments(call.arguments)
+            calls.append(ToolCall(call.name, arguments, call.id))
         except RecursionError:
             part = ("messages", index, "tool_calls", place, "arguments")
             raise ChatError("they are nested too deeply", part) from None
-    return replace(message, content=_trimmed(message.parts()), tool_calls=tuple(calls))
+    content = _trimmed(message.parts())
+    return Message(message.role, content, message.name, tuple(calls), message.tool_call_id)
 
 
 def _trimmed(parts: Sequence[str]) -> str | tuple[str, ...] | None:

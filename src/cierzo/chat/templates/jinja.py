@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from cierzo.chat.messages import (
     pair_tool_results,
     without_system,
 )
+from cierzo.chat.recent import RecentOf
 from cierzo.chat.templates.canonical import canonical, in_call_order
 from cierzo.chat.templates.jinja_sandbox import Budget, environment
 from cierzo.chat.templates.jinja_tools import native_format
@@ -69,6 +71,7 @@ class JinjaTemplate:
         self._mark, self._word_mark = f"{nonce}\U000f0000", f"{nonce}\U000f0001"
         self._end = f"{nonce}\U000f0002"
         self._escaped = {json.dumps(m)[1:-1]: m for m in (self._mark, self._word_mark)}
+        self._nonces = nonce, json.dumps(nonce)[1:-1]  # one of them is in all that has a mark
         self._breaks = _Breaker(self._control, self._mark)
         self._word_breaks = _Breaker(self._words, self._word_mark)
         native = None
@@ -83,7 +86,8 @@ class JinjaTemplate:
         *,
         tools: Sequence[Tool] | None = None,
         continue_final: bool = False,
-    ) -> list[int]:
+        recent: RecentOf | None = None,
+    ) -> array[int]:
         turns = in_call_order(canonical(check_roles(messages)))
         if not self.supports_tools:
             try:
@@ -92,26 +96,27 @@ class JinjaTemplate:
                 raise ChatError("they are nested too deeply", ("tools",)) from error
         elif self.tool_format.trims:  # Mistral's templates insist on ids in Mistral's form
             turns = pair_tool_results(turns)
-        # Strict templates want one system message, then user and assistant in turn; some want no
-        # system message at all.
-        merged = merge_turns(turns)
-        text = self._render_any([turns, merged, without_system(merged)], tools, continue_final)
-        return self._tokenizer.encode_segments(self._segments(text))
+        text = self._render_any(_orders(turns), tools, continue_final)
+        return self._tokenizer.encode_segments(self._segments(text), recent)
 
     def _render_any(
         self,
-        orders: Sequence[Sequence[Message]],
+        orders: Iterator[Sequence[Message]],
         tools: Sequence[Tool] | None,
         continue_final: bool,
     ) -> str:
         """The text of the first order of the turns that the template takes."""
-        try:
-            return self._render(orders[0], tools, continue_final)
-        except ChatError:
-            others = [order for order in orders[1:] if order != orders[0]]
-            if not others:
-                raise
-        return self._render_any(others, tools, continue_final)
+        refused: list[Sequence[Message]] = []
+        problem = ChatError("there is no order of the messages to try")
+        for order in orders:
+            if order in refused:
+                continue
+            try:
+                return self._render(order, tools, continue_final)
+            except ChatError as error:
+                refused.append(order)
+                problem = error
+        raise problem
 
     def _render(
         self, turns: Sequence[Message], tools: Sequence[Tool] | None, continue_final: bool
@@ -186,9 +191,14 @@ class JinjaTemplate:
         return value
 
     def _segments(self, text: str) -> Iterator[str | int]:
+        marked = any(nonce in text for nonce in self._nonces)
         start = 0
         for match in found_in(text, self._written, self._longest):
-            yield from self._unmarked(text[start : match.start()])
+            piece = text[start : match.start()]
+            if marked:
+                yield from self._unmarked(piece)
+            elif piece:
+                yield piece
             yield self._control[match[0]]
             start = match.end()
         yield from self._unmarked(text[start:])
@@ -212,25 +222,30 @@ class _Breaker:
     def __init__(self, spellings: Mapping[str, int], mark: str) -> None:
         self._mark = mark
         self._inside = re.compile(_first_letters(spellings)) if spellings else None
-        self._starts = {s[:n] for s in spellings for n in range(1, len(s))}
-        self._ends = {s[n:] for s in spellings for n in range(1, len(s))}
+        self._first = tuple({s[0] for s in spellings})
+        self._starts = tuple({s[:n] for s in spellings for n in range(1, len(s))})
+        self._ends = tuple({s[n:] for s in spellings for n in range(1, len(s))})
         self._longest = max(map(len, spellings), default=0)
 
     def __call__(self, text: str) -> str:
         if self._inside is None:
             return text
-        pieces, start = [], 0
-        for match in found_in(text, self._inside, self._longest):
-            pieces.append(text[start : match.end()])
-            start = match.end()
-        text = self._mark.join([*pieces, text[start:]])
+        if any(letter in text for letter in self._first):
+            pieces, start = [], 0
+            for match in found_in(text, self._inside, self._longest):
+                pieces.append(text[start : match.end()])
+                start = match.end()
+            text = self._mark.join([*pieces, text[start:]])
         # Templates trim, so the edges are those of the trimmed text.
         begin = len(text) - len(text.lstrip())
         end = len(text.rstrip())
-        lengths = range(1, min(self._longest, end - begin + 1))
-        if any(text[end - n : end] in self._starts for n in lengths):
+        starts, ends = (
+            text.endswith(self._starts, begin, end),
+            text.startswith(self._ends, begin, end),
+        )
+        if starts:
             text = text[:end] + self._mark + text[end:]
-        if any(text[begin : begin + n] in self._ends for n in lengths):
+        if ends:
             text = text[:begin] + self._mark + text[begin:]
         return text
 
@@ -249,6 +264,15 @@ def found_in(text: str, pattern: re.Pattern[str], longest: int) -> Iterator[re.M
             yield match
             at = match.end()
         at = max(at, end)
+
+
+def _orders(turns: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """What to try: strict templates want one system message, then user and assistant in turn; some
+    want no system message at all."""
+    yield turns
+    merged = merge_turns(turns)
+    yield merged
+    yield without_system(merged)
 
 
 def _characters(value: Any) -> int:

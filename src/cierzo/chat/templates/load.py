@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 from cierzo.chat.calls.text_calls import TextCalls
 from cierzo.chat.calls.tool_format import ToolFormat
 from cierzo.chat.messages import ChatError, Message
+from cierzo.chat.recent import RecentOf
 from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import Tool
@@ -33,7 +35,8 @@ class NoTemplate:
         *,
         tools: Sequence[Tool] | None = None,
         continue_final: bool = False,
-    ) -> list[int]:
+        recent: RecentOf | None = None,
+    ) -> array[int]:
         raise ChatError(
             "this model has no chat template, so it cannot chat; use /v1/completions, or an "
             "instruct version of the model"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -28,6 +30,7 @@ from pydantic import ValidationError
 from cierzo.chat.calls.mistral_calls import mistral_format
 from cierzo.chat.calls.tool_format import ToolFormat
 from cierzo.chat.messages import ChatError, Message, check_roles, pair_tool_results
+from cierzo.chat.recent import RecentOf
 from cierzo.chat.templates.canonical import canonical
 from cierzo.chat.tokenizers.tekken import TekkenTokenizer
 from cierzo.chat.tools import Tool
@@ -43,12 +46,34 @@ _INSTRUCT = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Messages of one role in a row, and all else that their tokens depend on."""
+
+    role: str
+    messages: tuple[Message, ...]
+    # What they follow: calls, by which results are put in order, or words of the system that v3
+    # writes in front of them.
+    before: tuple[Message, ...] = ()
+    tools: str | None = None  # their JSON, or none at all, where the format writes tools
+    continued: bool = False  # the last message is the beginning of the answer
+
+    def texts(self) -> Iterator[str]:
+        """All that it keeps in memory."""
+        for message in (*self.before, *self.messages):
+            yield from message.parts()
+            for call in message.tool_calls:
+                yield call.arguments
+        yield self.tools or ""
+
+
 class MistralTemplate:
     """Encodes conversations as the version of the vocabulary wants them.
 
-    Where mistral-common takes a conversation, the tokens are its own. It refuses some orders that
-    clients send; those are written as the format can: a system message stays where it is, which
-    keeps the beginning of a growing conversation, and so its cache, as it was.
+    Where mistral-common takes a conversation, the tokens are its own, asked for piece by piece. It
+    refuses some orders that clients send; those are written as the format can: a system message
+    stays where it is, which keeps the beginning of a growing conversation, and so its cache, as it
+    was.
     """
 
     supports_tools = True
@@ -66,10 +91,9 @@ class MistralTemplate:
             self._instruct = instruct(tekkenizer)
         except ValueError as error:
             raise ModelError(f"Tekken vocabulary lacks a control token: {error}") from error
-        # It spells each prompt out again, which takes a third of its time and is read by nobody.
-        self._instruct.decode = lambda *_, **__: ""  # type: ignore[method-assign]
         self._normalizer = get_normalizer(self._version, tekkenizer.model_settings_builder)
         number = int(self._version.value.removeprefix("v"))
+        self._tools_come_first = number >= 13  # at what the user says first, or else last
         form = mistral_format(tokenizer, args=number >= 11, ids=number < 13)
         if form is None:
             raise ModelError("Tekken vocabulary lacks a control token of its tool calls")
@@ -81,27 +105,93 @@ class MistralTemplate:
         *,
         tools: Sequence[Tool] | None = None,
         continue_final: bool = False,
-    ) -> list[int]:
+        recent: RecentOf | None = None,
+    ) -> array[int]:
         turns = canonical(check_roles(messages))
         turns = pair_tool_results([m for m in turns if m.role != "assistant" or not m.is_empty()])
         if self._version == TokenizerVersion.v3:
             turns = _calls_alone(turns)
-        available = [MistralTool.model_validate(_described(tool)) for tool in tools or ()]
-        if available and all(m.role != "user" for m in turns):
+        described = [_described(tool) for tool in tools or ()]
+        if described and all(m.role != "user" for m in turns):
             # The format writes tools at a user message, so there has to be one.
             start = next((i for i, m in enumerate(turns) if m.role != "system"), len(turns))
             turns.insert(start, Message("user", ""))
         try:
-            request = ChatCompletionRequest[Any](
-                messages=[self._convert(m, continue_final and m is turns[-1]) for m in turns],
-                tools=available or None,
-            )
-            instruct = self._normalizer.from_chat_completion_request(request)
-            return list(self._instruct.encode_instruct(instruct).tokens)
+            written = json.dumps(described, ensure_ascii=False) if described else ""
+            runs = self._runs(turns, written, continue_final)
+            pieces = [self._tokens(run, described, recent) for run in runs]
         except RecursionError as error:
             raise ChatError("messages or tools are nested too deeply") from error
         except (MistralCommonException, ValueError) as error:
             raise ChatError(f"Mistral's format cannot hold this: {_line(error)}") from error
+        ids = array("i", self._instruct.start())
+        for piece in pieces:
+            ids += piece
+        return ids
+
+    def _runs(self, turns: Sequence[Message], tools: str, continue_final: bool) -> list[_Run]:
+        """The conversation in pieces, each with all that its tokens depend on."""
+        runs: list[_Run] = []
+        called: tuple[Message, ...] = ()  # whose calls the next results may answer
+        for role, group in groupby(turns, key=lambda message: message.role):
+            run = _Run(role, tuple(group), called if role == "tool" else ())
+            called = called + run.messages if role == "assistant" else called
+            called = () if role == "tool" else called
+            runs.append(run)
+        system: tuple[Message, ...] = ()
+        if self._version == TokenizerVersion.v3:
+            # What the system says stands in front of what the user says last.
+            system = tuple(message for message in turns if message.role == "system")
+            runs = [run for run in runs if run.role != "system"]
+            if not runs or runs[0].role != "user":
+                runs.insert(0, _Run("user", (Message("user", ""),)))
+        users = [place for place, run in enumerate(runs) if run.role == "user"]
+        if users:
+            place = users[0] if self._tools_come_first else users[-1]
+            runs[place] = replace(runs[place], before=system, tools=tools)
+        if continue_final:
+            runs[-1] = replace(runs[-1], continued=True)
+        return runs
+
+    def _tokens(
+        self, run: _Run, tools: Sequence[dict[str, Any]], recent: RecentOf | None
+    ) -> array[int]:
+        found = recent.get(run) if recent is not None else None
+        if found is None:
+            found = array("i", self._encoded(run, tools if run.tools else ()))
+            if recent is not None:
+                recent.put((run,), found, run.texts())
+        return found
+
+    def _encoded(self, run: _Run, tools: Sequence[dict[str, Any]]) -> list[int]:
+        """The tokens of a run, as mistral-common writes them within a conversation."""
+        last = run.messages[-1] if run.continued else None
+        request = ChatCompletionRequest[Any](
+            messages=[self._convert(m, m is last) for m in (*run.before, *run.messages)],
+            tools=[MistralTool.model_validate(tool) for tool in tools] or None,
+        )
+        whole = self._normalizer.from_chat_completion_request(request)
+        ids: list[int] = []
+        for message in whole.messages:
+            if message.role != run.role:  # what was before it, or stands in for that
+                continue
+            if isinstance(message, mistral.UserMessage):
+                ids += self._instruct.encode_user_message(
+                    message,
+                    whole.available_tools,
+                    is_last=run.tools is not None,
+                    is_first=run.tools is not None,
+                    system_prompt=whole.system_prompt,
+                    force_img_first=True,
+                    settings=whole.settings,
+                )[0]
+            elif isinstance(message, mistral.ToolMessage):
+                ids += self._instruct.encode_tool_message(message, False)[0]
+            elif isinstance(message, mistral.AssistantMessage):
+                ids += self._instruct.encode_assistant_message(message, False)
+            else:
+                ids += self._instruct.encode_system_message(message)[0]
+        return ids
 
     def _convert(self, message: Message, continue_final: bool) -> Any:
         content = _content(message)

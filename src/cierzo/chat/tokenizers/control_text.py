@@ -13,7 +13,7 @@ def encode_spelled(tokenizer: Tokenizer, text: str) -> list[int]:
 
     Prompts are never read so: there a spelling is text like any other.
     """
-    return tokenizer.encode_segments(_segments(tokenizer, text))
+    return tokenizer.encode_segments(_segments(tokenizer, text)).tolist()
 
 
 def _segments(tokenizer: Tokenizer, text: str) -> Iterator[str | int]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
+from cierzo.chat.recent import RecentOf
 from cierzo.chat.tokenizers.byte_letters import byte_level_bytes, sentencepiece_bytes
 from cierzo.chat.tokenizers.tokenizer import decode_tokens, without_surrogates
 from cierzo.chat.tokenizers.vocabulary_files import TokenizerJson, load
@@ -26,6 +28,8 @@ from cierzo.model.readers.contents import TokenizerSource
 # Unicode's noncharacters, which are for such internal use, around a number that nobody can guess.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _BREAK = -1  # in place of an id: the boundary between two texts
+# Pre-tokenizers that look at one text alone.
+_PLAIN_STEPS = frozenset({"ByteLevel", "Digits", "Split"})
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class HfTokenizer:
             text: entry.id for text, entry in first.items() if not entry.control
         }
         self.vocab_size = max([pipeline.get_vocab_size(), *(entry.id + 1 for entry in added)])
+        self._encodes_apart = _encodes_apart(pipeline, added)
 
         nonce = secrets.token_hex(8)
         self._private = {_BREAK: f"{_OPEN}{nonce}{_CLOSE}"}
@@ -109,7 +114,43 @@ class HfTokenizer:
             ids.insert(0, self.bos_token_id)
         return ids
 
-    def encode_segments(self, segments: Iterable[str | int]) -> list[int]:
+    def encode_segments(
+        self, segments: Iterable[str | int], recent: RecentOf | None = None
+    ) -> array[int]:
+        if recent is None or not self._encodes_apart:
+            return array("i", self._encode(self._spelled(segments)))
+        parts = list(segments)
+        known = self._encoded({part for part in parts if isinstance(part, str)}, recent)
+        ids = array("i")
+        for part in parts:
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += known[part]
+        return ids
+
+    def _encoded(self, texts: Collection[str], recent: RecentOf) -> dict[str, array[int]]:
+        """The tokens of texts, each by itself. Those that are not known go through together."""
+        known: dict[str, array[int]] = {}
+        missing: list[str] = []
+        for text in texts:
+            found = recent.get(text)
+            if found is None:
+                missing.append(text)
+            else:
+                known[text] = found
+        if missing:
+            ids = self._ids(self._spelled(missing))
+            start = 0
+            for text in missing:
+                end = ids.index(_BREAK, start) if text is not missing[-1] else len(ids)
+                known[text] = encoded = array("i", ids[start:end])
+                recent.put((text,), encoded, (text,))
+                start = end + 1
+        return known
+
+    def _spelled(self, segments: Iterable[str | int]) -> str:
+        """One text of segments, with the private spellings of ids and of boundaries."""
         spelled: list[str] = []
         after_text = False
         for segment in segments:
@@ -120,7 +161,7 @@ class HfTokenizer:
                     spelled.append(self._private[_BREAK])
                 spelled.append(without_surrogates(segment))
             after_text = isinstance(segment, str)
-        return self._encode("".join(spelled))
+        return "".join(spelled)
 
     def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
         return decode_tokens(self, ids, skip_control)
@@ -141,11 +182,16 @@ class HfTokenizer:
         return self._control_ids - {self.control_tokens.get(unknown or "", _BREAK)}
 
     def _encode(self, text: str) -> list[int]:
+        return [i for i in self._ids(text) if i != _BREAK]
+
+    def _ids(self, text: str) -> list[int]:
+        """The tokens of a text with private spellings in it, and where its boundaries are."""
         # The batch call for one text is half again as fast: it keeps no offsets.
         ids = self._pipeline.encode_batch_fast([text], add_special_tokens=False)[0].ids
         if not self._forbidden.isdisjoint(ids):
             ids = self._spell_out(ids)
-        return [real for i in ids if (real := self._real.get(i, i)) != _BREAK]
+        real = self._real
+        return [real.get(i, i) for i in ids]
 
     def _spell_out(self, ids: list[int]) -> list[int]:
         """A vocabulary that holds control tokens as words may find one whole: take it apart."""
@@ -188,6 +234,19 @@ def from_file(source: TokenizerSource) -> HfTokenizer:
         eos_token_ids=source.eos_token_ids,
         adds_bos=adds_bos,
     )
+
+
+def _encodes_apart(pipeline: tokenizers.Tokenizer, added: Iterable[Added]) -> bool:
+    """Whether a text between two tokens becomes the same whatever is around them.
+
+    Some tokens take the spaces beside them, and some vocabularies treat the first text in a way of
+    its own.
+    """
+    if any(e.token.lstrip or e.token.rstrip or e.token.single_word for e in added):
+        return False
+    state = json.loads(pipeline.pre_tokenizer.__getstate__()) if pipeline.pre_tokenizer else {}
+    steps = state["pretokenizers"] if state.get("type") == "Sequence" else [state]
+    return pipeline.normalizer is None and {step.get("type") for step in steps} <= _PLAIN_STEPS
 
 
 def _with_words(pipeline: str, words: Mapping[str, int]) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 
 import tiktoken
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.tekken import SpecialTokenInfo, Tekkenizer, TokenInfo
 
+from cierzo.chat.recent import RecentOf
 from cierzo.chat.tokenizers.byte_letters import BYTE_OF_LETTER
-from cierzo.chat.tokenizers.recent_texts import RecentTexts
 from cierzo.chat.tokenizers.tekken_pattern import TEKKEN_PATTERN
 from cierzo.chat.tokenizers.tokenizer import decode_tokens, without_surrogates
 from cierzo.chat.tokenizers.vocabulary_files import TekkenJson, load
@@ -22,7 +22,7 @@ _TRIAL = "A b1\n'\u00e9 \U0001f600"
 
 
 class _QuickTekkenizer(Tekkenizer):
-    """A Tekkenizer that loads faster, takes any text and remembers the tokens of long ones.
+    """A Tekkenizer that loads faster, and takes any text.
 
     The base class spells each of its 131,072 tokens at start, in a general and slow way; and
     tiktoken's regular expressions give up on some hundred thousand spaces in a row.
@@ -35,19 +35,12 @@ class _QuickTekkenizer(Tekkenizer):
         return self._model.decode_single_token_bytes(offset).decode("utf-8", "replace")
 
     def encode(self, s: str, bos: bool, eos: bool) -> list[int]:
-        ids = self._known.get(s)
-        if ids is None:
-            try:
-                found = self._model.encode(s)
-            except ValueError:
-                found = self._model._encode_only_native_bpe(s)
-            first = self.num_special_tokens
-            ids = self._known[s] = [i + first for i in found]
-        return [self.bos_id] * bos + ids + [self.eos_id] * eos
-
-    @cached_property
-    def _known(self) -> RecentTexts:
-        return RecentTexts()
+        try:
+            found = self._model.encode(s)
+        except ValueError:
+            found = self._model._encode_only_native_bpe(s)
+        first = self.num_special_tokens
+        return [self.bos_id] * bos + [i + first for i in found] + [self.eos_id] * eos
 
 
 class TekkenTokenizer:
@@ -85,14 +78,24 @@ class TekkenTokenizer:
             ids.insert(0, self.bos_token_id)
         return ids
 
-    def encode_segments(self, segments: Iterable[str | int]) -> list[int]:
-        ids: list[int] = []
+    def encode_segments(
+        self, segments: Iterable[str | int], recent: RecentOf | None = None
+    ) -> array[int]:
+        ids = array("i")
         for segment in segments:
             if isinstance(segment, int):
                 ids.append(segment)
             else:
-                ids += self.encode(segment)
+                ids += self._encoded(segment, recent)
         return ids
+
+    def _encoded(self, text: str, recent: RecentOf | None) -> array[int]:
+        found = recent.get(text) if recent is not None else None
+        if found is None:
+            found = array("i", self.encode(text))
+            if recent is not None:
+                recent.put((text,), found, (text,))
+        return found
 
     def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
         return decode_tokens(self, ids, skip_control)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from cierzo.chat.recent import RecentOf
 from cierzo.grammar.vocabulary import EncoderKind, TokenBytes
 
 
@@ -46,11 +48,14 @@ class Tokenizer(Protocol):
     def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
         """The tokens of a text. It never becomes a control token, whatever it spells."""
 
-    def encode_segments(self, segments: Iterable[str | int]) -> list[int]:
-        """The tokens of texts with token ids between them; ids stand for themselves.
+    def encode_segments(
+        self, segments: Iterable[str | int], recent: RecentOf | None = None
+    ) -> array[int]:
+        """The tokens of texts with token ids between them, as int32; ids stand for themselves.
 
         Equal to encoding one string in which the ids are spelled out and recognised. Two texts in
-        a row are encoded apart, so no token spans both.
+        a row are encoded apart, so no token spans both. Texts that are among `recent` are not
+        encoded again, and those that are not come to it.
         """
 
     def decode(self, ids: Sequence[int], *, skip_control: bool = True) -> str:
