@@ -40,3 +40,27 @@ def test_what_was_checked_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch)
     assert grammars.take(CONSTRAINT).constraint == CONSTRAINT
     with pytest.raises(TypeError):
         grammars.take(CONSTRAINT)
+
+
+def test_what_is_used_again_is_compiled_before_its_next_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    grammars = GrammarCompiler(Vocabulary(TokenBytes(TOKENS, (0,), (0,), ""), len(TOKENS)))
+    used = []
+    for _ in range(2):
+        used.append(grammars.take(CONSTRAINT).matcher)
+        grammars.renew(CONSTRAINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "parser_limits", None)
+        used.append(grammars.take(CONSTRAINT).matcher)
+        with pytest.raises(TypeError):
+            grammars.take(CONSTRAINT)
+    assert len(set(map(id, used))) == 3  # each its own
+
+
+def test_what_is_used_once_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    grammars = GrammarCompiler(Vocabulary(TokenBytes(TOKENS, (0,), (0,), ""), len(TOKENS)))
+    grammars.check(CONSTRAINT)
+    grammars.take(CONSTRAINT)
+    monkeypatch.setattr(compiler, "parser_limits", None)
+    grammars.renew(CONSTRAINT)

@@ -101,7 +101,7 @@ def pair_tool_results(messages: Sequence[Message]) -> list[Message]:
         elif ids:
             calls = zip(message.tool_calls, ids, strict=True)
             called = tuple(ToolCall(call.name, call.arguments, id_) for call, id_ in calls)
-            paired.append(replace(message, tool_calls=called))
+            paired.append(Message("assistant", message.content, message.name, called))
         else:
             paired.append(message)
     return paired

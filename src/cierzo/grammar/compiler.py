@@ -48,6 +48,7 @@ class GrammarCompiler:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._kept: OrderedDict[Constraint, Compiled] = OrderedDict()  # checked, and not yet used
+        self._taken: OrderedDict[int, None] = OrderedDict()  # hashes of those that were used lately
         self._lock = threading.Lock()
 
     def check(self, constraint: Constraint) -> None:
@@ -69,6 +70,18 @@ class GrammarCompiler:
         with self._lock:
             kept = self._kept.pop(constraint, None)
         return kept or self._compile(constraint)
+
+    def renew(self, constraint: Constraint) -> None:
+        """Compiles one that was taken for the next request with it, if it was not the first: the
+        turns of a session have the same tools. Raises GrammarError."""
+        with self._lock:
+            first = hash(constraint) not in self._taken
+            self._taken[hash(constraint)] = None
+            self._taken.move_to_end(hash(constraint))
+            if len(self._taken) > KEPT:
+                self._taken.popitem(last=False)
+        if not first:
+            self.check(constraint)
 
     def _compile(self, constraint: Constraint) -> Compiled:
         schemas = {check.rule: json.loads(check.schema) for check in constraint.checks}

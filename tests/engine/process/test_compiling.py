@@ -127,6 +127,28 @@ def test_what_nobody_waits_for_any_more_is_not_compiled(
     assert done.empty()
 
 
+def test_the_next_turn_of_a_session_finds_its_grammar_compiled(
+    worker: CompileWorker, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+    real = GrammarCompiler._compile
+
+    def noted(grammars: GrammarCompiler, constraint: Constraint) -> Compiled:
+        compiled.append(constraint.grammar)
+        return real(grammars, constraint)
+
+    monkeypatch.setattr(GrammarCompiler, "_compile", noted)
+    counts = []
+    for turn in range(4):
+        worker.prepare(asked(f"r{turn}", 1))
+        assert isinstance(done.get(timeout=60), Prepared)
+        worker.renew(digits(1))
+        worker.check(turn, digits(2))  # behind what is made for the next turn
+        assert done.get(timeout=60) == CompileResult(turn, None)
+        counts.append(compiled.count(digits(1).grammar))
+    assert counts == [1, 3, 4, 5]  # the second turn's own, and then one for each turn that follows
+
+
 def test_whoever_waits_hears_of_a_panic(
     worker: CompileWorker, done: Done, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from uuid import uuid4
 
@@ -39,6 +40,7 @@ from cierzo.grammar.constraint import Constraint
 from cierzo.grammar.errors import BeginningError, GrammarError
 from cierzo.grammar.vocabulary import TokenBytes
 
+_MOST_SOUND = 256  # constraints that are known to compile
 _FAULTS: dict[Fault, type[Exception]] = {
     "grammar": GrammarError,
     "beginning": BeginningError,
@@ -93,6 +95,7 @@ class EngineClient:
         self._requests: dict[str, _Request] = {}
         self._vocabulary: TokenBytes | None = None
         self._checks: PendingAnswers[CompileResult] = PendingAnswers()
+        self._sound: OrderedDict[int, None] = OrderedDict()  # hashes of constraints that compiled
         self._clearings: PendingAnswers[CacheCleared] = PendingAnswers()
         self._retry_after = RetryAfter()
         self._stopping = False
@@ -142,14 +145,21 @@ class EngineClient:
     async def check_constraint(self, constraint: Constraint) -> None:
         """Has the engine compile a constraint whose request is about to come, and keep it for that.
 
-        Raises GrammarError for one that cannot be compiled (BeginningError if its grammar does not
-        allow the beginning of the answer), and EngineError if the engine cannot do it.
+        One that it compiled before, as the turns of a session have it, will do again: the request
+        need not wait for a step to end first. Raises GrammarError for one that cannot be compiled
+        (BeginningError if its grammar does not allow the beginning of the answer), and EngineError
+        if the engine cannot do it.
         """
-        result = await self._checks.ask(
-            self._process(), lambda serial: Compile(serial, constraint), Forget
-        )
+        process, name = self._process(), hash(constraint)
+        if name in self._sound:
+            self._sound.move_to_end(name)
+            return
+        result = await self._checks.ask(process, lambda serial: Compile(serial, constraint), Forget)
         if result.failure is not None:
             raise _FAULTS[result.failure.fault](result.failure.problem)
+        self._sound[name] = None
+        if len(self._sound) > _MOST_SOUND:
+            self._sound.popitem(last=False)
 
     async def clear_cache(self, salt: str) -> int:
         """Has the engine forget what is cached for a salt and not needed now. How many tokens.

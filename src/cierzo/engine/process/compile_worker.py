@@ -105,6 +105,16 @@ class CompileWorker:
         self._submit(constraint, work)
         return True
 
+    def renew(self, constraint: Constraint) -> None:
+        """Makes ready for the next turn of a session what was prepared for this one, but for the
+        largest, which others would wait for."""
+
+        def work(grammars: Future[GrammarCompiler] | None) -> None:
+            _attempt(grammars, lambda compiler: compiler.renew(constraint))
+
+        if _size(constraint) <= LANES[-1]:
+            self._submit(constraint, work)
+
     def drop(self, request_id: str) -> bool:
         """Forgets a request that is being prepared; whether there was one."""
         if request_id not in self._preparing:
@@ -116,7 +126,6 @@ class CompileWorker:
         self, constraint: Constraint, work: Callable[[Future[GrammarCompiler] | None], None]
     ) -> None:
         """Has a lane do `work`, once the vocabulary is read that was set before."""
-        size = len(constraint.grammar) + sum(len(check.schema) for check in constraint.checks)
         grammars = self._grammars
 
         def after_the_vocabulary() -> None:
@@ -124,7 +133,12 @@ class CompileWorker:
                 wait([grammars])
             work(grammars)
 
-        self._lanes[bisect_left(LANES, size)].submit(after_the_vocabulary)
+        self._lanes[bisect_left(LANES, _size(constraint))].submit(after_the_vocabulary)
+
+
+def _size(constraint: Constraint) -> int:
+    """Characters of the grammar and of what is verified besides."""
+    return len(constraint.grammar) + sum(len(check.schema) for check in constraint.checks)
 
 
 def _attempt(

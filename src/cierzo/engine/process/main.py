@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
@@ -59,6 +59,7 @@ from cierzo.engine.process.compile_worker import (
     VocabularyReady,
 )
 from cierzo.engine.process.rest import Rest
+from cierzo.grammar.constraint import Constraint
 from cierzo.log import Forward
 
 if TYPE_CHECKING:
@@ -160,7 +161,9 @@ def _serve(inbox: Inbox, send: Send, closing: list[Callable[[], None]]) -> NoRet
         intake = loop.read(send)
         outputs = [] if engine.stalled else engine.step()
         if outputs or intake.refused or intake.dropped:
-            send(Outputs((*intake.refused, *outputs), engine.stats()))
+            given = (*intake.refused, *outputs)
+            send(Outputs(given, engine.stats()))
+            loop.note_ended(o.request_id for o in given if o.finish_reason is not None)
 
 
 class Intake(NamedTuple):
@@ -179,6 +182,7 @@ class Loop:
         self._rest = Rest(engine)
         self._compiling = CompileWorker(engine.vocab_size, inbox.put)
         woken = _Woken()
+        self._constraints: dict[str, Constraint] = {}  # of requests that are not over
         engine.progress.on_progress = lambda: inbox.put(woken)
 
     def read(self, send: Send) -> Intake:
@@ -195,12 +199,20 @@ class Loop:
                 refused += self._add_prepared(message)
             elif isinstance(message, Abort):
                 was_preparing = self._compiling.drop(message.request_id)
+                self.note_ended((message.request_id,))
                 dropped = engine.abort(message.request_id) or was_preparing or dropped
                 if dropped and not engine.has_work():
                     break
             elif not isinstance(message, _Woken):
                 self._serve(message, send)
         return Intake(refused, dropped)
+
+    def note_ended(self, request_ids: Iterable[str]) -> None:
+        """Makes ready for the next turns of sessions, now that they have their answers."""
+        for request_id in request_ids:
+            constraint = self._constraints.pop(request_id, None)
+            if constraint is not None:
+                self._compiling.renew(constraint)
 
     def _serve(self, message: ToEngine | VocabularyReady | CompileResult, send: Send) -> None:
         """What concerns no request."""
@@ -226,6 +238,7 @@ class Loop:
         if isinstance(result, CompileFailure):
             kind: Failure = "failed" if result.fault == "engine" else "no_answer"
             return [_refusal(message.add, result.problem, kind)]
+        self._constraints[message.add.request_id] = result.constraint
         return self._add(message.add, result)
 
     def _add(self, message: Add, compiled: Compiled | None = None) -> list[StepOutput]:

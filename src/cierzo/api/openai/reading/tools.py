@@ -10,13 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
+
+import msgspec
 
 from cierzo.api.errors import bad_request, unsupported
 from cierzo.chat.tools import Tool
 from cierzo.grammar.schema.meant import meant
 
 _OBJECT: Final = {"type": "object"}
+_KEPT = 512  # schemas whose meaning is remembered, none of them large
+_LARGE = 50_000  # bytes
 # OpenAI's word, Anthropic's, MCP's, and Gemini's two.
 _SCHEMAS = (
     *("parameters", "input_schema", "inputSchema"),
@@ -147,7 +152,8 @@ def _parameters(
     given = _parsed(function.get(key))
     if given is None or given in ("", []):
         return None
-    read = meant(given, arguments=True)
+    text = msgspec.json.encode(given)
+    read = (_as_meant if len(text) < _LARGE else _as_meant.__wrapped__)(text)
     if isinstance(read, dict):
         return read
     param = f"{place}.{key}"
@@ -155,6 +161,12 @@ def _parameters(
         raise bad_request(f"{param}: must be a JSON schema, which is an object", param)
     warnings.append(f"{param} is no JSON schema; arguments are held to a JSON object only")
     return _OBJECT
+
+
+# An agent sends the same schemas with every request. What is made of one is never changed.
+@lru_cache(maxsize=_KEPT)
+def _as_meant(schema: bytes) -> Any:
+    return meant(msgspec.json.decode(schema), arguments=True)
 
 
 def _parsed(given: Any) -> Any:
