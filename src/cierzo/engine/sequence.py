@@ -41,6 +41,7 @@ class Sequence:
         "num_tokens",
         "num_unchanged",
         "params",
+        "pinned",
         "prompt_read",
         "request_id",
         "retain",
@@ -94,6 +95,7 @@ class Sequence:
         self.session = (cache_salt, hints.session) if hints.session else None
         self.blocks: list[int] = []
         self.node: Node | None = None
+        self.pinned: Node | None = None  # the last of them that others needed, when it was asked
         self.started = False  # holds blocks
         self.loading = False  # held until blocks of its own are read from disk
         self.num_fixed: int | None = None  # tokens that nothing takes back; None: all

@@ -59,6 +59,12 @@ class Memory:
             expected = tuple(tokens[: position + 1])
             assert self._places[sequence.blocks[block]][place] == expected
 
+    def missing(self, sequence: Sequence) -> int:
+        """What `num_missing` says, found by going through all of the path."""
+        path = self.cache.find(sequence).path()
+        shared = max((node.depth for node in path if node.pins), default=0)
+        return self.cache.blocks_for(sequence.num_tokens) - shared
+
     def run(
         self, tokens: AbstractSequence[int], salt: str = "", hints: Hints = NO_HINTS
     ) -> Sequence:

@@ -9,6 +9,7 @@ import pytest
 from cierzo.engine.cache.hints import Hints
 from cierzo.engine.sequence import Sequence
 from tests.engine.cache.memory import BLOCK, Memory, make
+from tests.work.counting import lines_of
 
 LONG = list(range(100, 130))  # 7 blocks and a half
 
@@ -219,5 +220,25 @@ def test_any_order_of_things_keeps_the_books_and_the_bits(seed: int) -> None:
                 waiting.append(sequence)
         for sequence in running:
             memory.verify(sequence)
+        assert list(map(memory.cache.num_missing, waiting)) == list(map(memory.missing, waiting))
         memory.cache.check(running)
     assert memory.cache.num_evicted > 10
+
+
+def cost_of_waiting(length: int) -> int:
+    """Of being asked about in one step."""
+    memory = Memory(1_200)
+    prompt = [number % 5 for number in range(length)]
+    memory.run(prompt)
+    running, waiting = memory.start(make(prompt[:40])), make(prompt)
+    missing = memory.cache.num_missing(waiting)
+
+    def ask() -> None:
+        assert memory.cache.num_missing(waiting) == missing
+        assert not memory.cache.is_awaited(running, waiting)
+
+    return lines_of(ask)
+
+
+def test_who_waits_costs_the_same_in_every_step_however_long_its_path() -> None:
+    assert cost_of_waiting(100) == cost_of_waiting(2_000)

@@ -36,8 +36,7 @@ def canonical_arguments(text: str) -> str:
     if not text.strip():
         return "{}"
     try:
-        value = json.loads(text, parse_int=_integer)
-        return without_surrogates(json.dumps(value, ensure_ascii=False))
+        return without_surrogates(_encode(_decode(text)))
     except ValueError:
         return without_surrogates(text)
 
@@ -45,6 +44,11 @@ def canonical_arguments(text: str) -> str:
 def _integer(digits: str) -> int | float:
     """A whole number; as a float where it has more digits than Python reads."""
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+# Made once: an agent sends all its calls of before each time.
+_decode = json.JSONDecoder(parse_int=_integer).decode
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def in_call_order(messages: Sequence[Message]) -> list[Message]:

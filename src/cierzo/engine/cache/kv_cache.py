@@ -73,9 +73,17 @@ class KvCache(BlockPool):
         needed = self.blocks_for(sequence.num_tokens)
         if sequence.started:
             return needed - len(sequence.blocks)
-        node = self.find(sequence)
+        last = self.find(sequence)
+        # From the last node that was pinned when this was asked before: not all of the path.
+        node = sequence.pinned or last
         while node.pins == 0 and node.parent is not None:
             node = node.parent
+        while node.depth < last.depth:
+            child = node.children.get(self._tokens(sequence, node.depth))
+            if child is None or child.pins == 0:
+                break
+            node = child
+        sequence.pinned = node
         return needed - node.depth
 
     def is_awaited(self, running: Sequence, waiting: Sequence) -> bool:
@@ -96,7 +104,7 @@ class KvCache(BlockPool):
     def start(self, sequence: Sequence) -> None:
         """Begins a sequence with what is computed of it."""
         node = self.find(sequence)
-        sequence.started = True
+        sequence.started, sequence.pinned = True, None
         sequence.blocks = []
         for step in node.path():
             self.pin(step)
