@@ -16,6 +16,7 @@ from typing import TypeAlias
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _ID_LETTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 9  # Mistral's tool call ids
+_LETTER_OF_BYTE = bytes(ord(_ID_LETTERS[byte % len(_ID_LETTERS)]) for byte in range(256))
 _ID = re.compile(rf"[{_ID_LETTERS}]{{{_ID_LENGTH}}}")
 
 
@@ -204,4 +205,4 @@ def without_system(merged: Sequence[Message], separator: str = "\n\n") -> list[M
 def nine_letters(source: bytes) -> str:
     """An id of a call in Mistral's form, nine letters or digits, that follows from `source`."""
     digest = hashlib.blake2b(source, digest_size=_ID_LENGTH).digest()
-    return "".join(_ID_LETTERS[byte % len(_ID_LETTERS)] for byte in digest)
+    return digest.translate(_LETTER_OF_BYTE).decode("ascii")

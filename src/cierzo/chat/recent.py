@@ -23,7 +23,8 @@ class Recent:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
-        self._kept: OrderedDict[Key, tuple[array[int], int]] = OrderedDict()
+        # By the key's hash, which is taken once: that of a long key costs more than all else.
+        self._kept: OrderedDict[int, tuple[Key, array[int], int]] = OrderedDict()
         self._size = 0
         self._lock = Lock()
 
@@ -34,25 +35,27 @@ class Recent:
 
     def get(self, key: Key) -> array[int] | None:
         """What became of it, if it is still known. Not to be changed."""
+        name = hash(key)
         with self._lock:
-            found = self._kept.get(key)
-            if found is None:
+            found = self._kept.get(name)
+            if found is None or found[0] != key:
                 return None
-            self._kept.move_to_end(key)
-        return found[0]
+            self._kept.move_to_end(name)
+        return found[1]
 
     def put(self, key: Key, ids: array[int], texts: Iterable[str]) -> None:
         """Keeps what became of these texts, which the key has in it."""
         size = _ENTRY_BYTES + getsizeof(ids) + sum(map(getsizeof, texts))
         if size > self._most // 4:  # it would push out the others
             return
+        name = hash(key)
         with self._lock:
-            if key in self._kept:
+            if name in self._kept:  # which is the same, or as good
                 return
-            self._kept[key] = ids, size
+            self._kept[name] = key, ids, size
             self._size += size
             while self._size > self._most:
-                self._size -= self._kept.popitem(last=False)[1][1]
+                self._size -= self._kept.popitem(last=False)[1][2]
 
 
 class RecentOf:

@@ -70,10 +70,12 @@ def read_content(sent: Unread, param: str, *, of_tool: bool) -> str | tuple[str,
 
 def text_of(sent: Unread, param: str) -> str:
     """A text as it is; none for null; else the JSON, on one line and with letters as they are."""
-    if not isinstance(sent, Raw) or not is_given(sent):
+    if not isinstance(sent, Raw):
         return ""
     if is_text(sent):
         return _TEXT.decode(sent)
+    if not is_given(sent):
+        return ""
     value = value_of(sent, param, most_bytes=_LONGEST_JSON, most_depth=_DEEPEST_JSON)
     return json.dumps(value, ensure_ascii=False)
 
