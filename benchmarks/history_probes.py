@@ -1,7 +1,7 @@
 """The server and its engine process with clocks in them, for `history.py`.
 
-Each of the two appends lines to the file that HISTORY_CLOCK names: what was reached, and when by the
-machine's clock, which both share.
+Each of the two appends lines to the file that HISTORY_CLOCK names: what was reached, and when by
+the machine's clock, which both share.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class LLM:
     def _open(self, settings: Settings, progress: Progress) -> None:
         resolved = resolve(settings.model, progress)
         source = open_checkpoint(resolved.path, resolved.tokenizer).tokenizer
-        language = read_language(source)
+        language = read_language(source, remembers=settings.engine.prefix_cache == "on")
         self.name = resolved.name
         self.tokenizer, self.template = language.tokenizer, language.template
         self._sampling = dict(resolved.entry.sampling)

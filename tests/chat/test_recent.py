@@ -34,6 +34,19 @@ def test_tenants_do_not_see_each_other() -> None:
     assert RecentOf(recent, "one").get("a text") == ids(1)
 
 
+def test_a_tenant_is_forgotten() -> None:
+    recent = Recent()
+    for salt in ("one", "other"):
+        keep(RecentOf(recent, salt), "a text", 1)
+        keep(RecentOf(recent, salt), "another", 2)
+    recent.forget("one")
+    assert RecentOf(recent, "one").get("a text") is None
+    assert RecentOf(recent, "one").get("another") is None
+    assert RecentOf(recent, "other").get("another") == ids(2)
+    recent.forget("other")
+    assert recent.size == 0
+
+
 def test_the_latest_used_are_kept() -> None:
     recent = RecentOf(store := Recent(SMALL), "")
     for letter in "abcdefghij":

@@ -35,7 +35,7 @@ def test_an_answer_is_continued(model: Model) -> None:
     tokens = prompt_tokens(Conversation(messages=said), model)
     assert model.language.tokenizer.decode(tokens).endswith("Well")
     whole = prompt_tokens(Conversation(messages=said, continue_final=False), model)
-    assert [*tokens, *model.language.tokenizer.eos_token_ids] == whole
+    assert [*tokens, *model.language.tokenizer.eos_token_ids] == list(whole)
 
 
 def test_an_empty_beginning_says_no_more_than_none(model: Model) -> None:

@@ -26,8 +26,9 @@ def operations(service: Service) -> list[Operation]:
 
     async def delete_cache(request: Request) -> Response:
         """Forgets what is cached of prompts and answers, but for what running requests need."""
-        service.model()
+        model = service.model()
         salt = cache_salt_of(request.scope, service.settings.server)
+        model.language.recent.forget(salt)
         try:
             return json_response(CacheDeleted(await service.client.clear_cache(salt)))
         except EngineError as error:

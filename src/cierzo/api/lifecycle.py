@@ -221,7 +221,7 @@ class _Server:
         """Loads the words while the engine loads the weights. Returns what went wrong."""
         try:
             language, vocabulary, storage = await asyncio.to_thread(
-                _read_model, self._path, self._tokenizer
+                _read_model, self._path, self._tokenizer, self._settings.engine.prefix_cache
             )
             quantization = quantization_of(storage, self._settings.engine.quantize)
             service.served = dataclasses.replace(self._served, quantization=quantization)
@@ -269,12 +269,14 @@ def _prompts_of(settings: Settings) -> list[Prompt]:
     return read_prompts(settings)
 
 
-def _read_model(path: Path, tokenizer_path: Path | None) -> tuple[Language, TokenBytes, str]:
+def _read_model(
+    path: Path, tokenizer_path: Path | None, prefix_cache: str
+) -> tuple[Language, TokenBytes, str]:
     """How the model reads and writes, its tokens for grammars, and how most weights are stored."""
     from cierzo.generate.model import read_language
 
     checkpoint = open_checkpoint(path, tokenizer=tokenizer_path)
-    language = read_language(checkpoint.tokenizer)
+    language = read_language(checkpoint.tokenizer, remembers=prefix_cache == "on")
     return language, language.vocabulary, checkpoint.main_storage()
 
 

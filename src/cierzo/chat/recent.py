@@ -19,7 +19,10 @@ Key = tuple[Hashable, ...]
 
 
 class Recent:
-    """Tokens by what they were made of, of which the latest used are kept. For several threads."""
+    """Tokens by the tenant's salt and what they were made of, of which the latest used are kept.
+
+    For several threads.
+    """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
@@ -42,6 +45,12 @@ class Recent:
                 return None
             self._kept.move_to_end(name)
         return found[1]
+
+    def forget(self, salt: str) -> None:
+        """Drops all that a tenant has."""
+        with self._lock:
+            for name in [name for name, (key, _, _) in self._kept.items() if key[0] == salt]:
+                self._size -= self._kept.pop(name)[2]
 
     def put(self, key: Key, ids: array[int], texts: Iterable[str]) -> None:
         """Keeps what became of these texts, which the key has in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cierzo.chat.recent import Recent
+from cierzo.chat.recent import MOST_BYTES, Recent
 from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
@@ -45,7 +45,12 @@ class Model:
     schema_limits: SchemaLimits = DEFAULT_LIMITS
 
 
-def read_language(source: TokenizerSource) -> Language:
-    """The language of a checkpoint. Raises ModelError for files that are damaged."""
+def read_language(source: TokenizerSource, *, remembers: bool = True) -> Language:
+    """The language of a checkpoint; `remembers`: the tokens of what conversations lately said.
+
+    Raises ModelError for files that are damaged.
+    """
     tokenizer = load_tokenizer(source)
-    return Language(tokenizer, load_chat_template(source, tokenizer), source.chat_template)
+    template = load_chat_template(source, tokenizer)
+    recent = Recent(MOST_BYTES if remembers else 0)
+    return Language(tokenizer, template, source.chat_template, recent)
