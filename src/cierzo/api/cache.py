@@ -29,6 +29,7 @@ def operations(service: Service) -> list[Operation]:
         model = service.model()
         salt = cache_salt_of(request.scope, service.settings.server)
         model.language.recent.forget(salt)
+        service.reuse.recent.forget(salt)
         try:
             return json_response(CacheDeleted(await service.client.clear_cache(salt)))
         except EngineError as error:

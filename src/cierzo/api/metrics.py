@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from cierzo.generate.receipt import Outcome
+from cierzo.generate.reuse.diagnosis import Cause
 
 if TYPE_CHECKING:
     from cierzo.engine.process.client import EngineClient
@@ -39,6 +40,13 @@ class Metrics:
         self._responses = Counter(
             "cierzo_http_responses", "HTTP answers by status.", ("status",), registry=self._registry
         )
+        missed = Counter(
+            "cierzo_missed_tokens",
+            "Prompt tokens computed although an earlier request had computed as many, by reason.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self._missed = {cause: missed.labels(cause.value) for cause in Cause}
         self._to_first_token = Histogram(
             "cierzo_time_to_first_token_seconds",
             "From a checked request to its first token.",
@@ -63,6 +71,10 @@ class Metrics:
     def ended(self, outcome: Outcome) -> None:
         """A choice has ended."""
         self._outcomes[outcome].inc()
+
+    def missed(self, cause: Cause, tokens: int) -> None:
+        """So many tokens of a prompt could have been reused, and were not."""
+        self._missed[cause].inc(tokens)
 
     def mark_response(self, status: int) -> None:
         """One HTTP answer has begun."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cierzo.api.errors import unavailable
 from cierzo.api.http.request_log import RequestLog
 from cierzo.api.metrics import Metrics
+from cierzo.api.reuse import Reuse
 from cierzo.api.served_model import ServedModel
 from cierzo.api.state import State, Status, status_of
 from cierzo.api.text_threads import TextThreads
@@ -31,9 +32,11 @@ class Service:
     created: int = field(default_factory=lambda: int(time.time()))
     threads: TextThreads = field(default_factory=TextThreads)
     request_log: RequestLog = field(init=False)
+    reuse: Reuse = field(init=False)
 
     def __post_init__(self) -> None:
         self.request_log = RequestLog(self.metrics.mark_response)
+        self.reuse = Reuse(self.threads, self.metrics)
 
     @property
     def status(self) -> Status:

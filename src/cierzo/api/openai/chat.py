@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cierzo.api.access.tenant import cache_salt_of
 from cierzo.api.http.sse import DONE, event, json_response, while_connected
 from cierzo.api.openai.conversation import read_conversation
+from cierzo.api.openai.diagnostics import watch_of
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
 from cierzo.api.openai.parts import spelled_into
@@ -24,12 +25,12 @@ from cierzo.api.openai.reply import (
     check_forms,
     deltas,
     head_of,
+    last_fields,
     respond,
     usage_of,
 )
 from cierzo.api.openai.routing import check_routing, may_retain
 from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
-from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.answers import (
     AnswerMessage,
     AnswerToolCall,
@@ -152,7 +153,16 @@ def prepared(
         jobs = prepare(ask, model, head["id"], spelled_into(warnings, read.tool_places))
     except Refused as refused:
         raise api_error(refused, read.tool_places) from refused
-    return Reply(request, dialect, jobs, head, model.language.tokenizer, read.tool_places, warnings)
+    return Reply(
+        request,
+        dialect,
+        jobs,
+        head,
+        model.language.tokenizer,
+        read.tool_places,
+        warnings,
+        watch=watch_of(service, model, request, ask=ask, job=jobs[0], id=head["id"]),
+    )
 
 
 class _Choice:
@@ -191,12 +201,18 @@ async def _answer(service: Service, reply: ChatReply) -> Response:
     logprobs = bool(reply.request.logprobs)
     whole = [choice.choice(index, logprobs=logprobs) for index, choice in enumerate(choices)]
     usage = usage_of(service, reply.receipt)
-    return json_response(ChatCompletion(**reply.head, choices=whole, usage=usage))
+    answer = ChatCompletion(
+        **reply.head,
+        choices=whole,
+        usage=usage,
+        prompt_cache_diagnostics=reply.diagnostics,
+    )
+    return json_response(answer)
 
 
 async def _events(service: Service, reply: ChatReply) -> AsyncGenerator[bytes, None]:
-    def chunk(choices: list[ChunkChoice], usage: common.Usage | UnsetType = UNSET) -> bytes:
-        return event(ChatChunk(**reply.head, choices=choices, usage=usage))
+    def chunk(choices: list[ChunkChoice], **more: Any) -> bytes:
+        return event(ChatChunk(**reply.head, choices=choices, **more))
 
     begun = [False] * len(reply.jobs)
     async with aclosing(deltas(service, reply)) as items:
@@ -212,10 +228,8 @@ async def _events(service: Service, reply: ChatReply) -> AsyncGenerator[bytes, N
                 data += chunk([ChunkChoice(index, MessageDelta(), reason, reason)])
             if data:
                 yield data
-    if reply.usage_in_stream:
-        yield chunk([], usage_of(service, reply.receipt)) + DONE
-    else:
-        yield DONE
+    last = last_fields(service, reply)
+    yield (chunk([], **last) if last else b"") + DONE
 
 
 def _messages(

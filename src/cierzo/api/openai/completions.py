@@ -6,18 +6,27 @@ import codecs
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
-from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cierzo.api.access.tenant import cache_salt_of
 from cierzo.api.errors import bad_request
 from cierzo.api.http.sse import DONE, event, json_response
+from cierzo.api.openai.diagnostics import watch_of
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
 from cierzo.api.openai.reading.hints import SESSION_HEADER, hints_of
-from cierzo.api.openai.reply import ENOUGH, Reply, deltas, head_of, respond, usage_of
+from cierzo.api.openai.reply import (
+    ENOUGH,
+    Reply,
+    deltas,
+    head_of,
+    last_fields,
+    respond,
+    usage_of,
+)
 from cierzo.api.openai.routing import check_routing, may_retain
 from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
 from cierzo.api.openai.score_table import ScoreTable, joined, token_name
@@ -54,11 +63,9 @@ class CompletionReply(Reply[CompletionRequest]):
 
     echoes: tuple[str, ...] = ()
 
-    def completion(
-        self, choices: list[CompletionChoice], usage: common.Usage | UnsetType = UNSET
-    ) -> Completion:
+    def completion(self, choices: list[CompletionChoice], **more: Any) -> Completion:
         """The answer, or one event of it."""
-        return Completion(**self.head, choices=choices, usage=usage)
+        return Completion(**self.head, choices=choices, **more)
 
 
 def operations(service: Service) -> list[Operation]:
@@ -145,7 +152,12 @@ def prepared(
             text = prompt if isinstance(prompt, str) else _text(model.language.tokenizer, ids)
         echoes += [text] * choices
     tokenizer = model.language.tokenizer
-    return CompletionReply(request, dialect, tuple(jobs), head, tokenizer, echoes=tuple(echoes))
+    watch = None  # of several prompts, nothing is said
+    if len(jobs) == choices:
+        watch = watch_of(service, model, request, ask=ask, job=jobs[0], id=head["id"])
+    return CompletionReply(
+        request, dialect, tuple(jobs), head, tokenizer, watch=watch, echoes=tuple(echoes)
+    )
 
 
 def _prompts_of(request: CompletionRequest, limits: Limits) -> list[str | tuple[int, ...]]:
@@ -240,7 +252,9 @@ async def _answer(service: Service, reply: CompletionReply) -> Response:
                 delta.finish_reason,
                 delta.finish_reason,
             )
-    return json_response(reply.completion(done, usage_of(service, reply.receipt)))
+    usage = usage_of(service, reply.receipt)
+    answer = reply.completion(done, usage=usage, prompt_cache_diagnostics=reply.diagnostics)
+    return json_response(answer)
 
 
 async def _events(service: Service, reply: CompletionReply) -> AsyncGenerator[bytes, None]:
@@ -252,7 +266,5 @@ async def _events(service: Service, reply: CompletionReply) -> AsyncGenerator[by
             if text or reason or (logprobs and logprobs.tokens):
                 choice = CompletionChoice(index, text, logprobs, reason, reason)
                 yield event(reply.completion([choice]))
-    last = b""
-    if reply.usage_in_stream:
-        last = event(reply.completion([], usage_of(service, reply.receipt)))
-    yield last + DONE
+    last = last_fields(service, reply)
+    yield (event(reply.completion([], **last)) if last else b"") + DONE

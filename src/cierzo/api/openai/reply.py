@@ -10,17 +10,21 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from msgspec import UnsetType
 from starlette.responses import Response
 from starlette.types import Scope
 
 from cierzo.api.errors import ApiError
 from cierzo.api.http.request_log import note
 from cierzo.api.http.sse import EventStream, WatchedResponse
+from cierzo.api.openai.diagnostics import asked_in, told, where
 from cierzo.api.openai.dialect import OpenAiDialect
 from cierzo.api.openai.errors import api_error
 from cierzo.api.openai.wire import common
+from cierzo.api.openai.wire.diagnostics import PromptCacheDiagnostics
 from cierzo.api.openai.wire.routing import RoutedRequest
 from cierzo.api.openai.wire.unread import is_given
+from cierzo.api.reuse import Watching
 from cierzo.api.served_model import PROVIDER
 from cierzo.api.service import Service
 from cierzo.api.state import State
@@ -31,6 +35,7 @@ from cierzo.generate.delta import Delta
 from cierzo.generate.job import Job
 from cierzo.generate.receipt import Receipt
 from cierzo.generate.refused import Refused
+from cierzo.generate.reuse.watch import Watch
 
 ENOUGH = 1024  # tokens of an answer that is not refused for want of room for more
 _LETTERS = string.ascii_letters + string.digits
@@ -53,11 +58,23 @@ class Reply(Generic[R]):
     tool_places: Sequence[str] = ()
     warnings: Sequence[str] = ()
     receipt: Receipt = field(default_factory=Receipt)
+    watch: Watch | None = None  # None: nobody can say what could have been reused
 
     @property
     def usage_in_stream(self) -> bool:
         """Whether a stream ends with its usage."""
         return self.dialect.usage_in_every_stream or _asks_for_usage(self.request)
+
+    @property
+    def diagnosed(self) -> bool:
+        """Whether the answer is to say why its prompt was missed in the cache."""
+        return asked_in(self.request).wanted
+
+    @property
+    def diagnostics(self) -> PromptCacheDiagnostics | UnsetType:
+        """Why it was, once the answer has ended, if that is asked for."""
+        diagnosis = self.watch.diagnosis if self.watch is not None else None
+        return told(diagnosis, self.tool_places, wanted=self.diagnosed)
 
 
 P = TypeVar("P", bound=Reply[Any])
@@ -104,12 +121,24 @@ async def deltas(service: Service, reply: Reply[Any]) -> AsyncGenerator[tuple[in
         at_once=min(engine.max_batch_sequences, engine.max_queue),
         observer=service.metrics,
     )
-    async with aclosing(stream):
-        try:
-            async for item in stream:
-                yield item
-        except Refused as refused:
-            raise api_error(refused, reply.tool_places, ending=service.status.ending) from refused
+    watching: Watching | None = None
+    try:
+        async with aclosing(stream):
+            async for index, delta in stream:
+                if reply.watch is not None:
+                    reply.watch.take(index, delta.token_ids)
+                yield index, delta
+                if reply.watch is not None and watching is None:  # the first token has gone out
+                    watching = service.reuse.begin(
+                        reply.watch, lambda part: where(part, reply.tool_places)
+                    )
+    except Refused as refused:
+        raise api_error(refused, reply.tool_places, ending=service.status.ending) from refused
+    finally:
+        if watching is not None:
+            watching.ended(reply.receipt.cached_tokens)
+    if watching is not None and reply.diagnosed:
+        await watching.looked.wait()
 
 
 def usage_of(service: Service, receipt: Receipt) -> common.Usage:
@@ -133,6 +162,16 @@ def usage_of(service: Service, receipt: Receipt) -> common.Usage:
             receipt.cached_tokens, receipt.written_tokens if kept else 0
         ),
     )
+
+
+def last_fields(service: Service, reply: Reply[Any]) -> dict[str, Any]:
+    """What a stream's last event says of the whole answer; nothing if nothing is asked for."""
+    fields: dict[str, Any] = {}
+    if reply.usage_in_stream:
+        fields["usage"] = usage_of(service, reply.receipt)
+    if reply.diagnosed:
+        fields["prompt_cache_diagnostics"] = reply.diagnostics
+    return fields
 
 
 def respond(

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.common import FinishReason
+from cierzo.api.openai.wire.diagnostics import PromptCacheDiagnostics
 
 
 class TopLogprob(msgspec.Struct, frozen=True):
@@ -75,6 +76,7 @@ class ChatCompletion(common.AnswerHead, frozen=True, kw_only=True):
     object: Literal["chat.completion"] = "chat.completion"
     choices: list[ChatChoice]
     usage: common.Usage
+    prompt_cache_diagnostics: PromptCacheDiagnostics | UnsetType = UNSET
 
 
 class FunctionDelta(msgspec.Struct, frozen=True):
@@ -117,3 +119,4 @@ class ChatChunk(common.AnswerHead, frozen=True, kw_only=True):
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     choices: list[ChunkChoice]
     usage: common.Usage | UnsetType = UNSET
+    prompt_cache_diagnostics: PromptCacheDiagnostics | UnsetType = UNSET

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from cierzo.api.errors import bad_request, unsupported
 from cierzo.api.openai.wire import common
 from cierzo.api.openai.wire.common import refuse_unless
+from cierzo.api.openai.wire.diagnostics import PromptCacheDiagnostics
 from cierzo.api.openai.wire.routing import RoutedRequest
 from cierzo.api.openai.wire.unread import Unread
 from cierzo.settings import Limits
@@ -100,3 +101,4 @@ class Completion(common.AnswerHead, frozen=True, kw_only=True):
     object: Literal["text_completion"] = "text_completion"
     choices: list[CompletionChoice]
     usage: common.Usage | UnsetType = UNSET
+    prompt_cache_diagnostics: PromptCacheDiagnostics | UnsetType = UNSET

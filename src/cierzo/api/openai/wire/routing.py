@@ -68,5 +68,5 @@ class RoutedRequest(common.SamplingRequest, frozen=True, forbid_unknown_fields=T
     session_id: common.Ignored = UNSET
     prompt_cache_key: common.Ignored = UNSET
     prompt_cache_retention: common.Ignored = UNSET
-    prompt_cache_options: common.Ignored = UNSET
+    prompt_cache_options: common.Ignored = UNSET  # its comparison_response_id asks for diagnostics
     cache_control: common.Ignored = UNSET
