@@ -43,7 +43,7 @@ def _is_space(before: str, now: str) -> bool:
         return False
     one, other = before[:_LONGEST].lstrip(), now[:_LONGEST].lstrip()
     size = min(len(one), len(other))
-    return one[:size] == other[:size]
+    return one[:size] == other[:size] and (size > 0 or one == other)
 
 
 def _is_time(shared: str, rest: str) -> bool:

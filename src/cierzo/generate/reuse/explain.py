@@ -80,15 +80,22 @@ def explained(
     return Miss(cause, found.missed, place)
 
 
+def is_new_question(miss: Miss, outline: Outline) -> bool:
+    """Whether prompts part in the last message alone: another question to the same history."""
+    last, place = len(outline.messages) - 1, miss.place
+    is_last = last > 0 and place.part[:2] == ("messages", last)
+    return is_last and miss.cause is Cause.MESSAGES and place.change is not Change.REMOVED
+
+
 def _texts(compared: Compared, tokens: Tokens, spell: Sequence[bytes]) -> _Texts:
     found, earlier = compared.parting, compared.earlier
-    parts = [spell[token] for token in tokens.tolist()]
+    parts = _spelled(tokens.tolist(), spell)
     now, at = b"".join(parts), sum(map(len, parts[: found.common]))
     old = earlier.prompt[found.common :].tolist()
     if earlier.answers:
         begun = max(0, found.common - len(earlier.prompt))
         old += earlier.answers[found.answer or 0][begun:].tolist()
-    rest = b"".join(spell[token] for token in old[:_TOKENS_BEHIND])
+    rest = b"".join(_spelled(old[:_TOKENS_BEHIND], spell))
     same = _shared_bytes(now, at, rest)
     at, rest = at + same, rest[same:]
     # Back to where a letter begins.
@@ -96,6 +103,12 @@ def _texts(compared: Compared, tokens: Tokens, spell: Sequence[bytes]) -> _Texts
         at -= 1
         rest = now[at : at + 1] + rest
     return _Texts(now, at, rest)
+
+
+def _spelled(tokens: Sequence[int], spell: Sequence[bytes]) -> list[bytes]:
+    """The bytes of each; none of those that a model has beside its vocabulary."""
+    known = len(spell)
+    return [spell[token] if token < known else b"" for token in tokens]
 
 
 def _shared_bytes(now: bytes, at: int, rest: bytes) -> int:

@@ -95,7 +95,8 @@ class RecentRequests:
             for kept in reversed(earlier)
             if id is not None or _may_precede(kept, new)
         ]
-        found.sort(key=lambda compared: -compared.parting.common)  # of equals the latest first
+        # The same session first, then who shares most; of equals the latest.
+        found.sort(key=lambda it: (not _is_named(it.earlier, new), -it.parting.common))
         if id is not None:
             return found[0] if found else None
         return next((compared for compared in found[:_TRIED] if _is_alike(compared, new)), None)
@@ -125,12 +126,23 @@ def _may_precede(earlier: Recent, new: Recent) -> bool:
         return not old.messages  # texts: what they share tells
     if old.first is not None and old.first == now.first:
         return True
-    last = len(old.messages) - 1
-    if last >= 1 and len(now.messages) > last and now.messages[last] == old.messages[last]:
+    if _mostly_in_place(old, now):
         return True
-    if not new.session or new.session != earlier.session:
+    return _is_named(earlier, new) and not old.said.isdisjoint(now.said)
+
+
+def _is_named(earlier: Recent, new: Recent) -> bool:
+    """Whether the client says that they are of one session."""
+    return bool(new.session) and new.session == earlier.session
+
+
+def _mostly_in_place(old: Outline, now: Outline) -> bool:
+    """Whether half of what was said is still said in the same place, the last of it too."""
+    last = len(old.messages) - 1
+    if last < 1 or len(now.messages) <= last or now.messages[last] != old.messages[last]:
         return False
-    return not old.said.isdisjoint(now.said)
+    same = sum(a == b for a, b in zip(old.messages, now.messages, strict=False) if a in old.said)
+    return same * 2 >= len(old.said)
 
 
 def _is_alike(found: Compared, new: Recent) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cierzo.generate.ask import Prompt
 from cierzo.generate.reuse.diagnosis import Cause, Diagnosis, Miss
-from cierzo.generate.reuse.explain import explained
+from cierzo.generate.reuse.explain import explained, is_new_question
 from cierzo.generate.reuse.outline import outline_of
 from cierzo.generate.reuse.parting import packed
 from cierzo.generate.reuse.recent import Compared, Recent, RecentRequests
@@ -53,7 +53,9 @@ class Watch:
         request = Recent(watched.id, watched.cache_salt, watched.session, tokens, outline)
         found = self._compared = self.recent.compared(request, watched.compare_with)
         if found is not None and found.parting.missed > 0:
-            self._miss = explained(found, watched.prompt, outline, tokens, self.spell)
+            miss = explained(found, watched.prompt, outline, tokens, self.spell)
+            if watched.compare_with is not None or not is_new_question(miss, outline):
+                self._miss = miss
         self._request = request
 
     def diagnose(self, cached: int) -> Diagnosis:
@@ -74,7 +76,8 @@ class Watch:
         if found is None:
             return Diagnosis(None, 0, cached)
         parting = found.parting
-        lost = max(0, parting.reusable - cached)
+        expected = parting.common if self._miss is None else parting.reusable
+        lost = max(0, expected - cached)
         misses = []
         # Others may have left what was expected. Who names a request wants to know all the same.
         if self._miss is not None and (lost or self.watched.compare_with is not None):
