@@ -44,6 +44,16 @@ def test_the_error_that_is_shown_is_the_one_that_comes(server: Live) -> None:
     assert server.chat(temperature=7).json() == json.loads(shown)
 
 
+@pytest.mark.slow
+def test_a_miss_is_told_as_it_is_shown(server: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    told = run_python("cache-diagnostics", server.url)["told"]
+    (shown,) = blocks("cache-diagnostics", "json")
+    one, other = dict(told), json.loads(shown)
+    assert one.pop("comparison_response_id") != other.pop("comparison_response_id")
+    assert one == other
+    assert capsys.readouterr().out.strip() == other["advice"]
+
+
 def test_every_parameter_is_explained() -> None:
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
     named = set(re.findall(r"`([a-z_]+)(?:`|\.|:)", text))

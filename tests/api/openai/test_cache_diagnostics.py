@@ -342,7 +342,8 @@ def test_texts_are_compared_too(smollm2: Live, stream: bool) -> None:
     name = str(uuid4())
 
     def complete(prompt: Any, **fields: Any) -> Any:
-        body = {"prompt": prompt, "max_tokens": 2, "prompt_cache_options": PREVIOUS, **fields}
+        body = {"prompt": prompt, "max_tokens": 2, "prompt_cache_options": PREVIOUS}
+        body |= {"session_id": name, **fields}
         response = smollm2.post("/v1/completions", body)
         assert response.status_code == 200, response.text
         answer = events(response.text)[-1] if fields.get("stream") else response.json()
@@ -355,6 +356,7 @@ def test_texts_are_compared_too(smollm2: Live, stream: bool) -> None:
     assert (told["cause"], told["param"]) == ("prompt_changed", "prompt")
     assert told["character"] == len(text) - 9
     assert complete([text, text]) == {"type": "unavailable"}
+    assert complete(text, session_id=None) == {"type": "comparison_response_not_found"}
 
 
 def test_what_was_asked_with_zdr_is_not_there_to_compare_with(smollm2: Live) -> None:

@@ -52,7 +52,8 @@ class Session:
         self, prompt: Prompt, answer: Sequence[int] = (), cached: int | None = None
     ) -> Diagnosis:
         (job,) = prepare(Ask(prompt=prompt), self._model, "r")
-        watched = Watched(id=str(len(self._computed)), prompt=prompt, tokens=job.prompt)
+        id = str(len(self._computed))
+        watched = Watched(id=id, prompt=prompt, tokens=job.prompt, session="s")
         watch = Watch(watched, self._recent, self._model.language.vocabulary.tokens)
         watch.look()
         watch.take(0, answer)
@@ -122,6 +123,14 @@ def test_tools_that_change_are_told_apart_from_messages_that_do(model: Model) ->
     turned = said("Find it.", "When?", "There.", tools=TOOLS[::-1])
     (miss,) = session.ask(turned).misses
     assert (miss.cause, miss.place.part) == (Cause.MESSAGES, ("messages", 2, "content"))
+
+
+def test_tools_that_change_come_before_an_answer_that_is_missing(model: Model) -> None:
+    session = Session(model)
+    session.ask(said("Find it.", tools=TOOLS))
+    turns = [SYSTEM, Message("user", "Find it."), Message("user", "Mend it.")]
+    (miss,) = session.ask(Conversation(messages=turns, tools=TOOLS[:1])).misses
+    assert (miss.cause, miss.place.change) == (Cause.TOOLS, Change.REMOVED)
 
 
 def test_what_others_left_is_no_miss(model: Model) -> None:

@@ -51,23 +51,22 @@ def explained(
     if not isinstance(prompt, Conversation):
         at = len(texts.now[: texts.at].decode("utf-8", "replace"))
         character = at if isinstance(prompt, str) else found.common
-        return Miss(
-            Cause.PROMPT, found.missed, replace(told, part=("prompt",), character=character)
-        )
+        place = replace(told, part=("prompt",), character=character)
+        return Miss(Cause.PROMPT, found.missed, place)
     at = old.answer_place
     if found.answer is None:
         at = _first_difference(old.messages, outline.messages)
     message, part = _message(prompt, at), ("messages", at)
     place = _within(message, part, texts, told) if message else told
+    tools = _tools(old.tools, outline.tools) if found.answer is None else None
     if found.answer is not None or at == len(old.messages):
-        if message is not None and message.role != "assistant":
+        if message is not None and message.role != "assistant" and tools is None:
             gone = replace(told, part=part, change=Change.REMOVED)
             return Miss(Cause.MESSAGES, found.missed, gone)
         if found.answer is not None:
             cause = Cause.MESSAGES if texts.rest else Cause.RETOKENIZED
             return Miss(cause, found.missed, place)
         place = told
-    tools = _tools(old.tools, outline.tools)
     if tools is not None and place.character is None:
         return Miss(Cause.TOOLS, found.missed, _of_tools(tools, told))
     if message is None or not place.part:

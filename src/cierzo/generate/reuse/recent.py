@@ -123,7 +123,7 @@ def _may_precede(earlier: Recent, new: Recent) -> bool:
     """
     old, now = earlier.outline, new.outline
     if not now.messages:
-        return not old.messages  # texts: what they share tells
+        return not old.messages and _is_named(earlier, new)  # evaluations send many alike
     if old.first is not None and old.first == now.first:
         return True
     if _mostly_in_place(old, now):
