@@ -90,11 +90,12 @@ def _texts(compared: Compared, tokens: Tokens, spell: Sequence[bytes]) -> _Texts
     found, earlier = compared.parting, compared.earlier
     parts = _spelled(tokens.tolist(), spell)
     now, at = b"".join(parts), sum(map(len, parts[: found.common]))
-    old = earlier.prompt[found.common :].tolist()
-    if earlier.answers:
+    old = earlier.prompt[found.common : found.common + _TOKENS_BEHIND].tolist()
+    if len(old) < _TOKENS_BEHIND and earlier.answers:
         begun = max(0, found.common - len(earlier.prompt))
-        old += earlier.answers[found.answer or 0][begun:].tolist()
-    rest = b"".join(_spelled(old[:_TOKENS_BEHIND], spell))
+        answer = earlier.answers[found.answer or 0]
+        old += answer[begun : begun + _TOKENS_BEHIND - len(old)].tolist()
+    rest = b"".join(_spelled(old, spell))
     same = _shared_bytes(now, at, rest)
     at, rest = at + same, rest[same:]
     # Back to where a letter begins.

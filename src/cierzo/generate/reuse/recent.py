@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
 
 from cierzo.generate.reuse.outline import Outline
@@ -14,6 +15,7 @@ MOST_BYTES = 32_000_000  # of all together: some 80 prompts of 100,000 tokens th
 MOST_REQUESTS = 512
 _ROUGHLY = 512  # bytes of a request beside its tokens and marks
 _MARK = 40  # of a message, or a tool
+_LOOKED_AT = 32  # of those that may be the turn before, the latest
 _TRIED = 8  # of those that share most
 _ALIKE = 0.5  # share of tokens that two prompts of one conversation have in common
 
@@ -89,12 +91,12 @@ class RecentRequests:
                 named = self._kept.get((new.salt, id))
                 earlier = [named] if named else []
             else:
-                earlier = [kept for kept in self._kept.values() if kept.salt == new.salt]
-        found = [
-            Compared(kept, parting(kept.prompt, kept.answers, new.prompt))
-            for kept in reversed(earlier)
-            if id is not None or _may_precede(kept, new)
-        ]
+                latest = reversed(self._kept.values())
+                earlier = [kept for kept in latest if kept.salt == new.salt]
+        if id is None:
+            related = (kept for kept in earlier if _may_precede(kept, new))
+            earlier = list(islice(related, _LOOKED_AT))
+        found = [Compared(it, parting(it.prompt, it.answers, new.prompt)) for it in earlier]
         # The same session first, then who shares most; of equals the latest.
         found.sort(key=lambda it: (not _is_named(it.earlier, new), -it.parting.common))
         if id is not None:
