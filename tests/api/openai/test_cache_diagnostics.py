@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,20 +107,22 @@ def test_a_session_that_goes_on_is_a_hit(smollm2: Live) -> None:
 def test_what_changes_in_a_system_prompt_is_found(
     smollm2: Live, before: str, now: str, change: str
 ) -> None:
-    pairs = zip(before + RULES, now + RULES, strict=False)
+    rest = f"{uuid4()}. {RULES}"  # which no other test has
+    before, now = before + rest, now + rest
+    pairs = zip(before, now, strict=False)
     character = next(at for at, (old, new) in enumerate(pairs) if old != new)
-    turns = history(before)
-    first = post(smollm2, turns)
+    turns = history()[1:]
+    first = post(smollm2, [message("system", before), *turns])
     counted = missed(smollm2, "system_changed")
-    told = diagnosed(smollm2, [message("system", now + RULES), *turns[1:]])
+    told = diagnosed(smollm2, [message("system", now), *turns])
     assert (told["type"], told["reason"]) == ("cache_miss", "input_changed")
     assert told["cause"] == "system_changed"
     assert (told["param"], told["character"]) == ("messages[0].content", character)
     assert told["change"] == change
     assert told["comparison_response_id"] == first["id"]
-    assert (now + RULES)[:character].endswith(told["shared"])
-    assert (now + RULES)[character:].startswith(told["now"])
-    assert (before + RULES)[character:].startswith(told["before"])
+    assert now[:character].endswith(told["shared"])
+    assert now[character:].startswith(told["now"])
+    assert before[character:].startswith(told["before"])
     assert f"messages[0].content differs from character {character} on" in told["advice"]
     assert missed(smollm2, "system_changed") - counted == told["cache_missed_tokens"]
 
@@ -192,6 +195,29 @@ def test_json_that_is_written_anew_is_a_hit_and_in_another_order_is_not(smollm2:
     assert told["cause"] == "messages_changed"
     assert told["param"] == "messages[4].tool_calls[0].function.arguments"
     assert told["character"] == 2
+
+
+@pytest.mark.parametrize("path", ["/v1", "/api/v1"])
+def test_a_loop_of_calls_misses_nothing(smollm2: Live, path: str) -> None:
+    """Although the client spells their JSON in its own way."""
+    turns, expected = history(), "comparison_response_not_found"
+    for _ in range(3):
+        body = {
+            "messages": turns,
+            "tools": [BASH, PICK],
+            "tool_choice": "required",
+            "parallel_tool_calls": False,
+            "temperature": 0,
+            "prompt_cache_options": PREVIOUS,
+        }
+        answer = smollm2.post(f"{path}/chat/completions", body).json()
+        assert answer["prompt_cache_diagnostics"]["type"] == expected
+        said, expected = answer["choices"][0]["message"], "cache_hit"
+        (call,) = said["tool_calls"]
+        arguments = json.loads(call["function"]["arguments"])
+        call["function"]["arguments"] = json.dumps(arguments, separators=(",", ":"))
+        result = message("tool", "It is done.", tool_call_id=call["id"])
+        turns += [{"role": "assistant", "tool_calls": [call]}, result]
 
 
 def test_white_space_that_a_client_takes_away_is_found(smollm2: Live) -> None:
