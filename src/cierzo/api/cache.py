@@ -29,8 +29,8 @@ def operations(service: Service) -> list[Operation]:
         model = service.model()
         salt = cache_salt_of(request.scope, service.settings.server)
         model.language.recent.forget(salt)
-        service.reuse.recent.forget(salt)
         try:
+            service.reuse.recent.forget(salt)
             return json_response(CacheDeleted(await service.client.clear_cache(salt)))
         except EngineError as error:
             raise unavailable(str(error), "engine_unavailable") from error

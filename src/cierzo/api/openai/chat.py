@@ -25,7 +25,6 @@ from cierzo.api.openai.reply import (
     check_forms,
     deltas,
     head_of,
-    last_fields,
     respond,
     usage_of,
 )
@@ -228,7 +227,7 @@ async def _events(service: Service, reply: ChatReply) -> AsyncGenerator[bytes, N
                 data += chunk([ChunkChoice(index, MessageDelta(), reason, reason)])
             if data:
                 yield data
-    last = last_fields(service, reply)
+    last = reply.last_fields(service)
     yield (chunk([], **last) if last else b"") + DONE
 
 

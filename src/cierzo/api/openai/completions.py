@@ -18,15 +18,7 @@ from cierzo.api.openai.diagnostics import watch_of
 from cierzo.api.openai.dialect import OPENAI, OPENROUTER, OpenAiDialect, openai_dialect_of
 from cierzo.api.openai.errors import api_error
 from cierzo.api.openai.reading.hints import SESSION_HEADER, hints_of
-from cierzo.api.openai.reply import (
-    ENOUGH,
-    Reply,
-    deltas,
-    head_of,
-    last_fields,
-    respond,
-    usage_of,
-)
+from cierzo.api.openai.reply import ENOUGH, Reply, deltas, head_of, respond, usage_of
 from cierzo.api.openai.routing import check_routing, may_retain
 from cierzo.api.openai.sampling import number_of_choices, sampling_of, stop_strings
 from cierzo.api.openai.score_table import ScoreTable, joined, token_name
@@ -266,5 +258,5 @@ async def _events(service: Service, reply: CompletionReply) -> AsyncGenerator[by
             if text or reason or (logprobs and logprobs.tokens):
                 choice = CompletionChoice(index, text, logprobs, reason, reason)
                 yield event(reply.completion([choice]))
-    last = last_fields(service, reply)
+    last = reply.last_fields(service)
     yield (event(reply.completion([], **last)) if last else b"") + DONE

@@ -76,6 +76,15 @@ class Reply(Generic[R]):
         diagnosis = self.watch.diagnosis if self.watch is not None else None
         return told(diagnosis, self.tool_places, wanted=self.diagnosed)
 
+    def last_fields(self, service: Service) -> dict[str, Any]:
+        """What a stream's last event says of the whole; nothing if nothing is asked for."""
+        fields: dict[str, Any] = {}
+        if self.usage_in_stream:
+            fields["usage"] = usage_of(service, self.receipt)
+        if self.diagnosed:
+            fields["prompt_cache_diagnostics"] = self.diagnostics
+        return fields
+
 
 P = TypeVar("P", bound=Reply[Any])
 
@@ -162,16 +171,6 @@ def usage_of(service: Service, receipt: Receipt) -> common.Usage:
             receipt.cached_tokens, receipt.written_tokens if kept else 0
         ),
     )
-
-
-def last_fields(service: Service, reply: Reply[Any]) -> dict[str, Any]:
-    """What a stream's last event says of the whole answer; nothing if nothing is asked for."""
-    fields: dict[str, Any] = {}
-    if reply.usage_in_stream:
-        fields["usage"] = usage_of(service, reply.receipt)
-    if reply.diagnosed:
-        fields["prompt_cache_diagnostics"] = reply.diagnostics
-    return fields
 
 
 def respond(
