@@ -1,144 +1,134 @@
-// Proposals of what comes next, copied from earlier in the text.
+// Proposals of what comes next, copied from what came before.
 #include "runtime/draft_index.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace cierzo {
 namespace {
 
-constexpr int32_t kMark = -1;              // ends a prediction; no run of tokens crosses it
-constexpr size_t kLong = 8, kShort = 3;    // tokens of a run
-constexpr size_t kBack = 8, kAhead = 64;   // how far from a lost source, in tokens
-constexpr size_t kPatience = 32;           // tokens for which one near it is looked for
-constexpr size_t kMostAgreement = 32;      // more of it says no more
-constexpr size_t kFirstEntries = 1 << 10;  // of a table
+constexpr size_t kBack = 8, kAhead = 64;  // how far from a lost source, in tokens
+constexpr size_t kPatience = 32;          // tokens for which one near it is looked for
+constexpr size_t kMostAgreement = 32;     // more of it says no more
+constexpr size_t kLong = 0, kShort = 1;   // of TokenLog::kRuns
+constexpr size_t kFollowed = 256;         // tokens at once; of more only the last are
 
 }  // namespace
 
-DraftIndex::DraftIndex(const int32_t* predicted, size_t count)
-    : text_(count == 0 ? 0 : count + 1),
-      tables_{Table{kLong, std::vector<uint32_t>(kFirstEntries), 0},
-              Table{kShort, std::vector<uint32_t>(kFirstEntries), 0}} {
-    for (size_t i = 0; i < count; ++i) {
-        log_.push_back(predicted[i]);
-        for (Table& table : tables_) remember(table);
-    }
-    if (count > 0) log_.push_back(kMark);
-}
+DraftIndex::DraftIndex(std::shared_ptr<TokenLog> text, std::shared_ptr<const TokenLog> predicted,
+                       std::shared_ptr<const TokenLog> recent)
+    : text_(text), logs_{std::move(predicted), std::move(text), std::move(recent)} {}
 
 void DraftIndex::extend(const int32_t* tokens, size_t count) {
+    if (count > kFollowed) {  // a prompt: what it was likely to go on with nobody asks
+        source_.position = lost_.position = kNone;
+        for (; count > kFollowed; --count) text_->push(*tokens++);
+    }
     for (size_t i = 0; i < count; ++i) push(tokens[i]);
 }
 
 void DraftIndex::truncate(size_t length) {
     if (length >= this->length()) return;
-    log_.resize(text_ + length);
-    source_ = lost_ = kNone;
+    text_->truncate(length);
+    source_.position = lost_.position = kNone;
 }
 
 void DraftIndex::begin_prediction() {
-    if (text_ == 0) return;
-    source_ = 0;
+    if (logs_[kPrediction]->end() == 0) return;
+    source_ = {kPrediction, 0};
     agreement_ = kMostAgreement;
 }
 
 size_t DraftIndex::propose(size_t most, int32_t* out) const {
-    if (source_ == kNone) return 0;
+    if (!has_source()) return 0;
+    const TokenLog& log = *logs_[source_.origin];
     size_t count = 0;
     while (count < most) {
-        const size_t from = source_ + count;
-        // Beyond the log is what is being proposed: a text that repeats itself goes on doing so.
-        const int32_t token = from < log_.size() ? log_[from] : out[from - log_.size()];
-        if (token == kMark) break;
+        const size_t from = source_.position + count;
+        int32_t token = TokenLog::kMark;
+        if (from < log.end()) {
+            token = log[from];
+        } else if (source_.origin == kText) {
+            // Here comes what is being proposed: a text that repeats itself goes on doing so.
+            token = out[from - log.end()];
+        }
+        if (token == TokenLog::kMark) break;
         out[count++] = token;
     }
     return count;
 }
 
 void DraftIndex::push(int32_t token) {
-    const bool as_expected = source_ != kNone && log_[source_] == token;
-    log_.push_back(token);
-    for (Table& table : tables_) remember(table);
+    const bool had_source = has_source();
+    const bool as_expected = had_source && (*logs_[source_.origin])[source_.position] == token;
+    text_->push(token);
     if (as_expected) {
         agreement_ = std::min(agreement_ + 1, kMostAgreement);
-        if (log_[++source_] == kMark) source_ = kNone;
+        ++source_.position;
         return;
     }
-    if (source_ != kNone) {
+    if (had_source) {
         lost_ = source_;
         since_lost_ = 0;
-        source_ = kNone;
     }
-    if (lost_ != kNone && ++since_lost_ > kPatience) lost_ = kNone;
-    if (find_in(tables_[0]) || (lost_ != kNone && find_near(lost_))) return;
-    find_in(tables_[1]);
+    source_.position = kNone;
+    if (lost_.position != kNone && ++since_lost_ > kPatience) lost_.position = kNone;
+    static_cast<void>(find_run(kLong, kPrediction) || find_run(kLong, kText) || find_near(lost_) ||
+                      find_run(kLong, kRecent) || find_run(kShort, kPrediction) ||
+                      find_run(kShort, kText) || find_run(kShort, kRecent));
 }
 
-// Notes where the log's last run ends, and where it had ended before.
-void DraftIndex::remember(Table& table) {
-    const size_t end = log_.size();
-    table.before = 0;
-    if (end < table.order) return;
-    if (end > table.ends.size() / 2) {
-        table.ends.assign(table.ends.size() * 2, 0);
-        for (size_t past = table.order; past < end; ++past) {
-            table.ends[slot(table, past)] = static_cast<uint32_t>(past);
-        }
-    }
-    uint32_t& entry = table.ends[slot(table, end)];
-    table.before = entry;
-    entry = static_cast<uint32_t>(end);
+// Whether the source is (still) there, and something follows.
+bool DraftIndex::has_source() const {
+    if (source_.position == kNone) return false;
+    const TokenLog& log = *logs_[source_.origin];
+    return source_.position >= log.begin() && source_.position < log.end() &&
+           log[source_.position] != TokenLog::kMark;
 }
 
-// FNV-1a over the tokens of the run that ends there, its high bits folded in.
-size_t DraftIndex::slot(const Table& table, size_t end) const {
-    uint64_t hash = 0xcbf29ce484222325;
-    for (size_t i = end - table.order; i < end; ++i) {
-        hash = (hash ^ static_cast<uint32_t>(log_[i])) * 0x100000001b3;
+// Where the run that the text ends with had ended before.
+bool DraftIndex::find_run(size_t run, Origin origin) {
+    const TokenLog::Ends ends =
+        origin == kText ? text_->before(run) : logs_[origin]->last(run, text_->hashes()[run]);
+    for (const size_t end : ends) {
+        if (end != kNone && follow({origin, end}, TokenLog::kRuns[run])) return true;
     }
-    return (hash ^ hash >> 32) & (table.ends.size() - 1);
+    return false;
 }
 
 // A source that agrees with two tokens. The nearest comes first.
-bool DraftIndex::find_near(size_t lost) {
+bool DraftIndex::find_near(Place lost) {
+    if (lost.position == kNone) return false;
     for (size_t step = 0; step < kAhead; ++step) {
-        if (agrees(lost + step, 2)) {
-            set_source(lost + step);
-            return true;
-        }
-        if (step <= std::min(kBack, lost) && agrees(lost - step, 2)) {
-            set_source(lost - step);
+        if (follow({lost.origin, lost.position + step}, 2)) return true;
+        if (step <= std::min(kBack, lost.position) &&
+            follow({lost.origin, lost.position - step}, 2)) {
             return true;
         }
     }
     return false;
 }
 
-bool DraftIndex::find_in(const Table& table) {
-    if (length() < table.order || !agrees(table.before, table.order)) return false;
-    set_source(table.before);
+// Makes a place the source if so many of the text's last tokens come before it.
+bool DraftIndex::follow(Place place, size_t tokens) {
+    const TokenLog& log = *logs_[place.origin];
+    if (place.position < log.begin() || place.position >= log.end() ||
+        log[place.position] == TokenLog::kMark || agreement_at(place, tokens) < tokens) {
+        return false;
+    }
+    source_ = place;
+    lost_.position = kNone;
+    agreement_ = agreement_at(place, kMostAgreement);
     return true;
 }
 
-// Whether there is something before the log's end whose last tokens are the log's.
-bool DraftIndex::agrees(size_t source, size_t tokens) const {
-    const size_t end = log_.size();
-    if (source < tokens || source >= end || length() < tokens) return false;
-    for (size_t back = 1; back <= tokens; ++back) {
-        if (log_[source - back] != log_[end - back]) return false;
-    }
-    return log_[source] != kMark;
-}
-
-void DraftIndex::set_source(size_t source) {
-    source_ = source;
-    lost_ = kNone;
-    agreement_ = 0;
-    const size_t end = log_.size();
-    const size_t most = std::min({source, length(), kMostAgreement});
-    while (agreement_ < most && log_[source - 1 - agreement_] == log_[end - 1 - agreement_]) {
-        ++agreement_;
-    }
+// How many tokens before a place are the text's last, up to `most`.
+size_t DraftIndex::agreement_at(Place place, size_t most) const {
+    const TokenLog& log = *logs_[place.origin];
+    most = std::min({most, place.position - log.begin(), length()});
+    size_t same = 0;
+    while (same < most && log[place.position - 1 - same] == (*text_)[length() - 1 - same]) ++same;
+    return same;
 }
 
 }  // namespace cierzo

@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from cierzo.engine.cache.prefix_tree import Node
-from cierzo.engine.drafts.drafter import Draft, Drafter
+from cierzo.engine.drafts import sources
+from cierzo.engine.drafts.draft import Draft, Origin
+from cierzo.engine.drafts.drafter import Drafter
+from cierzo.engine.drafts.sources import Sources
 from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
@@ -47,18 +52,23 @@ class Oracle:
 
 
 class WildDrafter(Drafter):
-    """Drafts more or less of what will come, and wrong tokens too, whatever it costs."""
+    """Drafts more or less of what will come, and wrong tokens too, or what the sources have,
+    whatever it costs."""
 
     def __init__(self, rng: random.Random, answers: Mapping[str, Answer]) -> None:
         super().__init__(StepCosts())
         self._rng = rng
         self._answers = answers  # as they will be
         self.num_right = self.num_wrong = 0
+        self.copied = {Origin.TEXT: 0, Origin.RECENT: 0}
 
     def plan(self, drafts: Iterable[tuple[Sequence, Draft]], decoding: int, room: int) -> None:
-        for sequence, _ in drafts:
+        for sequence, draft in drafts:
             answer = self._answers[sequence.request_id].token_ids
             tokens = list(answer[sequence.num_generated :])
+            if draft.index.agreement and self._rng.random() < 0.7:
+                tokens = draft.index.propose(8)
+                self.copied[draft.index.origin] += 1
             most = min(room, sequence.max_len - sequence.num_tokens - 1, self._rng.randrange(9))
             while len(tokens) < most:
                 tokens.append(self._rng.randrange(VOCAB))
@@ -138,10 +148,25 @@ def requests(rng: random.Random, sessions: list[Session]) -> Iterator[Request]:
         params = msgspec.structs.replace(params, seed=(params.seed or 0) + 10)
 
 
+def texts_begun_with(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has short texts kept, too. For each request, tokens that an earlier one had read for it."""
+    lengths: list[int] = []
+    draft_for = Sources.draft_for
+
+    def noting(self: Sources, sequence: Sequence, predicted: npt.NDArray[np.int32]) -> Draft | None:
+        draft = draft_for(self, sequence, predicted)
+        lengths.append(0 if draft is None else draft.index.length)
+        return draft
+
+    monkeypatch.setattr(Sources, "draft_for", noting)
+    monkeypatch.setattr(sources, "SHORTEST_TEXT", 16)
+    return lengths
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kv", ["f16", "int8"])
 def test_any_walk_gives_what_each_request_alone_would_be_given(
-    model_path: Path, kv: str, seed: int
+    model_path: Path, kv: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = random.Random(f"{kv} {seed}")
     oracle = Oracle(model_path, kv)
@@ -163,6 +188,7 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
     expected: dict[str, Answer] = {}
     drafter = WildDrafter(rng, expected)
     engine.use_drafter(drafter)
+    begun_with = texts_begun_with(monkeypatch)
     audit = Audit(engine)
     shared = random_prompt(7, 70)
     sessions = [Session(shared + random_prompt(i, 30 * i)) for i in range(4)]
@@ -175,13 +201,16 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
             for request in session_requests:
                 name = f"{step}.{len(answers)}"
                 expected[name] = oracle.answer(request)
-                engine.add(name, request.prompt, request.params)
+                retain = rng.random() < 0.95
+                engine.add(name, request.prompt, request.params, retain=retain)
                 asked[name] = request, rng.choice(sessions)
                 answers[name] = Answer()
         if asked and rng.random() < 0.02:
             dropped = rng.choice(list(asked))
             engine.abort(dropped)
             del asked[dropped]
+        if rng.random() < 0.003:
+            engine.clear_cache("")
         for output in engine.step():
             answer = answers[output.request_id]
             answer.take(output)
@@ -200,3 +229,5 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
     assert stats.free_blocks == stats.num_blocks
     assert drafter.num_right > 500
     assert drafter.num_wrong > 500
+    assert min(drafter.copied.values()) > 10
+    assert sum(length > 0 for length in begun_with) > 50

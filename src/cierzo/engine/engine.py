@@ -19,7 +19,9 @@ from cierzo.engine.constraints.check_worker import Check
 from cierzo.engine.constraints.constrained import Constrained
 from cierzo.engine.constraints.workers import ConstraintWorkers
 from cierzo.engine.counters import Counters, stats_of
-from cierzo.engine.drafts.drafter import Draft, Drafter
+from cierzo.engine.drafts.draft import Draft
+from cierzo.engine.drafts.drafter import INDEXED, Drafter
+from cierzo.engine.drafts.sources import Sources
 from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.errors import PromptTooLong, QueueFull
 from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput
@@ -79,7 +81,7 @@ class Engine:
         )
         self._budget = budget = StepBudget(settings.max_batch_tokens)
         self._step_costs = StepCosts()
-        self._drafts = settings.drafts == "on"
+        self._sources = Sources(drafts=settings.drafts == "on", keep=settings.prefix_cache == "on")
         self._drafter = Drafter(self._step_costs)
         self._draft_room = min(runner.max_logits_rows, settings.max_batch_tokens // 2)
         self._sampler = Sampler(self.vocab_size)
@@ -156,7 +158,7 @@ class Engine:
             hints=hints,
         )
         state = SamplerState(params, tokens, stop_ids=sequence.stop_ids, vocab_size=self.vocab_size)
-        draft = Draft(np.asarray(prediction, dtype=np.int32)) if self._drafts else None
+        draft = self._sources.draft_for(sequence, np.asarray(prediction, dtype=np.int32))
         request = Request(sequence, state, self._constrained(params, compiled), draft)
         self.scheduler.add(sequence)
         self._active[request_id] = request
@@ -172,11 +174,18 @@ class Engine:
             compiled or self.grammars.take(params.constraint), self.grammars.vocabulary
         )
 
+    def clear_cache(self, salt: str) -> int:
+        """Forgets what requests with that salt have left, but for what running ones need. How many
+        cached tokens."""
+        self._sources.clear(salt)
+        return self.cache.clear(salt)
+
     def abort(self, request_id: str) -> bool:
         """Drops a request at once; False if it is not there (any more)."""
         active = self._active.pop(request_id, None)
         if active is None:
             return False
+        self._sources.leave(active.draft, active.sequence)
         self.scheduler.remove(active.sequence)
         self.constraint_workers.drop(active)
         self._counters.aborted += 1
@@ -252,19 +261,22 @@ class Engine:
     def _plan_drafts(self) -> None:
         """Writes behind the tokens of sequences what may come next, for the step to verify."""
         drafts: list[tuple[Sequence, Draft]] = []
-        rows, room = 0, self._draft_room
+        rows, room, indexed = 0, self._draft_room, INDEXED
         for sequence in self.scheduler.running:
+            request = self._active[sequence.request_id]
+            draft = request.draft
+            if draft is not None:
+                indexed -= draft.follow(sequence, indexed)
             if sequence.num_pending != 1:
                 continue
             rows += 1
             sequence.num_draft = 0
-            request = self._active[sequence.request_id]
-            if not request.may_draft or request.draft is None:
+            if not request.may_draft or draft is None:
                 continue
             if request.forced:
                 room -= request.draft_forced(room)
-            else:
-                drafts.append((sequence, request.draft))
+            elif draft.is_current(sequence):
+                drafts.append((sequence, draft))
         self._drafter.plan(drafts, rows, room - rows)
 
     def _want_masks(self, chunks: list[Chunk]) -> list[Request]:
@@ -377,5 +389,7 @@ class Engine:
 
     def _forget(self, request: Request, *, failed: bool = False) -> None:
         del self._active[request.sequence.request_id]
+        if not failed:
+            self._sources.leave(request.draft, request.sequence)
         self.scheduler.remove(request.sequence, failed=failed)
         self.idle_since = time.monotonic()

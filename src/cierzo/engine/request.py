@@ -7,7 +7,7 @@ from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass
 
 from cierzo.engine.constraints.constrained import Change, Constrained
-from cierzo.engine.drafts.drafter import Draft
+from cierzo.engine.drafts.draft import Draft
 from cierzo.engine.messages import FinishReason, StepOutput, TokenLogprobs
 from cierzo.engine.sampler import SamplerState
 from cierzo.engine.sequence import Sequence

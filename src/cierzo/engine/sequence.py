@@ -85,7 +85,7 @@ class Sequence:
         self.prompt_read = False  # the whole prompt has been through the model
         self.num_prompt_logprobs = 0  # given out so far
         self.num_draft = 0  # tokens that may come next, written behind its own, for the next step
-        self.num_unchanged = 0  # first tokens that were not taken back since a draft was made
+        self.num_unchanged = 0  # first tokens that a draft has seen and were not taken back since
         # Its place in the cache, which `KvCache` keeps: blocks in order of position (a new list
         # where one of them changes), and the last of its path's nodes in the prefix tree.
         self.cache_salt = cache_salt

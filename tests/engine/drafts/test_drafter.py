@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cierzo.engine.drafts.drafter import Draft, Drafter
+from cierzo import _native
+from cierzo.engine.drafts.draft import Draft
+from cierzo.engine.drafts.drafter import INDEXED, Drafter
 from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.engine.sequence import Sequence
@@ -28,6 +30,14 @@ def drafting(
     return sequence, Draft(np.array(predicted or [], dtype=np.int32))
 
 
+def plan(
+    drafter: Drafter, drafts: list[tuple[Sequence, Draft]], *, decoding: int, room: int
+) -> None:
+    for sequence, draft in drafts:
+        draft.follow(sequence, INDEXED)
+    drafter.plan(drafts, decoding, room)
+
+
 def drafted(sequence: Sequence) -> list[int]:
     end = sequence.num_tokens
     return sequence.tokens[end : end + sequence.num_draft].tolist()
@@ -35,7 +45,7 @@ def drafted(sequence: Sequence) -> list[int]:
 
 def test_what_is_copied_is_drafted_and_what_is_new_is_not() -> None:
     copying, new = drafting([*FILE, 1, *FILE[:40]]), drafting(FILE)
-    Drafter(costs()).plan([copying, new], decoding=2, room=60)
+    plan(Drafter(costs()), [copying, new], decoding=2, room=60)
     assert drafted(copying[0]) == FILE[40 : 40 + copying[0].num_draft]
     assert copying[0].num_draft > 8
     assert new[0].num_draft == 0
@@ -43,60 +53,87 @@ def test_what_is_copied_is_drafted_and_what_is_new_is_not() -> None:
 
 def test_a_prediction_is_drafted_at_once() -> None:
     one = drafting([1, 2, 3], predicted=FILE)
-    Drafter(costs()).plan([one], decoding=1, room=60)
+    plan(Drafter(costs()), [one], decoding=1, room=60)
     assert drafted(one[0])[:9] == FILE[:9]
 
 
 def test_room_goes_to_who_is_likeliest() -> None:
     sure, less = drafting([*FILE, 1, *FILE[:60]]), drafting([*FILE, 1, *FILE[:3]])
-    Drafter(costs()).plan([less, sure], decoding=2, room=5)
+    plan(Drafter(costs()), [less, sure], decoding=2, room=5)
     assert (sure[0].num_draft, less[0].num_draft) == (5, 0)
 
 
 def test_no_more_is_drafted_than_the_answer_may_have() -> None:
     one = drafting([*FILE, 1, *FILE[:60]], answer=4)
-    Drafter(costs()).plan([one], decoding=1, room=60)
+    plan(Drafter(costs()), [one], decoding=1, room=60)
     assert one[0].num_draft == 3
     last = drafting([*FILE, 1, *FILE[:60]], answer=1)
-    Drafter(costs()).plan([last], decoding=1, room=60)
+    plan(Drafter(costs()), [last], decoding=1, room=60)
     assert last[0].num_draft == 0
 
 
 def test_drafts_that_are_wrong_cease_and_those_that_are_right_grow() -> None:
     one = drafting([*FILE, 1, *FILE[:10]])
     drafter = Drafter(costs())
-    drafter.plan([one], decoding=1, room=60)
+    plan(drafter, [one], decoding=1, room=60)
     first = one[0].num_draft
     assert first > 0
     for _ in range(100):
         drafter.learn(one[1], first, first)
-    drafter.plan([one], decoding=1, room=60)
+    plan(drafter, [one], decoding=1, room=60)
     assert one[0].num_draft > first
     for _ in range(2_000):
         drafter.learn(one[1], first, 0)
-    drafter.plan([one], decoding=1, room=60)
+    plan(drafter, [one], decoding=1, room=60)
     assert one[0].num_draft == 0
 
 
 def test_tokens_that_were_taken_back_are_followed() -> None:
     sequence, draft = drafting([*FILE, 1, *FILE[:10]])
     drafter = Drafter(costs())
-    drafter.plan([(sequence, draft)], decoding=1, room=4)
+    plan(drafter, [(sequence, draft)], decoding=1, room=4)
     for token in (7, 8, 9):
         sequence.append(token)
-    drafter.plan([(sequence, draft)], decoding=1, room=4)
+    plan(drafter, [(sequence, draft)], decoding=1, room=4)
     assert sequence.num_draft == 0
     sequence.truncate(sequence.num_tokens - 3)
     for token in FILE[10:14]:
         sequence.append(token)
-    drafter.plan([(sequence, draft)], decoding=1, room=4)
+    plan(drafter, [(sequence, draft)], decoding=1, room=4)
     assert drafted(sequence) == FILE[14:18]
 
 
 def test_what_came_of_a_prediction_is_counted() -> None:
     sequence, draft = drafting([1, 2, 3], predicted=FILE)
     drafter = Drafter(costs())
-    drafter.plan([(sequence, draft)], decoding=1, room=8)
+    plan(drafter, [(sequence, draft)], decoding=1, room=8)
     drafter.learn(draft, 8, 5)
     assert draft.news_of_prediction() == (5, 3)
     assert draft.news_of_prediction() == (0, 0)
+
+
+def test_a_long_prompt_is_indexed_some_in_each_step_and_drafted_from_when_all_is() -> None:
+    new = [7_000 + i for i in range(2_000)]
+    sequence, draft = drafting([*new, *FILE, 1, *FILE[:40]], predicted=new)
+    taken = []
+    while not draft.is_current(sequence):
+        taken.append(draft.follow(sequence, 900))
+    assert taken == [900, 900, 900, 900, len(FILE) + 41 + 4_000 - 3_600]
+    assert draft.follow(sequence, 900) == 0
+    assert draft.index.propose(2) == new[:2]
+
+
+def test_origins_are_judged_apart() -> None:
+    recent = _native.TokenLog(1_024)
+    recent.extend(np.array(FILE, dtype=np.int32))
+    of_recent = Sequence("s", [1, *FILE[:40]], SamplingParams(max_tokens=99), max_len=10_000)
+    copies = of_recent, Draft(np.array([], dtype=np.int32), recent=recent)
+    of_text = drafting([*FILE, 1, *FILE[:40]])
+    drafter = Drafter(costs())
+    plan(drafter, [copies, of_text], decoding=2, room=60)
+    assert copies[0].num_draft > 0
+    for _ in range(2_000):
+        drafter.learn(copies[1], 4, 0)
+    plan(drafter, [copies, of_text], decoding=2, room=60)
+    assert copies[0].num_draft == 0
+    assert of_text[0].num_draft > 8

@@ -229,7 +229,7 @@ class Loop:
         elif isinstance(message, CompileResult):
             send(message)
         elif isinstance(message, ClearCache):
-            send(CacheCleared(message.serial, self._engine.cache.clear(message.salt)))
+            send(CacheCleared(message.serial, self._engine.clear_cache(message.salt)))
 
     def _add_prepared(self, message: Prepared) -> list[StepOutput]:
         if not self._compiling.drop(message.add.request_id):
