@@ -134,7 +134,11 @@ def main() -> None:
         "| speed |\n|---|---|---|---|---|---|"
     )
     for name, keep in (("own words", False), ("and earlier requests", True)):
-        kept, drafter, tally = Sources(drafts=True, keep=keep), Drafter(costs_of(args.ratio)), Tally()
+        kept, drafter, tally = (
+            Sources(drafts=True, keep=keep),
+            Drafter(costs_of(args.ratio)),
+            Tally(),
+        )
         for session in sessions:
             for prompt, tokens in session:
                 answer(kept, drafter, prompt, tokens, tally)

@@ -19,8 +19,8 @@ from cierzo.engine.constraints.check_worker import Check
 from cierzo.engine.constraints.constrained import Constrained
 from cierzo.engine.constraints.workers import ConstraintWorkers
 from cierzo.engine.counters import Counters, stats_of
-from cierzo.engine.drafts.draft import Draft
-from cierzo.engine.drafts.drafter import INDEXED, Drafter
+from cierzo.engine.drafts.drafter import Drafter
+from cierzo.engine.drafts.planning import plan_drafts
 from cierzo.engine.drafts.sources import Sources
 from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.errors import PromptTooLong, QueueFull
@@ -211,7 +211,7 @@ class Engine:
         self.cache.collect()
         outputs = [self._apply_check(*verified) for verified in self.constraint_workers.collect()]
         running = self.scheduler.running
-        self._plan_drafts()
+        plan_drafts(self.scheduler.running, self._active, self._drafter, self._draft_room)
         others_decode = any(s.is_decoding and not s.held for s in running)
         chunks = self.scheduler.schedule(self._budget.prompt_budget(others_decode=others_decode))
         held = self.constraint_workers.holds_requests or self.cache.waits_for_disk
@@ -257,27 +257,6 @@ class Engine:
         """Gauges of now, and counters since the start."""
         self.cache.collect()
         return stats_of(self._counters, self.scheduler)
-
-    def _plan_drafts(self) -> None:
-        """Writes behind the tokens of sequences what may come next, for the step to verify."""
-        drafts: list[tuple[Sequence, Draft]] = []
-        rows, room, indexed = 0, self._draft_room, INDEXED
-        for sequence in self.scheduler.running:
-            request = self._active[sequence.request_id]
-            draft = request.draft
-            if draft is not None:
-                indexed -= draft.follow(sequence, indexed)
-            if sequence.num_pending != 1:
-                continue
-            rows += 1
-            sequence.num_draft = 0
-            if not request.may_draft or draft is None:
-                continue
-            if request.forced:
-                room -= request.draft_forced(room)
-            elif draft.is_current(sequence):
-                drafts.append((sequence, draft))
-        self._drafter.plan(drafts, rows, room - rows)
 
     def _want_masks(self, chunks: list[Chunk]) -> list[Request]:
         """Requests whose next token will be sampled under a mask."""

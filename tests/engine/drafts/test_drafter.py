@@ -6,12 +6,13 @@ import numpy as np
 
 from cierzo import _native
 from cierzo.engine.drafts.draft import Draft
-from cierzo.engine.drafts.drafter import INDEXED, Drafter
+from cierzo.engine.drafts.drafter import Drafter
 from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.engine.sequence import Sequence
 
 FILE = list(range(1_000, 1_100))
+EVERYTHING = 1 << 30
 
 
 def costs() -> StepCosts:
@@ -34,7 +35,7 @@ def plan(
     drafter: Drafter, drafts: list[tuple[Sequence, Draft]], *, decoding: int, room: int
 ) -> None:
     for sequence, draft in drafts:
-        draft.follow(sequence, INDEXED)
+        draft.follow(sequence, EVERYTHING)
     drafter.plan(drafts, decoding, room)
 
 
@@ -137,3 +138,13 @@ def test_origins_are_judged_apart() -> None:
     plan(drafter, [copies, of_text], decoding=2, room=60)
     assert copies[0].num_draft == 0
     assert of_text[0].num_draft > 8
+
+
+def test_less_is_drafted_while_others_wait() -> None:
+    alone, beside = drafting([*FILE, 1, *FILE[:60]]), drafting([*FILE, 1, *FILE[:60]])
+    drafter = Drafter(costs())
+    for _ in range(400):
+        drafter.learn(alone[1], 8, 8)
+    plan(drafter, [alone], decoding=1, room=200)
+    plan(drafter, [beside], decoding=2, room=200)
+    assert alone[0].num_draft > beside[0].num_draft > 8
