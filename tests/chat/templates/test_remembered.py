@@ -123,6 +123,6 @@ def test_tokens_that_look_at_what_is_beside_them(flag: str, tmp_path: Any) -> No
     path.write_text(text.replace(f'"{flag}": false', f'"{flag}": true'))
     tokenizer = load_tokenizer(hf_source(path))
     recent = RecentOf(Recent(), "")
-    segments = ["a ", 1, " b", 2, "c", "d ", 1]
+    segments: list[str | int] = ["a ", 1, " b", 2, "c", "d ", 1]
     for _ in range(2):
         assert tokenizer.encode_segments(segments, recent) == tokenizer.encode_segments(segments)
