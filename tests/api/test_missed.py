@@ -35,10 +35,19 @@ def test_nobody_compares_with_what_another_key_asked(model: Path) -> None:
         assert told(server, asked, "other")[0]["type"] == "cache_hit"
 
 
-def test_a_team_that_shares_compares(model: Path) -> None:
+def test_a_team_that_shares_compares_and_is_not_told_each_others_words(model: Path) -> None:
+    def asked(minute: str) -> list[dict[str, Any]]:
+        return [{"role": "system", "content": f"At 10:{minute} we begin."}, *chat("Ours")]
+
     with start(model, server__api_keys=("one", "other"), server__cache_sharing="all") as server:
-        _, id = told(server, chat("Ours"), "one")
-        assert told(server, chat("Ours"), "other", id)[0]["type"] == "cache_hit"
+        _, id = told(server, asked("00"), "one")
+        assert told(server, asked("00"), "other", id)[0]["type"] == "cache_hit"
+        found, _ = told(server, asked("15"), "other")
+        assert (found["cause"], found["now"]) == ("system_changed", "15 we begin.")
+        assert found["before"] == ""
+    with start(model, server__api_keys=("one",), server__cache_sharing="all") as server:
+        told(server, asked("00"), "one")
+        assert told(server, asked("15"), "one")[0]["before"].startswith("00 we begin.")
 
 
 def test_with_the_cache_off_nothing_is_compared(model: Path) -> None:

@@ -74,6 +74,8 @@ def watch_of(
     """What finds out what the request could have reused; None where nothing is."""
     if service.settings.engine.prefix_cache == "off" or job.params.prompt_logprobs is not None:
         return None
+    server = service.settings.server
+    shared = len(server.api_keys) > 1 and server.cache_sharing == "all"
     watched = Watched(
         id=id,
         prompt=ask.prompt,
@@ -82,6 +84,7 @@ def watch_of(
         retain=ask.retain,
         session=session_of(request),
         compare_with=asked_in(request).compare_with,
+        quotes=not shared,
     )
     return Watch(watched, service.reuse.recent, model.language.vocabulary.tokens)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cierzo.generate.ask import Prompt
 from cierzo.generate.reuse.diagnosis import Cause, Diagnosis, Miss
@@ -26,6 +26,7 @@ class Watched:
     retain: bool = True  # whether anything of it may be kept
     session: str = ""  # as the client names it
     compare_with: str | None = None  # the id of an earlier answer; None: the one before it
+    quotes: bool = True  # whether who asks may be told words of the earlier request
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Watch:
         found = self._compared = self.recent.compared(request, watched.compare_with)
         if found is not None and found.parting.missed > 0:
             miss = explained(found, watched.prompt, outline, tokens, self.spell)
+            if not watched.quotes:
+                miss = replace(miss, place=replace(miss.place, before=""))
             if watched.compare_with is not None or not is_new_question(miss, outline):
                 self._miss = miss
         self._request = request
