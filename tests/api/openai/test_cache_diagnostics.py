@@ -287,6 +287,16 @@ def test_a_session_is_found_by_its_name_where_little_else_is_the_same(smollm2: L
     assert told["cause"] == "context_compacted"
 
 
+def test_the_name_may_stand_in_the_header(smollm2: Live) -> None:
+    turns = history()
+    headers = {"x-session-id": str(uuid4())}
+    body = {"messages": turns, "max_tokens": 1, "prompt_cache_options": PREVIOUS}
+    first = smollm2.post("/v1/chat/completions", body, headers=headers).json()
+    body["messages"] = [turns[0], message("user", f"Sum {uuid4()} up."), turns[-1]]
+    told = smollm2.post("/v1/chat/completions", body, headers=headers).json()
+    assert told["prompt_cache_diagnostics"]["comparison_response_id"] == first["id"]
+
+
 def test_another_question_to_the_same_history_is_a_hit(smollm2: Live) -> None:
     turns = history()
     first = post(smollm2, turns)

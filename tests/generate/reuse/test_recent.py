@@ -12,7 +12,7 @@ SYSTEM = Message("system", "Be brief.")
 
 
 def request(
-    id: str, *words: str, tokens: list[int] | None = None, salt: str = "", session: str = ""
+    id: str, *words: str, tokens: list[int] | None = None, salt: str = "", session: bytes = b""
 ) -> Recent:
     """One whose user and assistant say these words in turn; a token a word, unless they are given.
 
@@ -56,11 +56,11 @@ def test_instructions_of_another_kind_are_another_conversation() -> None:
 
 def test_a_name_finds_a_session_that_shares_something() -> None:
     recent = RecentRequests()
-    recent.keep(request("named", "s", "a", "b", "c", session="n"))
+    recent.keep(request("named", "s", "a", "b", "c", session=b"n"))
     shortened = ("s", "summary", "x", "c")
-    assert found(recent, request("new", *shortened, session="n")) == "named"
-    assert found(recent, request("new", *shortened, session="m")) is None
-    assert found(recent, request("new", "s", "p", "q", "r", session="n")) is None
+    assert found(recent, request("new", *shortened, session=b"n")) == "named"
+    assert found(recent, request("new", *shortened, session=b"m")) is None
+    assert found(recent, request("new", "s", "p", "q", "r", session=b"n")) is None
 
 
 def test_an_id_finds_whatever_it_names_but_nobody_elses() -> None:

@@ -53,7 +53,7 @@ class Session:
     ) -> Diagnosis:
         (job,) = prepare(Ask(prompt=prompt), self._model, "r")
         id = str(len(self._computed))
-        watched = Watched(id=id, prompt=prompt, tokens=job.prompt, session="s")
+        watched = Watched(id=id, prompt=prompt, tokens=job.prompt, session=b"s")
         watch = Watch(watched, self._recent, self._model.language.vocabulary.tokens)
         watch.look()
         watch.take(0, answer)

@@ -60,14 +60,6 @@ def asked_in(request: RoutedRequest) -> Asked:
     return Asked(wanted=True, compare_with=None if name == PREVIOUS else name)
 
 
-def session_of(request: RoutedRequest) -> str:
-    """The session as the client names it; empty if it does not."""
-    for json in (request.session_id, request.prompt_cache_key):
-        if isinstance(json, msgspec.Raw) and is_given(json) and (name := _name(json)):
-            return name
-    return ""
-
-
 def watch_of(
     service: Service, model: Model, request: RoutedRequest, *, ask: Ask, job: Job, id: str
 ) -> Watch | None:
@@ -82,7 +74,7 @@ def watch_of(
         tokens=job.prompt,
         cache_salt=ask.cache_salt,
         retain=ask.retain,
-        session=session_of(request),
+        session=ask.hints.session,
         compare_with=asked_in(request).compare_with,
         quotes=not shared,
     )

@@ -26,7 +26,7 @@ class Recent:
 
     id: str  # of its answer
     salt: str  # who may compare with it
-    session: str  # as the client names it; empty if it does not
+    session: bytes  # as the client names it; empty if it does not
     prompt: Tokens
     outline: Outline
     answers: Sequence[Tokens] = ()

@@ -24,7 +24,7 @@ class Watched:
     tokens: Sequence[int]  # of the prompt
     cache_salt: str = ""
     retain: bool = True  # whether anything of it may be kept
-    session: str = ""  # as the client names it
+    session: bytes = b""  # as the client names it
     compare_with: str | None = None  # the id of an earlier answer; None: the one before it
     quotes: bool = True  # whether who asks may be told words of the earlier request
 
