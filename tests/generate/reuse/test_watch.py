@@ -48,20 +48,20 @@ class Session:
         self._recent = RecentRequests()
         self._computed: list[Tokens] = []
 
-    def ask(
-        self, prompt: Prompt, answer: Sequence[int] = (), cached: int | None = None
-    ) -> Diagnosis:
+    def ask(self, prompt: Prompt, *answers: Sequence[int], cached: int | None = None) -> Diagnosis:
         (job,) = prepare(Ask(prompt=prompt), self._model, "r")
         id = str(len(self._computed))
         watched = Watched(id=id, prompt=prompt, tokens=job.prompt, session=b"s")
         watch = Watch(watched, self._recent, self._model.language.vocabulary.tokens)
         watch.look()
-        watch.take(0, answer)
+        for choice, answer in enumerate(answers):
+            watch.take(choice, answer)
         if cached is None:
             tokens = packed(job.prompt)
             found = max((shared(tokens, other) for other in self._computed), default=0)
             cached = min(found, len(tokens) - 1)
-        self._computed.append(packed([*job.prompt, *answer][:-1]))
+        for answer in answers or ([],):
+            self._computed.append(packed([*job.prompt, *answer][:-1]))
         diagnosis = watch.diagnose(cached)
         watch.keep()
         return diagnosis
@@ -112,6 +112,16 @@ def test_calls_and_results_go_on_without_a_miss(model: Model) -> None:
     assert first.misses == ()
     turns += [Message("assistant", "Found."), Message("tool", "f", tool_call_id="abcdefghi")]
     assert session.ask(Conversation(messages=turns, tools=TOOLS)).misses == ()
+
+
+def test_of_several_answers_the_one_that_comes_back_is_meant(model: Model) -> None:
+    """Though the model chose other tokens for it, from the first on, than its text is made of."""
+    by_letter = [model.language.tokenizer.encode(letter)[0] for letter in "in the end"]
+    other = list(model.language.tokenizer.encode("Who knows."))
+    session = Session(model)
+    session.ask(said("Find it."), other, by_letter)
+    (miss,) = session.ask(said("Find it.", "in the end", "Good.")).misses
+    assert miss.cause is Cause.RETOKENIZED
 
 
 def test_tools_that_change_are_told_apart_from_messages_that_do(model: Model) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from cierzo.chat.messages import Message, Part
 from cierzo.chat.templates.canonical import canonical
@@ -11,8 +12,8 @@ from cierzo.generate.ask import Conversation, Prompt
 from cierzo.generate.reuse.change import change_of
 from cierzo.generate.reuse.diagnosis import Cause, Change, Miss, Place
 from cierzo.generate.reuse.outline import Outline, ToolMark, is_system, pieces_of
-from cierzo.generate.reuse.parting import Tokens
-from cierzo.generate.reuse.recent import Compared
+from cierzo.generate.reuse.parting import Parting, Tokens
+from cierzo.generate.reuse.recent import Compared, Recent
 
 _TOKENS_BEHIND = 512  # of the earlier prompt that are looked at, from where they part
 _SHARED, _SHOWN = 40, 60  # characters of the texts that are told
@@ -90,19 +91,31 @@ def _texts(compared: Compared, tokens: Tokens, spell: Sequence[bytes]) -> _Texts
     found, earlier = compared.parting, compared.earlier
     parts = _spelled(tokens.tolist(), spell)
     now, at = b"".join(parts), sum(map(len, parts[: found.common]))
-    old = earlier.prompt[found.common : found.common + _TOKENS_BEHIND].tolist()
-    if len(old) < _TOKENS_BEHIND and earlier.answers:
-        begun = max(0, found.common - len(earlier.prompt))
-        answer = earlier.answers[found.answer or 0]
-        old += answer[begun : begun + _TOKENS_BEHIND - len(old)].tolist()
-    rest = b"".join(_spelled(old, spell))
-    same = _shared_bytes(now, at, rest)
+    rests = [b"".join(_spelled(old, spell)) for old in _behind(earlier, found)]
+    # Of answers that share no more tokens, the one that is meant shares more of its text.
+    same, rest = max(((_shared_bytes(now, at, old), old) for old in rests), key=itemgetter(0))
     at, rest = at + same, rest[same:]
     # Back to where a letter begins.
     while at and at < len(now) and now[at] & 0xC0 == 0x80:
         at -= 1
         rest = now[at : at + 1] + rest
     return _Texts(now, at, rest)
+
+
+def _behind(earlier: Recent, found: Parting) -> list[list[int]]:
+    """How an earlier prompt goes on from where a new one parts: with any of its answers that share
+    as many tokens."""
+    old = earlier.prompt[found.common : found.common + _TOKENS_BEHIND].tolist()
+    room = _TOKENS_BEHIND - len(old)
+    if room == 0 or not earlier.answers:
+        return [old]
+    begun = max(0, found.common - len(earlier.prompt))
+    best = earlier.answers[found.answer or 0][:begun].tolist()
+    return [
+        old + answer[begun : begun + room].tolist()
+        for answer in earlier.answers
+        if answer[:begun].tolist() == best
+    ]
 
 
 def _spelled(tokens: Sequence[int], spell: Sequence[bytes]) -> list[bytes]:
