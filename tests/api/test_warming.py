@@ -62,8 +62,10 @@ def test_each_key_finds_them(model: Path, tmp_path: Path) -> None:
 
 def test_keys_that_share_need_them_once(model: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "prompts", {"messages": ONE})
-    sharing = {"server__cache_sharing": "all", "server__api_keys": ("one", "other")}
-    with start(model, server__warm=file, **sharing) as server:
+    keys = ("one", "other")
+    with start(
+        model, server__warm=file, server__cache_sharing="all", server__api_keys=keys
+    ) as server:
         warmed(server, 1)
         assert cached(usage(server, ONE, "other")) > 0
 

@@ -7,10 +7,10 @@ up when none is free is `eviction.py`'s to say.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cierzo.engine.cache.disk.tier import DiskTier
-from cierzo.engine.cache.eviction import EvictionQueue, may_go
+from cierzo.engine.cache.eviction import EvictionQueue, goes_first, may_go
 from cierzo.engine.cache.prefix_tree import Node, attach, detach
 from cierzo.engine.cache.sessions import Sessions
 
@@ -18,7 +18,13 @@ from cierzo.engine.cache.sessions import Sessions
 class BlockPool:
     """All blocks, numbered from 0."""
 
-    def __init__(self, num_blocks: int, disk: DiskTier | None) -> None:
+    def __init__(
+        self,
+        num_blocks: int,
+        disk: DiskTier | None,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` is that of the worth of nodes."""
         self.num_blocks = num_blocks
         self.num_cached = 0  # blocks in the tree
         self.num_evicted = 0
@@ -29,6 +35,8 @@ class BlockPool:
         # The block freed last is taken first: memory that was never needed is never touched.
         self._free = list(range(num_blocks - 1, -1, -1))
         self._evictable = EvictionQueue()
+        self._on_disk = EvictionQueue()  # those of them that can be read again, and some that could
+        self._clock = clock
         self.sessions = Sessions()
 
     @property
@@ -111,10 +119,18 @@ class BlockPool:
         """The node may be one that can go."""
         if may_go(node):
             self._evictable.push(node)
+            if self.disk is not None and self.disk.holds(node):
+                self._on_disk.push(node)
+
+    def note_saved(self, node: Node) -> None:
+        """The node is on disk now."""
+        if may_go(node):
+            self._on_disk.push(node)
 
     def compact(self) -> None:
         """Forgets what is not true any more of which nodes can go."""
         self._evictable.compact(self.num_cached)
+        self._on_disk.compact(self.num_cached)
 
     def _detach(self, leaf: Node) -> int:
         """Removes a leaf; its block. Its parent may be the next to go."""
@@ -129,12 +145,26 @@ class BlockPool:
         return block
 
     def _least(self) -> Node | None:
-        """The leaf that goes; while others may, none that is just being written to disk."""
+        """The leaf that goes: the one worth least, unless it must be computed again and another
+        one, which can be read, costs so much less. While others may, none that is just being
+        written to disk."""
+        disk, node = self.disk, self._evictable.first()
+        if disk is None or node is None or disk.holds(node):
+            return self._evictable.pop()
+        if disk.num_blocks < self.num_blocks:  # what is on disk alone would soon be gone
+            return self._least_written(disk)
+        while (cheap := self._on_disk.first()) is not None and not disk.holds(cheap):
+            self._on_disk.pop()
+        if cheap is not None and goes_first(cheap, node, disk.share, self._clock()):
+            return self._on_disk.pop()
+        return self._least_written(disk)
+
+    def _least_written(self, disk: DiskTier) -> Node | None:
         node = self._evictable.pop()
-        if self.disk is None or node is None or self.disk.is_written(node):
+        if node is None or disk.is_written(node):
             return node
         unwritten = [node]
-        while (node := self._evictable.pop()) is not None and not self.disk.is_written(node):
+        while (node := self._evictable.pop()) is not None and not disk.is_written(node):
             unwritten.append(node)
         if node is None:
             node = unwritten.pop(0)

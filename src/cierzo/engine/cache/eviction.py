@@ -56,11 +56,16 @@ class EvictionQueue:
 
     def pop(self) -> Node | None:
         """The leaf that goes; None if there is none."""
-        while self._heap:
-            entry = heappop(self._heap)
-            if _holds(entry):
-                return entry[2]
-        return None
+        node = self.first()
+        if node is not None:
+            heappop(self._heap)
+        return node
+
+    def first(self) -> Node | None:
+        """The leaf that would go."""
+        while self._heap and not _holds(self._heap[0]):
+            heappop(self._heap)
+        return self._heap[0][2] if self._heap else None
 
     def leaves(self) -> set[Node]:
         """All that may go."""
@@ -72,6 +77,15 @@ class EvictionQueue:
             entries = {entry[2]: entry for entry in self._heap if _holds(entry)}
             self._heap = list(entries.values())
             heapify(self._heap)
+
+
+def goes_first(cheap: Node, old: Node, share: float, now: float) -> bool:
+    """Whether a leaf that is cheap to get back goes before one that is worth less by its time: it
+    costs that share of what the other one does. What was used twice as long ago is taken to be half
+    as likely to be wanted in the next moment."""
+    if old.worth == REPLACED:
+        return False
+    return max(now - cheap.worth, 1.0) >= share * max(now - old.worth, 1.0)
 
 
 def _holds(entry: _Entry) -> bool:

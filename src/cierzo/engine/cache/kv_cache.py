@@ -10,6 +10,7 @@ read into blocks of its own (`loading`) and published like what it computes.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
@@ -37,11 +38,12 @@ class KvCache(BlockPool):
         *,
         keep: bool = True,
         worth: Worth = by_time,
+        clock: Callable[[], float] = time.monotonic,
         disk: DiskTier | None = None,
     ) -> None:
         """Without `keep` nothing is left in the tree: each sequence computes all of its tokens.
         `disk` keeps what is left there on disk as well."""
-        super().__init__(num_blocks, disk if keep else None)
+        super().__init__(num_blocks, disk if keep else None, clock)
         self.block_size = block_size
         self._copy_block = copy_block
         self._keep = keep
@@ -192,7 +194,7 @@ class KvCache(BlockPool):
     def collect(self) -> None:
         """Notes what the disk has done meanwhile: who waited for it goes on."""
         if self.disk is not None:
-            for load in self.disk.collect():
+            for load in self.disk.collect(self.note_saved):
                 self._loaded(load)
             for sequence in self.disk.overdue():
                 self._cancel_load(sequence)

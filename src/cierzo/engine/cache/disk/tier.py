@@ -61,10 +61,15 @@ class DiskTier:
         self._bytes_per_second = 0.0  # 0 while unknown
         self._logged = -_LOG_SECONDS
 
+    @property
+    def num_blocks(self) -> int:
+        """Blocks on disk."""
+        return len(self._store)
+
     def told(self) -> dict[str, int]:
         """Its part of `EngineStats`."""
         return {
-            "disk_blocks": len(self._store),
+            "disk_blocks": self.num_blocks,
             "disk_bytes_written": self._written,
             "disk_bytes_read": self._read,
             "disk_loads_failed": self._failed,
@@ -187,8 +192,13 @@ class DiskTier:
     @property
     def pays(self) -> bool:
         """Whether reading a block takes no longer than computing it, as far as is known."""
+        return self.share <= 1.0
+
+    @property
+    def share(self) -> float:
+        """What reading a block takes, as a share of what computing it does; 0 while unknown."""
         computing = self._block_size * self._seconds_per_token()
-        return computing == 0.0 or self._block_seconds <= computing
+        return self._block_seconds / computing if computing else 0.0
 
     @property
     def _block_seconds(self) -> float:
@@ -219,13 +229,16 @@ class DiskTier:
         self._overdue += len(self._loading)
         return list(self._loading)
 
-    def collect(self) -> list[Load]:
-        """Notes what the threads have done. Gives the loads that are finished or given up."""
+    def collect(self, saved: Callable[[Node], None]) -> list[Load]:
+        """Notes what the threads have done. Gives the loads that are finished or given up; `saved`
+        is told of each node that is on disk now."""
         loads = []
         while not self._done.empty():
             done = self._done.get()
             if isinstance(done, Save):
                 self._saved(done)
+                if self.holds(done.node):
+                    saved(done.node)
             else:
                 self._loaded(done)
                 loads.append(done)
