@@ -83,6 +83,14 @@ def test_what_is_on_disk_is_read_again(model_path: Path, tmp_path: Path) -> None
     engine.cache.close()
 
 
+def test_blocks_that_are_taken_later_lie_side_by_side(model_path: Path, tmp_path: Path) -> None:
+    """Or each of them would bring a huge page of every layer back into memory."""
+    engine = used(model_path, tmp_path / "kv")
+    engine.rest()
+    assert [engine.cache.take() for _ in range(50)] == list(range(50))
+    engine.cache.close()
+
+
 def test_what_is_nowhere_else_stays(model_path: Path) -> None:
     engine = used(model_path, None)
     first, cached = run(engine, ASKED), engine.cache.num_cached

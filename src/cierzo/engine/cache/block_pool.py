@@ -181,6 +181,7 @@ class BlockPool:
                     if may_go(node) and self.disk.holds(node):
                         self.drop(node)
             self.compact()
+        self._free.sort(reverse=True)  # so that blocks taken later lie side by side, on few pages
         return self._free.copy()
 
     # --- the books ------------------------------------------------------------------------------
