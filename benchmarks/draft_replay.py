@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--ratio", type=float, default=4.0)
     args = parser.parse_args()
-    found = resolve(args.model, lambda _: None)
+    found = resolve(args.model)
     tokenizer = load_tokenizer(open_checkpoint(found.path, found.tokenizer).tokenizer)
     sessions = [list(turns_of(path, tokenizer)) for path in sorted(args.traces.glob("*.json"))]
     print(

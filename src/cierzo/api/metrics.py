@@ -118,8 +118,6 @@ class _EngineCollector(Collector):
             "cierzo_generated_tokens": ("Tokens generated.", stats.generated_tokens),
             "cierzo_cached_tokens": ("Prompt tokens found in the cache.", stats.cached_tokens),
             "cierzo_evicted_blocks": ("Cached blocks that had to go.", stats.evicted_blocks),
-            "cierzo_drafted_tokens": ("Tokens tried before their time.", stats.drafted_tokens),
-            "cierzo_accepted_draft_tokens": ("Those that were right.", stats.accepted_tokens),
             "cierzo_disk_written_bytes": (
                 "Bytes of the cache written to disk.",
                 stats.disk_bytes_written,
@@ -149,3 +147,25 @@ class _EngineCollector(Collector):
             yield GaugeMetricFamily(name, text, value=value)
         for name, (text, value) in counters.items():
             yield CounterMetricFamily(name, text, value=value)
+        yield _by_source(
+            "cierzo_drafted_tokens",
+            "Tokens tried before their time, by what they were copied from.",
+            stats.drafted_tokens,
+            stats.drafted_predicted,
+            stats.drafted_recent,
+        )
+        yield _by_source(
+            "cierzo_accepted_draft_tokens",
+            "Those that were right.",
+            stats.accepted_tokens,
+            stats.accepted_predicted,
+            stats.accepted_recent,
+        )
+
+
+def _by_source(name: str, text: str, total: int, predicted: int, recent: int) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["source"])
+    family.add_metric(["text"], total - predicted - recent)
+    family.add_metric(["prediction"], predicted)
+    family.add_metric(["recent"], recent)
+    return family

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cierzo.engine.drafts.draft import Origin
 from cierzo.engine.messages import EngineStats
 from cierzo.engine.scheduling.scheduler import Scheduler
 
@@ -22,8 +23,23 @@ class Counters:
     generated_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    drafted_predicted: int = 0
+    accepted_predicted: int = 0
+    drafted_recent: int = 0
+    accepted_recent: int = 0
     steps: int = 0
     step_seconds: float = 0.0
+
+    def note_draft(self, origin: Origin, drafted: int, accepted: int) -> None:
+        """So many tokens were tried, so many of them right, copied from there."""
+        self.drafted_tokens += drafted
+        self.accepted_tokens += accepted
+        if origin == Origin.PREDICTION:
+            self.drafted_predicted += drafted
+            self.accepted_predicted += accepted
+        elif origin == Origin.RECENT:
+            self.drafted_recent += drafted
+            self.accepted_recent += accepted
 
 
 def stats_of(counters: Counters, scheduler: Scheduler) -> EngineStats:

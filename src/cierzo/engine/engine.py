@@ -324,8 +324,8 @@ class Engine:
         self._counters.generated_tokens += one.added
         if one.num_drafted and request.draft is not None and not request.forced:
             self._drafter.learn(request.draft, one.num_drafted, one.accepted)
-            self._counters.drafted_tokens += one.num_drafted
-            self._counters.accepted_tokens += one.accepted
+            origin = request.draft.index.origin
+            self._counters.note_draft(origin, one.num_drafted, one.accepted)
         if advanced.error is not None:
             return self._fail(request, advanced.error, advanced.failure)
         if advanced.finish_reason is not None:

@@ -92,6 +92,10 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     evicted_blocks: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0  # of those that were drafted
+    drafted_predicted: int = 0  # of those, from what clients had predicted
+    accepted_predicted: int = 0
+    drafted_recent: int = 0  # of those, from answers to other requests
+    accepted_recent: int = 0
     disk_bytes_written: int = 0
     disk_bytes_read: int = 0
     disk_loads_failed: int = 0  # blocks that were not as they had been written
