@@ -2,6 +2,7 @@
 #include "bindings/bindings.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -226,20 +227,23 @@ void bind_runtime(nb::module_& m) {
             [](nb::handle_t<Program> self, const Int32Array<1>& token_ids,
                const Int32Array<1>& positions, const Int32Array<1>& query_start,
                const Int32Array<1>& context_len, const Int32Array<2>& block_tables,
-               const Int32Array<1>& logits_rows) {
+               const Int32Array<1>& logits_rows) -> std::optional<Logits> {
                 Program& p = nb::cast<Program&>(self);
                 const BatchView batch =
                     view(token_ids, positions, query_start, context_len, block_tables, logits_rows);
                 {
                     nb::gil_scoped_release release;
-                    p.run(batch);
+                    if (!p.run(batch)) return std::nullopt;
                 }
                 return Logits(p.logits_data(),
                               {logits_rows.size(), static_cast<size_t>(p.vocab_size())}, self);
             },
             "token_ids"_a, "positions"_a, "query_start"_a, "context_len"_a, "block_tables"_a,
             "logits_rows"_a,
-            "Runs one step. The logits [L, vocab] are a view that the next step overwrites.")
+            "Runs one step. The logits [L, vocab] are a view that the next step overwrites; None if "
+            "the step was cut.")
+        .def("set_cut", &Program::set_cut, "cut"_a,
+             "While it is set, no operation of a step begins. For any thread.")
         .def(
             "profile",
             [](Program& p, const Int32Array<1>& token_ids, const Int32Array<1>& positions,

@@ -224,9 +224,9 @@ void Program::prepare(const BatchView& batch) {
     for (const auto& operation : operations_) operation->prepare();
 }
 
-void Program::run(const BatchView& batch) {
+bool Program::run(const BatchView& batch) {
     prepare(batch);
-    pool_->run(tasks_);
+    return pool_->run(tasks_, &cut_);
 }
 
 std::vector<std::pair<std::string, double>> Program::profile(const BatchView& batch) {

@@ -4,6 +4,7 @@
 // `run` validates a batch, cuts the operations to its size and lets the thread pool walk them.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -38,8 +39,11 @@ class Program {
     // Ends the recording; `logits` is what `run` gives.
     void compile(const Activation* logits);
 
-    // Runs one step. The logits [L, vocab_size] lie in `logits_data()` until the next.
-    void run(const BatchView& batch);
+    // Runs one step. The logits [L, vocab_size] lie in `logits_data()` until the next. False if it
+    // was cut: then there are none, and what the step should have stored may be there in part.
+    bool run(const BatchView& batch);
+    // While it is set, no operation of a step begins. For any thread.
+    void set_cut(bool cut) { cut_.store(cut, std::memory_order_relaxed); }
     const float* logits_data() const { return logits_memory_.as<float>(); }
     int vocab_size() const { return vocab_size_; }
     // Rows of logits that a step may ask for: so many that they take a bounded amount of memory,
@@ -72,6 +76,7 @@ class Program {
     Activations activations_;
     std::vector<std::unique_ptr<Operation>> operations_;
     std::vector<Task*> tasks_;
+    std::atomic<bool> cut_{false};
     PageBuffer cos_sin_;
     PageBuffer scratch_;
     PageBuffer logits_memory_;

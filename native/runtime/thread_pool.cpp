@@ -33,6 +33,10 @@ inline void relax() {
 #endif
 }
 
+bool is_set(const std::atomic<bool>* flag) {
+    return flag != nullptr && flag->load(std::memory_order_relaxed);
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads)
@@ -56,12 +60,13 @@ ThreadPool::~ThreadPool() {
     }
 }
 
-void ThreadPool::run(std::span<Task* const> tasks) {
+bool ThreadPool::run(std::span<Task* const> tasks, const std::atomic<bool>* cut) {
     if (threads_ == 1) {
         for (Task* task : tasks) {
+            if (is_set(cut)) return false;
             for (uint32_t chunk = 0; chunk < task->chunks; ++chunk) task->run_chunk(chunk, 0);
         }
-        return;
+        return true;
     }
     int active = active_.load(std::memory_order_relaxed);
     if (active < threads_) {
@@ -74,6 +79,8 @@ void ThreadPool::run(std::span<Task* const> tasks) {
     }
     tasks_ = tasks;
     next_task_ = 0;
+    cut_ = cut;
+    was_cut_ = false;
     running_.store(true);
     open_next(ticket_.load(std::memory_order_relaxed));
     for (int i = 1; i < active; ++i) {
@@ -82,6 +89,7 @@ void ThreadPool::run(std::span<Task* const> tasks) {
         }
     }
     take_part(0);
+    return !was_cut_;
 }
 
 bool ThreadPool::wanted(int thread) const {
@@ -150,6 +158,10 @@ void ThreadPool::open_next(uint64_t ticket) {
     const uint64_t phase = (ticket >> kFieldBits) + 1;
     finished_.store(0, std::memory_order_relaxed);
     while (next_task_ < tasks_.size() && tasks_[next_task_]->chunks == 0) ++next_task_;
+    if (next_task_ < tasks_.size() && is_set(cut_)) {
+        was_cut_ = true;
+        next_task_ = tasks_.size();
+    }
     if (next_task_ == tasks_.size()) {
         ticket_.store(phase << kFieldBits | kFull, std::memory_order_release);
         running_.store(false, std::memory_order_release);  // the caller may start another step now

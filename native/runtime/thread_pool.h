@@ -37,8 +37,9 @@ class ThreadPool {
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
-    // Runs all chunks of each task, one task after the other. One caller at a time.
-    void run(std::span<Task* const> tasks);
+    // Runs all chunks of each task, one task after the other. One caller at a time. Once `cut` is
+    // set, by any thread, no further task begins; false if any was left out so.
+    bool run(std::span<Task* const> tasks, const std::atomic<bool>* cut = nullptr);
 
     int threads() const { return threads_; }
     // Threads in use now: fewer than `threads()` while another process has a core.
@@ -75,6 +76,8 @@ class ThreadPool {
     // Written by whoever opens a phase, read by those who hold one of its chunks.
     alignas(64) std::span<Task* const> tasks_;
     size_t next_task_ = 0;
+    const std::atomic<bool>* cut_ = nullptr;
+    bool was_cut_ = false;
     Task* open_task_ = nullptr;
     uint32_t open_chunks_ = 0;
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
 import time
 
 import numpy as np
+import pytest
 
+from cierzo.backends.ops import StepCut
 from cierzo.backends.tensor import StorageType
 from tests.support.checkpoints import TinyModel
 from tests.support.steps import Rows, TinyRunner, batch_of, random_tokens
@@ -76,3 +79,32 @@ def test_an_idle_pool_sleeps() -> None:
     before = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - before < 0.15
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_step_that_is_cut_gives_nothing_and_the_next_one_all(threads: int) -> None:
+    runner = TinyRunner(MODEL, storage=StorageType.Q4_1, threads=threads)
+    tokens = random_tokens(MODEL, 20)
+    want = runner.prompt(tokens)
+    runner.ops.set_cut(True)
+    for _ in range(2):
+        with pytest.raises(StepCut):
+            runner.prompt(tokens)
+    runner.ops.set_cut(False)
+    assert np.array_equal(runner.prompt(tokens), want)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_steps_cut_at_any_time_change_no_bit(threads: int) -> None:
+    runner = TinyRunner(MODEL, storage=StorageType.Q4_1, threads=threads)
+    tokens = random_tokens(MODEL, 100)
+    want = runner.prompt(tokens)
+    for attempt in range(40):
+        cutter = threading.Timer(0.0002 * attempt, runner.ops.set_cut, [True])
+        cutter.start()
+        with contextlib.suppress(StepCut):
+            for _ in range(3):
+                assert np.array_equal(runner.prompt(tokens), want)
+        cutter.join()
+        runner.ops.set_cut(False)
+        assert np.array_equal(runner.prompt(tokens), want)

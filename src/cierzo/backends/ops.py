@@ -25,6 +25,10 @@ Logits = npt.NDArray[np.float32]  # [L, vocab_size]
 StepFunction = Callable[[Batch], Logits]
 
 
+class StepCut(Exception):
+    """The step was cut (`Ops.set_cut`): it has no logits, and is to be computed again."""
+
+
 @dataclass(frozen=True)
 class AttentionShape:
     """Sizes of the attention heads and how positions turn them."""
@@ -101,8 +105,13 @@ class Ops(Protocol[A, W]):
     def compile(self, forward: Callable[[], A]) -> StepFunction:
         """Makes a step function of a forward pass. Its result is valid until the next step.
 
-        The function raises ValueError for a batch that does not hold together.
+        The function raises ValueError for a batch that does not hold together, and StepCut.
         """
+        ...
+
+    def set_cut(self, cut: bool) -> None:
+        """While it is set, a running step soon ends with StepCut, and so does the next. What it
+        should have stored may be there in part. For any thread."""
         ...
 
     def copy_block(self, source: int, target: int) -> None:

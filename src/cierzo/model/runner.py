@@ -79,6 +79,7 @@ class ModelRunner:
         self.block_parts = config.num_hidden_layers  # whose digests `save_block` chains
         self.save_block = ops.save_block
         self.load_block = ops.load_block
+        self.set_cut = ops.set_cut
         self._identity = ops.identity
 
     @property
@@ -91,6 +92,7 @@ class ModelRunner:
     def run(self, batch: Batch) -> Logits:
         """One step: float32 [L, vocab_size], valid until the next.
 
-        At most `max_logits_rows` rows. Raises ValueError for a batch that does not hold together.
+        At most `max_logits_rows` rows. Raises ValueError for a batch that does not hold together,
+        and StepCut while `set_cut` (for any thread) says so.
         """
         return self._step(batch)

@@ -14,7 +14,7 @@ from cierzo.backends.cpu.identity import Identity
 from cierzo.backends.cpu.sizes import BLOCK_SIZE
 from cierzo.backends.cpu.threads import default_threads
 from cierzo.backends.cpu.weights import pack
-from cierzo.backends.ops import AttentionShape, CacheShape, Logits, StepFunction
+from cierzo.backends.ops import AttentionShape, CacheShape, Logits, StepCut, StepFunction
 from cierzo.backends.tensor import RawTensor, StorageType
 from cierzo.settings import Quantization
 
@@ -176,9 +176,16 @@ class CpuOps:
         run = self._program.run
 
         def step(batch: Batch) -> Logits:
-            return run(*_arrays(batch))
+            logits = run(*_arrays(batch))
+            if logits is None:
+                raise StepCut
+            return logits
 
         return step
+
+    def set_cut(self, cut: bool) -> None:
+        """See `Ops`."""
+        self._program.set_cut(cut)
 
     # --- beyond the forward pass ----------------------------------------------------------------
 
