@@ -1,17 +1,19 @@
 """Nothing that saves work changes a bit of any answer: not the cache, and no draft.
 
 Sessions walk through an engine: they go on, fork, repeat themselves, are aborted and thrown out,
-and drafts are right and wrong by chance. An engine that keeps and drafts nothing, one request at
-a time, says what each should be answered.
+steps are cut, and drafts are right and wrong by chance. An engine that keeps and drafts nothing,
+one request at a time, says what each should be answered.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import msgspec
@@ -19,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from cierzo.backends.batch import Batch
+from cierzo.backends.ops import Logits, StepCut
 from cierzo.engine.cache.prefix_tree import Node
 from cierzo.engine.drafts import sources
 from cierzo.engine.drafts.draft import Draft, Origin
@@ -26,6 +30,7 @@ from cierzo.engine.drafts.drafter import Drafter
 from cierzo.engine.drafts.sources import Sources
 from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.engine import Engine
+from cierzo.engine.runner import Runner
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.engine.sequence import Sequence
 from cierzo.model.runner import ModelRunner
@@ -83,6 +88,34 @@ class WildDrafter(Drafter):
     def learn(self, draft: Draft, drafted: int, accepted: int) -> None:
         self.num_right += accepted
         self.num_wrong += drafted - accepted
+
+
+class CuttingRunner:
+    """Cuts steps by chance: before they begin, in the middle, or when all is computed."""
+
+    def __init__(self, runner: Runner, rng: random.Random) -> None:
+        self._runner, self._rng = runner, rng
+        self.num_cut = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def run(self, batch: Batch) -> Logits:
+        way = self._rng.choice(["whole"] * 7 + ["before", "amid", "after"])
+        timer = Timer(self._rng.random() * 0.002, self._runner.set_cut, [True])
+        if way == "amid":
+            timer.start()
+        self._runner.set_cut(way == "before")
+        logits = None
+        with suppress(StepCut):
+            logits = self._runner.run(batch)
+        if way == "amid":
+            timer.join()
+        self._runner.set_cut(False)
+        if logits is None or way == "after":
+            self.num_cut += 1
+            raise StepCut
+        return logits
 
 
 class Audit:
@@ -190,6 +223,7 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
     engine.use_drafter(drafter)
     begun_with = texts_begun_with(monkeypatch)
     audit = Audit(engine)
+    engine.runner = cutting = CuttingRunner(engine.runner, random.Random(seed))
     shared = random_prompt(7, 70)
     sessions = [Session(shared + random_prompt(i, 30 * i)) for i in range(4)]
     asked: dict[str, tuple[Request, Session]] = {}
@@ -225,6 +259,7 @@ def test_any_walk_gives_what_each_request_alone_would_be_given(
             break
     stats = engine.stats()
     assert ended > 100
+    assert cutting.num_cut > 100
     assert stats.cached_tokens > stats.prompt_tokens / 4
     assert stats.free_blocks == stats.num_blocks
     assert drafter.num_right > 500

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cierzo.backends.batch import Batch
-from cierzo.backends.ops import Logits
+from cierzo.backends.ops import Logits, StepCut
 from cierzo.engine.cache.disk.tier import DiskTier
 from cierzo.engine.cache.hints import NO_HINTS, Hints
 from cierzo.engine.cache.kv_cache import KvCache
@@ -24,6 +24,7 @@ from cierzo.engine.drafts.planning import plan_drafts
 from cierzo.engine.drafts.sources import Sources
 from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.errors import PromptTooLong, QueueFull
+from cierzo.engine.interruption import Interruption
 from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput
 from cierzo.engine.next_tokens import Advanced, Computed, NextTokens, PromptLogprobs
 from cierzo.engine.progress import Progress
@@ -34,6 +35,7 @@ from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
 from cierzo.engine.scheduling.step_budget import StepBudget
+from cierzo.engine.scheduling.work import Expected, decodes_of, depth_of, work_of
 from cierzo.engine.sequence import Sequence
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 from cierzo.settings import EngineSettings
@@ -79,9 +81,10 @@ class Engine:
             max_batch_sequences=settings.max_batch_sequences,
             max_model_len=runner.max_model_len,
         )
-        self._budget = budget = StepBudget(settings.max_batch_tokens)
         self._step_costs = StepCosts()
         self._sources = Sources(drafts=settings.drafts == "on", keep=settings.prefix_cache == "on")
+        self._budget = budget = StepBudget(settings.max_batch_tokens, self._step_costs)
+        self.interruption = Interruption(runner.set_cut)
         self._drafter = Drafter(self._step_costs)
         self._draft_room = min(runner.max_logits_rows, settings.max_batch_tokens // 2)
         self._sampler = Sampler(self.vocab_size)
@@ -182,6 +185,7 @@ class Engine:
 
     def abort(self, request_id: str) -> bool:
         """Drops a request at once; False if it is not there (any more)."""
+        self.interruption.dropped(request_id)
         active = self._active.pop(request_id, None)
         if active is None:
             return False
@@ -210,10 +214,8 @@ class Engine:
         self.progress.clear()
         self.cache.collect()
         outputs = [self._apply_check(*verified) for verified in self.constraint_workers.collect()]
-        running = self.scheduler.running
         plan_drafts(self.scheduler.running, self._active, self._drafter, self._draft_room)
-        others_decode = any(s.is_decoding and not s.held for s in running)
-        chunks = self.scheduler.schedule(self._budget.prompt_budget(others_decode=others_decode))
+        chunks = self.scheduler.schedule(self._prompt_budget())
         held = self.constraint_workers.holds_requests or self.cache.waits_for_disk
         self._stalled = not chunks and not outputs and held
         if chunks:
@@ -221,12 +223,19 @@ class Engine:
         return [output for output in outputs if output is not None]
 
     def _compute(self, chunks: list[Chunk], started: float) -> list[StepOutput | None]:
-        """Runs the model over chunks, and chooses tokens where a chunk was its sequence's last."""
+        """Runs the model over chunks, and chooses tokens where a chunk was its sequence's last.
+
+        If the step is cut, that is all: then no sequence gets any further.
+        """
         batch = self._builder.build(chunks)
-        prompt_tokens = sum(chunk.count for chunk in chunks if not chunk.sequence.is_decoding)
+        work = work_of(chunks)
         masked = self._want_masks(chunks)
         self.constraint_workers.start_masks(masked)
-        logits = self.runner.run(batch)
+        try:
+            logits = self._run(batch, chunks)
+        except StepCut:
+            self.constraint_workers.hold_late(masked)
+            return []
         if self.observer is not None:
             self.observer(batch, logits)
         masks = self.constraint_workers.finish_masks(masked)
@@ -236,10 +245,7 @@ class Engine:
             if chunk.sequence.started:
                 self.cache.publish(chunk.sequence)
         seconds = time.perf_counter() - started
-        self._budget.observe(prompt_tokens, seconds)
-        if prompt_tokens == 0:
-            drafted = sum(chunk.num_draft for chunk in chunks)
-            self._step_costs.observe(len(chunks), drafted, seconds)
+        self._step_costs.observe(work, seconds)
         self._counters.computed_tokens += len(batch.token_ids)
         self._counters.steps += 1
         self._counters.step_seconds += seconds
@@ -252,6 +258,24 @@ class Engine:
         blocks = self.cache.unused()
         self.runner.give_back(blocks)
         return len(blocks)
+
+    def _prompt_budget(self) -> int:
+        """Tokens of prompts for the next step."""
+        running = self.scheduler.running
+        if not self.scheduler.waiting and all(s.num_pending <= 1 for s in running):
+            return 1  # there is none
+        return self._budget.prompt_budget(decodes_of(running), depth_of(running))
+
+    def _run(self, batch: Batch, chunks: list[Chunk]) -> Logits:
+        """Raises StepCut."""
+        self.interruption.begin(Expected(chunks, self._step_costs))
+        was_cut = True
+        try:
+            logits = self.runner.run(batch)
+            was_cut = False
+        finally:
+            self.interruption.end(was_cut=was_cut)
+        return logits
 
     def stats(self) -> EngineStats:
         """Gauges of now, and counters since the start."""

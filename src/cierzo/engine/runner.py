@@ -55,5 +55,10 @@ class Runner(Protocol):
         ...
 
     def run(self, batch: Batch) -> Logits:
-        """Computes a step; its logits are good until the next one."""
+        """Computes a step; its logits are good until the next one. Raises StepCut."""
+        ...
+
+    def set_cut(self, cut: bool) -> None:
+        """While it is set, a running step soon ends with StepCut, and so does the next one. For
+        any thread."""
         ...

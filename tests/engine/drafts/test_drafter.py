@@ -7,7 +7,7 @@ import numpy as np
 from cierzo import _native
 from cierzo.engine.drafts.draft import Draft
 from cierzo.engine.drafts.drafter import Drafter
-from cierzo.engine.drafts.step_costs import StepCosts
+from cierzo.engine.drafts.step_costs import StepCosts, Work
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.engine.sequence import Sequence
 
@@ -20,7 +20,7 @@ def costs() -> StepCosts:
     known = StepCosts()
     for _ in range(9):
         for drafted in (0, 7):
-            known.observe(1, drafted, 0.5 + 0.05 * drafted)
+            known.observe(Work(1, drafted), 0.5 + 0.05 * drafted)
     return known
 
 

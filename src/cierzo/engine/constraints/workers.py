@@ -71,6 +71,13 @@ class ConstraintWorkers:
             slots[request_id] = len(slots)
         return StepMasks(self._rows, slots, constraints.keys() - slots.keys())
 
+    def hold_late(self, requests: Sequence[Request]) -> None:
+        """Nothing came of a step: its masks are for the next one."""
+        late = self.finish_masks(requests).late
+        for request in requests:
+            if request.sequence.request_id in late:
+                self.hold_for_mask(request)
+
     def hold_for_mask(self, request: Request) -> None:
         """Holds a request until its mask is finished."""
         request.sequence.held = True

@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
@@ -101,10 +102,10 @@ def main() -> NoReturn:
 
     Forward(tell)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    closing: list[Callable[[], None]] = []
-    threading.Thread(target=_read, args=(connection, inbox, send, closing), daemon=True).start()
+    hooks = _Hooks()
+    threading.Thread(target=_read, args=(connection, inbox, send, hooks), daemon=True).start()
     try:
-        _serve(inbox, send, closing)
+        _serve(inbox, send, hooks)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)  # the client is gone
 
@@ -121,11 +122,17 @@ def _tie_to_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _read(
-    connection: socket.socket, inbox: Inbox, send: Send, closing: list[Callable[[], None]]
-) -> None:
+@dataclass
+class _Hooks:
+    """What the reading thread calls of the engine, once there is one."""
+
+    close: Callable[[], None] | None = None
+    abort: Callable[[str], None] | None = None  # a request that the loop will drop soon
+
+
+def _read(connection: socket.socket, inbox: Inbox, send: Send, hooks: _Hooks) -> None:
     """Moves messages from the socket to the queue; ends the process with the connection, or when
-    it is told to, after calling what is in `closing`."""
+    it is told to."""
     reader = reads_to_engine()
     while True:
         try:
@@ -136,16 +143,18 @@ def _read(
             os._exit(0)
         for message in reader.feed(data):
             if isinstance(message, Shutdown):
-                for close in closing:
-                    close()
+                if hooks.close is not None:
+                    hooks.close()
                 os._exit(0)
             if isinstance(message, Ping):
                 with contextlib.suppress(OSError):  # which is seen when reading
                     send(Beat(message.serial))
             inbox.put(message)
+            if isinstance(message, Abort) and hooks.abort is not None:
+                hooks.abort(message.request_id)
 
 
-def _serve(inbox: Inbox, send: Send, closing: list[Callable[[], None]]) -> NoReturn:
+def _serve(inbox: Inbox, send: Send, hooks: _Hooks) -> NoReturn:
     start = inbox.get()
     if not isinstance(start, Start):
         raise TypeError(f"the first message must be Start, not {type(start).__name__}")
@@ -154,7 +163,7 @@ def _serve(inbox: Inbox, send: Send, closing: list[Callable[[], None]]) -> NoRet
     except LoadError as error:
         send(LoadFailed(str(error)))
         os._exit(1)
-    closing.append(engine.cache.close)
+    hooks.close, hooks.abort = engine.cache.close, engine.interruption.abort
     send(Ready(info))
     loop = Loop(engine, inbox)
     while True:

@@ -1,58 +1,105 @@
-"""How many prompt tokens a step may take, so that it stays short whatever the machine.
+"""How many prompt tokens a step may take: enough to be read fast, few enough to keep it short.
 
-A step cannot be cut off, so its length is how long everyone else's next token, a newcomer, a
-cancellation and the answer to a ping must wait. The share of prompts is chosen from the speed of
-the last steps; this never changes a result, since results do not depend on how a prompt is cut.
+The length of a step is how long everyone else's next token and a newcomer must wait. What a step
+takes is learned (`StepCosts`), so it is known how fast a prompt is read in pieces of any size, and
+what each size does to those who decode. This never changes a result, since results do not depend on
+how a prompt is cut.
 
-A step of fewer tokens reads the weights more often for what it computes. Measured on two Zen 4
-cores, against 512 tokens a step: SmolLM2 loses 11% with 64, 2% with 128, nothing with 256; two of
-Devstral's layers lose 20% with 32 and 7% with 64. With the values below SmolLM2 reads a prompt of
-4,096 tokens 2.4% slower than in steps of 512.
+With few tokens a step is mostly spent on reading the weights, which it does in any case: on two
+cores a token of Devstral's geometry takes 0.46 s, and 0.91 s if it has seven tokens of a prompt
+beside it, which is then read at 81% of full speed. So a prompt rides on the steps of those who
+decode in pieces that are small where the model is large.
 """
 
 from __future__ import annotations
 
-STEP_SECONDS = 0.2
-# With so many tokens a step reads prompts at nearly full speed. A step may have them if that does
-# not take too long: less long while others decode, since they wait in every step; a request that
-# comes meanwhile waits once.
-FAST_TOKENS = 128
-FAST_SECONDS = 1.0
-FAST_SECONDS_BESIDE_DECODES = 0.25
-# In any case a step has so many that most of its time is not spent on reading weights.
-EFFICIENT_TOKENS = 32
+from itertools import pairwise
+
+from cierzo.engine.drafts.step_costs import KNOTS, StepCosts, Work
+
+QUICK_SECONDS = 0.05  # to make a step shorter still is of no use
+SHORT_SECONDS = 0.2  # a step that nobody minds
+LONG_SECONDS = 1.0  # one that a newcomer may have to wait for, where nobody decodes
 LONGEST_SECONDS = 4.0  # not even for the sake of efficiency
-FIRST_TOKENS = 16  # while the speed is unknown
-FEW_TOKENS = 8
+MOST_SLOWDOWN = 2.4  # of those who decode, where a step is not short even so
+# Shares of the speed at which prompts are read fastest: all of it but for what can be spared, and
+# what is enough where steps are long.
+FULL_SPEED = 0.97
+HIGH_SPEED = 0.9
+FIRST_TOKENS = 16  # while nothing is known
+_SIZES = {
+    *KNOTS,
+    *((one + other) // 2 for one, other in pairwise(KNOTS)),
+}  # of steps to choose from
 
 
 class StepBudget:
-    """Keeps the time that a prompt token takes, as a moving average."""
+    """Chooses among numbers of tokens at which what a step takes is known best."""
 
-    def __init__(self, max_batch_tokens: int) -> None:
+    def __init__(self, max_batch_tokens: int, costs: StepCosts) -> None:
         self._max_batch_tokens = max_batch_tokens
-        self.seconds_per_token = 0.0  # 0 while unknown
+        self._costs = costs
 
-    def prompt_budget(self, *, others_decode: bool) -> int:
-        """Tokens of prompts for the next step, at least 1."""
-        if self.seconds_per_token == 0.0:
+    @property
+    def seconds_per_token(self) -> float:
+        """What a token of a prompt takes where nobody decodes; 0 while unknown."""
+        if not self._costs.known:
+            return 0.0
+        tokens = self._alone(0.0)
+        return self._seconds(Work(logits=False), tokens, 0.0) / tokens
+
+    def prompt_budget(self, decodes: Work, depth: float) -> int:
+        """Tokens of prompts for the next step, at least 1, beside what decodes. They attend to
+        about `depth` positions."""
+        if not self._costs.known:
             return min(FIRST_TOKENS, self._max_batch_tokens)
-        tokens_per_second = 1.0 / self.seconds_per_token
-        limit = FAST_SECONDS_BESIDE_DECODES if others_decode else FAST_SECONDS
-        fast = min(FAST_TOKENS, limit * tokens_per_second)
-        efficient = min(EFFICIENT_TOKENS, LONGEST_SECONDS * tokens_per_second)
-        tokens = max(STEP_SECONDS * tokens_per_second, fast, efficient)
-        return max(1, min(int(tokens), self._max_batch_tokens))
+        alone = self._alone(depth)
+        if decodes.sequences == 0:
+            return alone
+        best = alone / self._seconds(Work(logits=False), alone, depth)
+        limit = max(SHORT_SECONDS, MOST_SLOWDOWN * self._costs.seconds(decodes))
+        choices = []
+        for tokens in self._candidates(decodes.rows):
+            seconds = self._seconds(decodes, tokens, depth)
+            choices.append((tokens, seconds, tokens / seconds / best))
+        for tokens, seconds, speed in choices:
+            wanted = FULL_SPEED if seconds <= SHORT_SECONDS else HIGH_SPEED
+            if speed >= wanted and seconds <= limit:
+                return tokens
+        within = [(speed, tokens) for tokens, seconds, speed in choices if seconds <= limit]
+        return max(within)[1] if within else choices[0][0]
 
-    def observe(self, prompt_tokens: int, seconds: float) -> None:
-        """Learns from a step. Few prompt tokens in one say little of the time that each takes."""
-        if prompt_tokens == 0:
-            return
-        average = self.seconds_per_token
-        measured = max(seconds, 1e-9) / prompt_tokens
-        if average == 0.0:
-            self.seconds_per_token = measured
-        elif (
-            measured < average or prompt_tokens >= FEW_TOKENS or average * FEW_TOKENS > FAST_SECONDS
-        ):
-            self.seconds_per_token = 0.5 * (average + measured)
+    def _alone(self, depth: float) -> int:
+        """Tokens of a step in which nobody decodes."""
+        choices = []
+        for tokens in self._candidates(0):
+            seconds = self._seconds(Work(logits=False), tokens, depth)
+            choices.append((tokens, seconds, tokens / seconds))
+        best = max(speed for _, _, speed in choices)
+        quick = max(
+            (tokens for tokens, seconds, _ in choices if seconds <= QUICK_SECONDS), default=1
+        )
+        for wanted, limit in ((FULL_SPEED, LONG_SECONDS), (HIGH_SPEED, LONGEST_SECONDS)):
+            for tokens, seconds, speed in choices:
+                if speed >= wanted * best and seconds <= limit:
+                    return max(tokens, quick)
+        return max(
+            (tokens for tokens, seconds, _ in choices if seconds <= LONGEST_SECONDS), default=1
+        )
+
+    def _seconds(self, decodes: Work, tokens: int, depth: float) -> float:
+        work = Work(
+            decodes.sequences,
+            decodes.drafted,
+            decodes.context,
+            tokens,
+            tokens * (depth + tokens / 2),
+            decodes.logits,
+        )
+        return max(self._costs.seconds(work), 1e-9)
+
+    def _candidates(self, rows: int) -> list[int]:
+        """Numbers of tokens that fill a step up to a knot, or halfway to the next."""
+        room = max(self._max_batch_tokens - rows, 1)
+        candidates = {min(size - rows, room) for size in _SIZES if size > rows}
+        return sorted(candidates | {1, room})
