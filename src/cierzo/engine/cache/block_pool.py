@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from cierzo.engine.cache.disk.tier import DiskTier
+from cierzo.engine.cache.evicted import Evicted
 from cierzo.engine.cache.eviction import EvictionQueue, goes_first, may_go
 from cierzo.engine.cache.prefix_tree import Node, attach, detach
 from cierzo.engine.cache.sessions import Sessions
@@ -38,6 +39,7 @@ class BlockPool:
         self._on_disk = EvictionQueue()  # those of them that can be read again, and some that could
         self._clock = clock
         self.sessions = Sessions()
+        self.evicted = Evicted(2 * num_blocks)
 
     @property
     def num_available(self) -> int:
@@ -54,6 +56,7 @@ class BlockPool:
         if node is None:
             return None
         self.num_evicted += 1
+        self.evicted.note(node)
         return self._detach(node)
 
     def take_free(self) -> int | None:
@@ -83,7 +86,7 @@ class BlockPool:
         """The root of a salt's tree."""
         root = self._roots.get(salt)
         if root is None:
-            root = self._roots[salt] = Node(None, b"", 0)
+            root = self._roots[salt] = Node(None, b"", 0, key=hash(salt))
             root.name = self.disk.root_name(salt) if self.disk is not None else b""
         return root
 

@@ -27,6 +27,7 @@ class Node:
     pins: int = 0  # running sequences whose path leads through it
     worth: float = 0.0  # what is worth least is evicted first
     session: tuple[str, bytes] | None = None  # that left it last: salt and name
+    key: int = 0  # see `evicted.py`; 0 while it was not needed, and of a root without a salt
     name: bytes = b""  # of its prefix on disk, once it was needed; a root's from the beginning
 
     @property

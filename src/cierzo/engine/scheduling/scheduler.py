@@ -22,6 +22,7 @@ from operator import attrgetter
 
 from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.scheduling.admission import is_short, longest_admissible, placement_order
+from cierzo.engine.scheduling.thrift import Thrift
 from cierzo.engine.sequence import Sequence
 
 # How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
@@ -89,6 +90,7 @@ class Scheduler:
         self._num_added = 0
         self._plan: dict[Sequence, Chunk] = {}  # the step that is being put together
         self._odd_to_shortest = False
+        self._thrift = Thrift(cache)
 
     def add(self, sequence: Sequence) -> None:
         """Puts a sequence at the end of the queue.
@@ -110,6 +112,7 @@ class Scheduler:
             self.running.remove(sequence)
         else:
             self.waiting.remove(sequence)
+            self._thrift.forget(sequence)
         if failed:
             self.cache.discard(sequence)
         else:
@@ -125,7 +128,9 @@ class Scheduler:
         self._plan_decodes()
         if self.waiting or len(self._plan) < len(self.running):
             self._plan_prompts(prompt_budget)
-        return list(self._plan.values())
+        chunks = list(self._plan.values())
+        self._thrift.earn(sum(chunk.count for chunk in chunks))
+        return chunks
 
     def _plan_decodes(self) -> None:
         """One token of each sequence that has just one to compute.
@@ -169,7 +174,7 @@ class Scheduler:
         # The odd one to each in turn, lest a budget of 1 be always the same one's.
         odd = self._odd_to_shortest = not self._odd_to_shortest
         half = (tokens + odd) // 2, (rows + odd) // 2
-        left = self._fill(sorted(oldest, key=_left_to_do), *half)
+        left = self._fill(sorted(oldest, key=self._left_to_do), *half)
         self._fill(oldest, tokens - half[0] + left[0], rows - half[1] + left[1])
 
     def _fill(self, order: list[Sequence], tokens: int, rows: int) -> tuple[int, int]:
@@ -214,10 +219,22 @@ class Scheduler:
         return [s for s in self.waiting if s.max_len <= longest and self._may_run(s)]
 
     def _may_run(self, sequence: Sequence) -> bool:
-        """Whether it is neither held nor waits for what a running one is about to compute."""
-        return not sequence.held and not any(
-            self.cache.is_awaited(running, sequence) for running in self.running
-        )
+        """Whether it is not held, nor waits for what a running one is about to compute, nor for
+        its turn to compute once more what was evicted."""
+        if sequence.held or any(self.cache.is_awaited(other, sequence) for other in self.running):
+            return False
+        is_oldest = not self.running or sequence.arrival < self.running[0].arrival
+        return is_oldest or self._thrift.allows(sequence)
+
+    def _left_to_do(self, sequence: Sequence) -> tuple[int, int]:
+        """What the shortest have least of; of equals the first come has. An answer under way, of
+        which a grammar forced some tokens, is as good as done, and so is what is cached."""
+        pending = sequence.num_pending
+        if not sequence.started:
+            pending -= self.cache.find(sequence).depth * self.cache.block_size
+        if pending > sequence.num_generated:
+            pending += min(sequence.max_len - sequence.num_tokens, ANSWER_TOKENS)
+        return pending, sequence.arrival
 
     def _admit(self, sequence: Sequence) -> bool:
         """Lets a waiting sequence run, if there is a place and room for all of it."""
@@ -226,6 +243,7 @@ class Scheduler:
             return False
         if not self._has_room(sequence, first) or not self._has_place(sequence, first):
             return False
+        self._thrift.spend(sequence)
         self.waiting.remove(sequence)
         insort(self.running, sequence, key=_by_age)
         self.cache.start(sequence)
@@ -267,26 +285,28 @@ class Scheduler:
         for _ in range(missing):
             block = self.cache.take()
             while block is None:
-                if self.running[-1] is sequence:
+                victim = self._victim(sequence)
+                if victim is None:
                     return False
-                self._preempt(self.running[-1])
+                self._preempt(victim)
                 block = self.cache.take()
             sequence.blocks.append(block)
         return True
 
+    def _victim(self, sequence: Sequence) -> Sequence | None:
+        """Of those that came later than a sequence, who frees blocks and is cheapest to bring back.
+
+        What others share stays, and costs nothing.
+        """
+        younger = self.running[self.running.index(sequence) + 1 :]
+        freed = {one: self.cache.num_freed_by([one]) for one in younger}
+        useful = [one for one in younger if freed[one]] or younger
+        return min(useful, key=lambda one: (freed[one], -one.arrival), default=None)
+
     def _preempt(self, sequence: Sequence) -> None:
-        """Puts the youngest running sequence back into the queue, without its blocks."""
-        self.running.pop()
+        """Puts a running sequence back into the queue, without its blocks."""
+        self.running.remove(sequence)
         self._plan.pop(sequence, None)
         self.cache.release(sequence)
         insort(self.waiting, sequence, key=_by_age)
         self.num_preemptions += 1
-
-
-def _left_to_do(sequence: Sequence) -> tuple[int, int]:
-    """What the shortest have least of; of equals the first come has. An answer under way, of
-    which a grammar forced some tokens, is as good as done."""
-    pending = sequence.num_pending
-    if pending > sequence.num_generated:
-        pending += min(sequence.max_len - sequence.num_tokens, ANSWER_TOKENS)
-    return pending, sequence.arrival
