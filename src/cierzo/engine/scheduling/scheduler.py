@@ -10,8 +10,8 @@ equals, the one that came first is read first.
 What is cached of a sequence is not computed again. If a running one is about to compute what a
 waiting one would begin with, that one waits for it.
 
-When blocks run out, the youngest sequence gives all of its own back and starts again later; so the
-oldest can always go on, and in time each is the oldest.
+When blocks run out, one that came later gives all of its own back and starts again later: the one
+that is cheapest to bring back. So the oldest can always go on, and in time each is the oldest.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from cierzo.engine.sequence import Sequence
 # How much of an answer counts for what is left to do. How long it gets nobody knows, but one that
 # may have a few tokens only is the sooner done.
 ANSWER_TOKENS = 64
+
+VICTIMS = 8  # of the youngest are looked at when one must go
 
 _by_age = attrgetter("arrival")
 
@@ -298,7 +300,7 @@ class Scheduler:
 
         What others share stays, and costs nothing.
         """
-        younger = self.running[self.running.index(sequence) + 1 :]
+        younger = self.running[self.running.index(sequence) + 1 :][-VICTIMS:]
         freed = {one: self.cache.num_freed_by([one]) for one in younger}
         useful = [one for one in younger if freed[one]] or younger
         return min(useful, key=lambda one: (freed[one], -one.arrival), default=None)
