@@ -46,7 +46,7 @@ def run(engine: Engine, decodes: int, tokens: int, steps: int) -> Part:
     answer = SamplingParams(max_tokens=4_000, temperature=0.0, ignore_eos=True)
     names = [f"decode {next(_names)}" for _ in range(decodes)]
     for name in names:
-        engine.add(name, rng.integers(3, engine.vocab_size, _SHORT), answer)
+        engine.add(name, rng.integers(3, engine.vocab_size, _SHORT, dtype=np.int32), answer)
     seen: set[str] = set()
     while len(seen) < decodes:
         seen |= {output.request_id for output in engine.step()}
@@ -54,7 +54,7 @@ def run(engine: Engine, decodes: int, tokens: int, steps: int) -> Part:
     prompt = f"prompt {next(_names)}" if tokens else ""
     if tokens:
         one = SamplingParams(max_tokens=1, temperature=0.0)
-        engine.add(prompt, rng.integers(3, engine.vocab_size, tokens), one)
+        engine.add(prompt, rng.integers(3, engine.vocab_size, tokens, dtype=np.int32), one)
     began = time.perf_counter()
     read = False
     while not read and (tokens or len(part.gaps) < steps):

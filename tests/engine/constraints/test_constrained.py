@@ -13,9 +13,9 @@ import pytest
 from cierzo.backends.cpu import CpuBackend
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
+from cierzo.engine.drafts.step_costs import StepCosts, Work
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduling.step_budget import StepBudget
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.errors import BeginningError, GrammarError
 from cierzo.grammar.pattern import Work
@@ -168,23 +168,16 @@ def test_forced_tokens_are_no_prompt_to_the_step_budget(
 ) -> None:
     """Or they would be taken for a prompt that is read slowly."""
     engine, _ = bpe
-    observed: list[int] = []
-    decoding: list[bool] = []
-    real = StepBudget.prompt_budget
-
-    def prompt_budget(budget: StepBudget, *, others_decode: bool) -> int:
-        decoding.append(others_decode)
-        return real(budget, others_decode=others_decode)
-
-    monkeypatch.setattr(StepBudget, "prompt_budget", prompt_budget)
-    monkeypatch.setattr(StepBudget, "observe", lambda _, tokens, seconds: observed.append(tokens))
+    observed: list[Work] = []
+    monkeypatch.setattr(StepCosts, "observe", lambda _, work, seconds: observed.append(work))
     params = SamplingParams(max_tokens=200, seed=1, constraint=json_answer(PERSON))
     answer = run(engine, {"r": Request(random_prompt(1, 40), params)})["r"]
     stats = engine.stats()
-    assert stats.steps < len(answer.token_ids) - 5  # many were forced
-    assert sum(observed) == stats.prompt_tokens == 40
-    num_reading = sum(tokens > 0 for tokens in observed)
-    assert decoding == [False] * num_reading + [True] * (stats.steps - num_reading)
+    assert stats.steps == len(observed) < len(answer.token_ids) - 5  # many were forced
+    assert sum(work.prompt_tokens for work in observed) == stats.prompt_tokens == 40
+    num_reading = sum(work.prompt_tokens > 0 for work in observed)
+    decoding = [work.sequences for work in observed]
+    assert decoding == [0] * num_reading + [1] * (stats.steps - num_reading)
 
 
 def test_asking_for_log_probabilities_changes_no_token(bpe: tuple[Engine, Tokenizer]) -> None:
