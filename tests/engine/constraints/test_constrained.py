@@ -13,7 +13,7 @@ import pytest
 from cierzo.backends.cpu import CpuBackend
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
-from cierzo.engine.drafts.step_costs import StepCosts, Work
+from cierzo.engine.drafts import step_costs
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.grammar.constraint import Check, Constraint
@@ -168,8 +168,10 @@ def test_forced_tokens_are_no_prompt_to_the_step_budget(
 ) -> None:
     """Or they would be taken for a prompt that is read slowly."""
     engine, _ = bpe
-    observed: list[Work] = []
-    monkeypatch.setattr(StepCosts, "observe", lambda _, work, seconds: observed.append(work))
+    observed: list[step_costs.Work] = []
+    monkeypatch.setattr(
+        step_costs.StepCosts, "observe", lambda _, work, seconds: observed.append(work)
+    )
     params = SamplingParams(max_tokens=200, seed=1, constraint=json_answer(PERSON))
     answer = run(engine, {"r": Request(random_prompt(1, 40), params)})["r"]
     stats = engine.stats()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from benchmarks.pressure import simulate
+
 from cierzo.engine.scheduling.thrift import Thrift
 from tests.engine.scheduling.steps import BLOCK, drain, make, sequence, step
 
