@@ -36,7 +36,7 @@ inline constexpr int kTileBlocks = 1;
 inline constexpr int kTileTokens = 3;
 #endif
 inline constexpr int kFewTokens = 4;     // read straight from memory at once
-inline constexpr int kFewPasses = 2;     // up to here in passes of kFewTokens
+inline constexpr int kFewPasses = 4;     // up to here in passes of kFewTokens
 inline constexpr int kSliceGroups = 20;  // groups of a slice: 30 KB of unpacked pair
 inline constexpr int kPair = 2;          // blocks worked on together
 inline constexpr int kPairRows = kPair * kLanes;

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 
-# Tokens of a step between which the line is straight. The CPU's kernels change beyond 8.
-KNOTS = (1, 2, 4, 6, 8, 9, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+# Tokens of a step between which the line is straight. The CPU's kernels change beyond 16.
+KNOTS = (1, 2, 4, 6, 8, 12, 16, 17, 24, 32, 48, 64, 96, 128, 256, 512)
 _BLEND = 0.2  # of a new step, into what is known of steps of its kind
 _FADING = 0.995  # of what is known, with each step of another kind
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.3, 8.0
@@ -32,7 +32,7 @@ _STEPS_A_FIT = 8  # a fit is good for so many steps, and for fewer while little 
 _FIRST_RATIO = 4.0
 _FIRST_DEPTH = 30_000.0
 _STRAIGHT = 1.0  # weight of what was assumed: that there are no bends,
-_ASSUMED = 1e-3  # and the guesses
+_ASSUMED = 3e-4  # and the guesses
 _LEAST_SLOPE = 0.01  # a token is never free, whatever chance would have it
 
 
