@@ -240,7 +240,8 @@ void bind_runtime(nb::module_& m) {
             },
             "token_ids"_a, "positions"_a, "query_start"_a, "context_len"_a, "block_tables"_a,
             "logits_rows"_a,
-            "Runs one step. The logits [L, vocab] are a view that the next step overwrites; None if "
+            "Runs one step. The logits [L, vocab] are a view that the next step overwrites; None "
+            "if "
             "the step was cut.")
         .def("set_cut", &Program::set_cut, "cut"_a,
              "While it is set, no operation of a step begins. For any thread.")
