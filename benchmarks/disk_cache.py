@@ -1,6 +1,6 @@
 """What the KV cache on disk is worth: after a restart, and where memory is too small.
 
-    python -m benchmarks.disk_cache [MODEL] [--tokens 6000] [--kv-cache-dtype f16]
+    python -m benchmarks.disk_cache [MODEL] [--tokens 6000] [--kv-cache-dtype int16]
 
 First a prompt that is computed, found in memory, and after a restart read from disk, with the file
 in the page cache and without, beside what the disk takes to read as much. Then six sessions of six
@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="smollm2-135m")
     parser.add_argument("--tokens", type=int, default=6_000)
-    parser.add_argument("--kv-cache-dtype", default="f16")
+    parser.add_argument("--kv-cache-dtype", default="int16")
     given = parser.parse_args()
     options: Options = {"kv_cache_dtype": given.kv_cache_dtype}
     with tempfile.TemporaryDirectory() as folder:

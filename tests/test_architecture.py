@@ -30,6 +30,7 @@ ROOMS = (
     "model",
     "backends",
     "settings",
+    "spellings",
     "log",
 )
 # The chat room reads what a checkpoint says of its tokenizer, never tensors or devices; it stands

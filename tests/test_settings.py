@@ -96,6 +96,15 @@ def test_limits_have_variables_of_their_own() -> None:
     assert settings.limits.body_bytes == Limits().body_bytes
 
 
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("f16", "int16"), ("bfloat16", "int16"), ("auto", "int16"), ("q8_0", "int8"), ("fp8", "int8")],
+)
+def test_other_programs_words_for_the_cache_are_taken(word: str, value: str) -> None:
+    assert load({"kv_cache_dtype": word}, {})[0].engine.kv_cache_dtype == value
+    assert load({}, {"CIERZO_KV_CACHE_DTYPE": word})[0].engine.kv_cache_dtype == value
+
+
 @pytest.mark.parametrize("name", ["CIERZO_CACHE", "CIERZO_ISA", "PATH"])
 def test_other_variables_are_left_alone(name: str) -> None:
     assert load({}, {name: "something"})[0] == Settings()
@@ -115,7 +124,7 @@ def test_other_variables_are_left_alone(name: str) -> None:
         ({"port": 10**400}, {}, "--port: server.port must be"),
         ({}, {"CIERZO_GRACE_SECONDS": "nan"}, "CIERZO_GRACE_SECONDS: server.grace_seconds must be"),
         ({}, {"CIERZO_GRACE_SECONDS": "inf"}, "a number, 0 to 3,600, not 'inf'"),
-        ({}, {"CIERZO_KV_CACHE_DTYPE": "f8"}, "must be one of f16, int8, not 'f8'"),
+        ({}, {"CIERZO_KV_CACHE_DTYPE": "f8"}, "must be one of int16, int8, not 'f8'"),
         ({"host": ""}, {}, "server.host must be text of 1 to 253 characters, not ''"),
         ({}, {"CIERZO_THREAD": "2"}, "CIERZO_THREAD: there is no such variable"),
         ({"thread": 2}, {}, "there is no setting named 'thread'"),

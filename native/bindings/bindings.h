@@ -10,6 +10,8 @@ void bind_weights(nanobind::module_& m);
 void bind_runtime(nanobind::module_& m);
 void bind_sampling(nanobind::module_& m);
 void bind_drafts(nanobind::module_& m);
-void bind_probe(nanobind::module_& m);  // in builds for developers only
+// In builds for developers only.
+void bind_probe(nanobind::module_& m);
+void bind_probe_attention(nanobind::module_& m);
 
 }  // namespace cierzo

@@ -10,5 +10,6 @@ NB_MODULE(_native, m) {
     cierzo::bind_drafts(m);
 #ifdef CIERZO_PROBE
     cierzo::bind_probe(m);
+    cierzo::bind_probe_attention(m);
 #endif
 }

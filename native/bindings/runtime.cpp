@@ -52,9 +52,9 @@ BatchView view(const Int32Array<1>& token_ids, const Int32Array<1>& positions,
 }
 
 CacheType cache_type(const std::string& name) {
-    if (name == "f16") return CacheType::F16;
+    if (name == "int16") return CacheType::I16;
     if (name == "int8") return CacheType::I8;
-    throw std::invalid_argument("a KV cache holds f16 or int8, not " + name);
+    throw std::invalid_argument("a KV cache holds int16 or int8, not " + name);
 }
 
 void check_block(const KvCache& cache, int block, size_t bytes) {

@@ -17,12 +17,13 @@ inline constexpr int kSplitPositions = kSplitBlocks * kBlockPositions;
 inline constexpr int kMaxHeadDim = 512;
 inline constexpr int kMaxTileRows = 48;  // rows that a call of `split` takes at most
 
-enum class CacheType : uint8_t { F16, I8 };
+enum class CacheType : uint8_t { I16, I8 };
 
-// K transposed [head_dim][32], V [32][head_dim]; for I8 then 32 scales of K and 32 of V as float16.
+// K and V as integers, K [head_dim / 2][32][2], V [16][head_dim][2]: what a product adds up lies
+// in pairs. Then 32 scales of K and 32 of V as float32.
 constexpr size_t cache_head_bytes(CacheType type, int head_dim) {
     const size_t numbers = size_t{2} * kBlockPositions * head_dim;
-    return type == CacheType::F16 ? 2 * numbers : numbers + 2 * 2 * kBlockPositions;
+    return (type == CacheType::I16 ? 2 : 1) * numbers + 2 * kBlockPositions * sizeof(float);
 }
 
 // One KV head of one layer in all blocks: block b lies at data + b * block_stride.
@@ -43,15 +44,18 @@ struct AttentionState {
 // Rows that attend to the same sequence and KV head.
 struct AttentionTile {
     int rows;
-    const float* query;      // [rows, head_dim], times log2(e) / sqrt(head_dim)
-    const int32_t* visible;  // [rows] positions that the row sees: its own and all before, > 0
-    const int32_t* blocks;   // the sequence's cache blocks
+    const int16_t* query;      // [rows, head_dim]
+    const float* query_scale;  // [rows] of these integers, times log2(e) / sqrt(head_dim)
+    const int32_t* visible;    // [rows] positions that the row sees: its own and all before, > 0
+    const int32_t* blocks;     // the sequence's cache blocks
 };
 
 struct AttentionKernels {
     // Stores one position's key and value (head_dim numbers each) in slot `slot` of a block.
     void (*store)(const HeadCache& cache, int block, int slot, const float* key,
                   const float* value);
+    // A query (one head of one token) as integers, for a cache of this type; gives their scale.
+    float (*quantize_query)(CacheType type, const float* query, int head_dim, int16_t* q);
     // Attention of a tile to split `split`. Rows that do not reach it get max = -inf, sum = 0,
     // value = 0. `scratch` is the thread's own, `scratch_bytes` large, 64-byte aligned.
     void (*split)(const HeadCache& cache, const AttentionTile& tile, int split,

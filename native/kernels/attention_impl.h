@@ -1,17 +1,16 @@
 // Kernels for attention over the paged KV cache, for the instruction set being compiled.
 //
-// Both products of attention have the same shape here: rows of floats (queries, or probabilities)
-// times a block of the cache that is contiguous in the lanes (positions of the transposed keys, or
-// dimensions of the values). One register tile serves both: each cache vector is loaded and
-// widened once for all its rows, and each output element is one chain of fused multiply-adds.
+// Both products of attention have the same shape here: rows of 16-bit integers (queries, or
+// weights) times a block of the cache whose lanes are contiguous (positions of the keys, or
+// dimensions of the values), two products a lane and instruction. One register tile serves both:
+// each cache vector is loaded once for all its rows, and sums are exact.
 #pragma once
 
 #include <algorithm>
 #include <limits>
-#include <type_traits>
 
 #include "kernels/attention.h"
-#include "kernels/linear.h"
+#include "kernels/attention/integers.h"
 #include "simd/simd.h"
 
 namespace cierzo::CIERZO_ISA {
@@ -27,124 +26,174 @@ inline constexpr int kTileVectors = 1;
 #endif
 inline constexpr int kBlockVectors = kBlockPositions / kLanes;
 // Up to here (decoding) the cache comes from memory faster than it is used: fetch ahead.
-inline constexpr int kFewRows = 6;
+inline constexpr int kFewRows = std::min(6, kTileRows - 1);
+inline constexpr int kCacheLine = 64;
 
-// The two element types of the cache: how 16 of them become floats, and where the scales lie.
-struct Half {
-    using Element = uint16_t;
-    static F32 load(const uint16_t* p) { return load_f16(p); }
+// A thread's scratch.
+struct Scratch {
+    alignas(64) float scores[kTileRows][kSplitPositions];
+    alignas(64) int16_t weights[kTileRows][kSplitPositions];
+    alignas(64) float value_scales[kSplitPositions];
 };
 
-struct Byte {
-    using Element = int8_t;
-    static F32 load(const int8_t* p) { return load_i8(p); }
-};
+// A pair of a row's integers in every lane.
+inline I32 broadcast_pair(const int16_t* p) {
+    int32_t pair;
+    __builtin_memcpy(&pair, p, sizeof pair);
+    return broadcast_i32(pair);
+}
 
-template <typename Cache>
-struct Block {
-    using Element = typename Cache::Element;
-    const Element* keys;    // [head_dim][32]
-    const Element* values;  // [32][head_dim]
-    const uint16_t* key_scales;
-    const uint16_t* value_scales;
-
-    Block(const HeadCache& cache, int index)
-        : keys(reinterpret_cast<const Element*>(cache.data + index * cache.block_stride)),
-          values(keys + kBlockPositions * cache.head_dim),
-          key_scales(reinterpret_cast<const uint16_t*>(values + kBlockPositions * cache.head_dim)),
-          value_scales(key_scales + kBlockPositions) {}
-};
-
-// acc[r][v] += sum over k of rows[r][k] * columns[k][16 v ...], k ascending. `ahead`, if not null,
-// is as large as the columns and read soon.
+// acc[r][v] += sum over pairs k of rows[r][k] * columns[k][16 v ...]. `ahead`, if not null, is as
+// large as the columns and read soon.
 template <typename Cache, int Rows, int Vectors>
-inline void accumulate(const float* rows, size_t row_stride, const typename Cache::Element* columns,
-                       size_t column_stride, int depth, F32 (&acc)[Rows][Vectors],
-                       const typename Cache::Element* ahead = nullptr) {
-    for (int k = 0; k < depth; ++k) {
+inline void accumulate(const int16_t* rows, size_t row_stride,
+                       const typename Cache::Element* columns, size_t column_stride, int pairs,
+                       I32 (&acc)[Rows][Vectors], const typename Cache::Element* ahead = nullptr) {
+    for (int k = 0; k < pairs; ++k) {
         if constexpr (Rows <= kFewRows) {
-            if (ahead != nullptr) __builtin_prefetch(ahead + k * column_stride);
+            const char* line = reinterpret_cast<const char*>(ahead + k * column_stride);
+            constexpr int bytes = 2 * Vectors * kLanes * sizeof(typename Cache::Element);
+            for (int at = 0; ahead != nullptr && at < bytes; at += kCacheLine) {
+                __builtin_prefetch(line + at);
+            }
         }
-        F32 column[Vectors];
+        I32 column[Vectors];
+#pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) {
-            column[v] = Cache::load(columns + k * column_stride + v * kLanes);
+            column[v] = Cache::load_pairs(columns + k * column_stride + 2 * v * kLanes);
         }
+#pragma GCC unroll 12
         for (int r = 0; r < Rows; ++r) {
-            const F32 factor = broadcast(rows[r * row_stride + k]);
-            for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, column[v], acc[r][v]);
+            const I32 factor = broadcast_pair(rows + r * row_stride + 2 * k);
+#pragma GCC unroll 4
+            for (int v = 0; v < Vectors; ++v) acc[r][v] = dot_pairs(acc[r][v], factor, column[v]);
         }
     }
 }
 
-// Scores of `Rows` queries with one block's positions: scores[r][0..31].
+template <int Rows, int Vectors>
+inline void clear(I32 (&acc)[Rows][Vectors]) {
+#pragma GCC unroll 12
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) acc[r][v] = zero_i32();
+    }
+}
+
+// Scores of `Rows` queries with one block's positions, but for the queries' scales:
+// scores[r][0..31].
 template <typename Cache, int Rows>
-void score_block(const float* query, int head_dim, const Block<Cache>& block, float* scores) {
-    for (int first = 0; first < kBlockVectors; first += kTileVectors) {
-        F32 acc[Rows][kTileVectors];
-        for (auto& row : acc) {
-            for (F32& vector : row) vector = zero_f32();
+void score_block(const int16_t* query, int head_dim, const Block<Cache>& block, float* scores) {
+    if constexpr (Rows <= kFewRows) {
+        const char* scales = reinterpret_cast<const char*>(block.key_scales);
+        for (size_t at = 0; at < 2 * kBlockPositions * sizeof(float); at += kCacheLine) {
+            __builtin_prefetch(scales + at);
         }
-        accumulate<Cache, Rows, kTileVectors>(query, head_dim, block.keys + first * kLanes,
-                                              kBlockPositions, head_dim, acc, block.values);
+    }
+    for (int first = 0; first < kBlockVectors; first += kTileVectors) {
+        I32 acc[Rows][kTileVectors];
+        clear(acc);
+        accumulate<Cache, Rows, kTileVectors>(query, head_dim, block.keys + 2 * first * kLanes,
+                                              2 * kBlockPositions, head_dim / 2, acc,
+                                              block.values + 2 * first * kLanes);
+#pragma GCC unroll 4
         for (int v = 0; v < kTileVectors; ++v) {
             const int lane = (first + v) * kLanes;
-            if constexpr (std::is_same_v<Cache, Byte>) {
-                const F32 scale = load_f16(block.key_scales + lane);
-                for (int r = 0; r < Rows; ++r) acc[r][v] = mul(acc[r][v], scale);
+            const F32 scale = load(block.key_scales + lane);
+#pragma GCC unroll 12
+            for (int r = 0; r < Rows; ++r) {
+                store(scores + r * kSplitPositions + lane, mul(to_f32(acc[r][v]), scale));
             }
-            for (int r = 0; r < Rows; ++r) store(scores + r * kSplitPositions + lane, acc[r][v]);
         }
     }
 }
 
-// value[r][Vectors * 16 dims] = sum over the first `positions` of weights[r][p] * values[p].
+// value[r][Vectors * 16 dims] = step[r] * sum over the first `positions` of weights[r][p] *
+// values[p].
 template <typename Cache, int Rows, int Vectors>
 void weigh_values(const HeadCache& cache, const int32_t* blocks, int positions,
-                  const float* weights, int dim, float* value) {
-    F32 acc[Rows][Vectors];
-    for (auto& row : acc) {
-        for (F32& vector : row) vector = zero_f32();
-    }
+                  const int16_t* weights, const float* step, int dim, float* value) {
+    I32 acc[Rows][Vectors];
+    clear(acc);
     for (int begin = 0; begin < positions; begin += kBlockPositions) {
         const Block<Cache> block(cache, blocks[begin / kBlockPositions]);
-        accumulate<Cache, Rows, Vectors>(weights + begin, kSplitPositions, block.values + dim,
-                                         cache.head_dim,
-                                         std::min(kBlockPositions, positions - begin), acc);
+        const int count = std::min(kBlockPositions, positions - begin);
+        accumulate<Cache, Rows, Vectors>(weights + begin, kSplitPositions, block.values + 2 * dim,
+                                         2 * cache.head_dim, (count + 1) / 2, acc);
     }
+#pragma GCC unroll 12
     for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) {
-            store(value + r * cache.head_dim + dim + v * kLanes, acc[r][v]);
+            store(value + r * cache.head_dim + dim + v * kLanes,
+                  mul(to_f32(acc[r][v]), broadcast(step[r])));
         }
     }
 }
 
-// Turns a row's scores into 2^(score - max), zero beyond `count`; gives max and sum.
-inline void exponentials(float* scores, int count, int padded, float& max, float& sum) {
+// What a row's softmax over a split comes to.
+struct RowSoftmax {
+    float max;
+    float sum;
+    float step;  // of the integer weights
+};
+
+// Calls `work(i, first_lanes)` for each vector of `count` numbers; `first_lanes(x, other)` keeps
+// what lies within them.
+template <typename Work>
+inline void each_vector(int count, Work&& work) {
+    int i = 0;
+    for (; i + kLanes <= count; i += kLanes) work(i, [](F32 x, F32) { return x; });
+    if (i < count) {
+        work(i, [n = count - i](F32 x, F32 other) { return first_lanes(n, x, other); });
+    }
+}
+
+// From a row's scores 2^(score - max), times the positions' value scales as integers: zero beyond
+// `count`. Nothing that lies there has a part in it.
+template <typename Cache>
+inline RowSoftmax softmax(float* scores, float query_scale, const float* value_scales, int count,
+                          int padded, int16_t* weights) {
     const float infinity = std::numeric_limits<float>::infinity();
-    F32 highest = broadcast(-infinity);
-    for (int i = 0; i < count; i += kLanes) {
-        const F32 x = load(scores + i);
-        highest = vmax(highest, first_lanes(count - i, x, broadcast(-infinity)));
+    RowSoftmax row{-infinity, 0.0f, 0.0f};
+    if (count > 0) {
+        F32 highest = broadcast(-infinity);
+        each_vector(count, [&](int i, auto within) {
+            highest = vmax(highest, within(load(scores + i), broadcast(-infinity)));
+        });
+        const float max = reduce_max(highest);
+        F32 total = zero_f32();
+        F32 weight_total = zero_f32();
+        F32 heaviest = zero_f32();
+        each_vector(count, [&](int i, auto within) {
+            const F32 x = mul(sub(load(scores + i), broadcast(max)), broadcast(query_scale));
+            const F32 p = within(exp2_nonpositive(x), zero_f32());
+            const F32 w = within(mul(p, load(value_scales + i)), zero_f32());
+            total = add(total, p);
+            weight_total = add(weight_total, w);
+            heaviest = vmax(heaviest, w);
+            store(scores + i, w);
+        });
+        row.max = max * query_scale;
+        row.sum = reduce_add(total);
+        // A sum that is not a number wins this comparison.
+        row.step = std::max(reduce_add(weight_total) * per(Cache::kWeightSum),
+                            reduce_max(heaviest) * per(kWord));
     }
-    max = reduce_max(highest);
-    const F32 shift = broadcast(max);
-    F32 total = zero_f32();
-    for (int i = 0; i < count; i += kLanes) {
-        const F32 p = exp2_nonpositive(sub(load(scores + i), shift));
-        const F32 kept = first_lanes(count - i, p, zero_f32());
-        total = add(total, kept);
-        store(scores + i, kept);
+    // As in `quantize`.
+    const F32 factor = broadcast(row.step > 1e-37f ? 1.0f / row.step : 0.0f);
+    int i = 0;
+    for (; i < count; i += kLanes) {
+        store_i16(weights + i, round_to_i32(mul(load(scores + i), factor)));
     }
-    sum = reduce_add(total);
-    for (int i = (count + kLanes - 1) / kLanes * kLanes; i < padded; i += kLanes) {
-        store(scores + i, zero_f32());
-    }
+    for (; i < padded; i += kLanes) store_i16(weights + i, zero_i32());
+    return row;
 }
 
 // Everything for `Rows` rows and one split.
 template <typename Cache, int Rows>
 void split_rows(const HeadCache& cache, const AttentionTile& tile, int first_row, int split,
-                const AttentionState& out, float* scores) {
+                const AttentionState& out, Scratch& scratch) {
     const int d = cache.head_dim;
     const int start = split * kSplitPositions;
     const int32_t* blocks = tile.blocks + split * kSplitBlocks;
@@ -154,67 +203,63 @@ void split_rows(const HeadCache& cache, const AttentionTile& tile, int first_row
         counts[r] = std::clamp(tile.visible[first_row + r] - start, 0, kSplitPositions);
         longest = std::max(longest, counts[r]);
     }
-    const float* query = tile.query + first_row * d;
-    for (int begin = 0; begin < longest; begin += kBlockPositions) {
-        score_block<Cache, Rows>(query, d, Block<Cache>(cache, blocks[begin / kBlockPositions]),
-                                 scores + begin);
-    }
     const int padded = (longest + kLanes - 1) / kLanes * kLanes;
-    for (int r = 0; r < Rows; ++r) {
-        exponentials(scores + r * kSplitPositions, counts[r], padded, out.max[first_row + r],
-                     out.sum[first_row + r]);
+    for (int begin = 0; begin < longest; begin += kBlockPositions) {
+        const Block<Cache> block(cache, blocks[begin / kBlockPositions]);
+        score_block<Cache, Rows>(tile.query + first_row * d, d, block, scratch.scores[0] + begin);
+        std::copy_n(block.value_scales, kBlockPositions, scratch.value_scales + begin);
     }
-    if constexpr (std::is_same_v<Cache, Byte>) {
-        for (int i = 0; i < padded; i += kLanes) {
-            const Block<Cache> block(cache, blocks[i / kBlockPositions]);
-            const F32 scale = load_f16(block.value_scales + i % kBlockPositions);
-            for (int r = 0; r < Rows; ++r) {
-                float* p = scores + r * kSplitPositions + i;
-                store(p, mul(load(p), scale));
-            }
-        }
+    float step[Rows];
+    for (int r = 0; r < Rows; ++r) {
+        const RowSoftmax row =
+            softmax<Cache>(scratch.scores[r], tile.query_scale[first_row + r], scratch.value_scales,
+                           counts[r], padded, scratch.weights[r]);
+        out.max[first_row + r] = row.max;
+        out.sum[first_row + r] = row.sum;
+        step[r] = row.step;
     }
     float* value = out.value + first_row * d;
+    const int16_t* weights = scratch.weights[0];
     // Few rows: wider, so that enough chains are in flight.
     constexpr int kWide = Rows * 4 <= kTileRows * kTileVectors ? 4 : kTileVectors;
     int dim = 0;
     for (; dim + kWide * kLanes <= d; dim += kWide * kLanes) {
-        weigh_values<Cache, Rows, kWide>(cache, blocks, longest, scores, dim, value);
+        weigh_values<Cache, Rows, kWide>(cache, blocks, longest, weights, step, dim, value);
     }
     for (; dim < d; dim += kLanes) {
-        weigh_values<Cache, Rows, 1>(cache, blocks, longest, scores, dim, value);
+        weigh_values<Cache, Rows, 1>(cache, blocks, longest, weights, step, dim, value);
     }
 }
 
 template <typename Cache, int Rows>
 void split_rest(const HeadCache& cache, const AttentionTile& tile, int first_row, int split,
-                const AttentionState& out, float* scores) {
+                const AttentionState& out, Scratch& scratch) {
     if constexpr (Rows > 0) {
         if (tile.rows - first_row == Rows) {
-            split_rows<Cache, Rows>(cache, tile, first_row, split, out, scores);
+            split_rows<Cache, Rows>(cache, tile, first_row, split, out, scratch);
         } else {
-            split_rest<Cache, Rows - 1>(cache, tile, first_row, split, out, scores);
+            split_rest<Cache, Rows - 1>(cache, tile, first_row, split, out, scratch);
         }
     }
 }
 
 template <typename Cache>
 void split_tile(const HeadCache& cache, const AttentionTile& tile, int split,
-                const AttentionState& out, float* scores) {
+                const AttentionState& out, Scratch& scratch) {
     int row = 0;
     for (; row + kTileRows <= tile.rows; row += kTileRows) {
-        split_rows<Cache, kTileRows>(cache, tile, row, split, out, scores);
+        split_rows<Cache, kTileRows>(cache, tile, row, split, out, scratch);
     }
-    split_rest<Cache, kTileRows - 1>(cache, tile, row, split, out, scores);
+    split_rest<Cache, kTileRows - 1>(cache, tile, row, split, out, scratch);
 }
 
 inline void split(const HeadCache& cache, const AttentionTile& tile, int index,
-                  const AttentionState& out, void* scratch) {
-    float* scores = static_cast<float*>(scratch);
-    if (cache.type == CacheType::F16) {
-        split_tile<Half>(cache, tile, index, out, scores);
+                  const AttentionState& out, void* memory) {
+    Scratch& scratch = *static_cast<Scratch*>(memory);
+    if (cache.type == CacheType::I16) {
+        split_tile<Words>(cache, tile, index, out, scratch);
     } else {
-        split_tile<Byte>(cache, tile, index, out, scores);
+        split_tile<Octets>(cache, tile, index, out, scratch);
     }
 }
 
@@ -248,62 +293,24 @@ inline void finish(const AttentionState& total, int rows, int head_dim, float* c
     }
 }
 
-inline void store_halves(const HeadCache& cache, uint8_t* data, int slot, const float* key,
-                         const float* value) {
-    const int d = cache.head_dim;
-    uint16_t* keys = reinterpret_cast<uint16_t*>(data);
-    uint16_t* values = keys + kBlockPositions * d + slot * d;
-    const F32 limit = broadcast(65504.0f);
-    const F32 floor = broadcast(-65504.0f);
-    alignas(64) uint16_t halves[kLanes];
-    for (int i = 0; i < d; i += kLanes) {
-        store_f16(values + i, vmax(vmin(load(value + i), limit), floor));
-        store_f16(halves, vmax(vmin(load(key + i), limit), floor));
-        for (int lane = 0; lane < kLanes; ++lane) {
-            keys[(i + lane) * kBlockPositions + slot] = halves[lane];
-        }
-    }
-}
-
-// q = round(x / scale) with scale = absmax / 127 as float16; gives the scale.
-inline uint16_t quantize_head(const float* x, int head_dim, int8_t* q, int stride) {
-    F32 highest = zero_f32();
-    for (int i = 0; i < head_dim; i += kLanes) highest = vmax(highest, vabs(load(x + i)));
-    const float absmax = std::min(reduce_max(highest), 65504.0f * 127.0f);
-    alignas(64) uint16_t halves[kLanes];
-    store_f16(halves, broadcast(absmax / 127.0f));
-    alignas(64) float scales[kLanes];
-    store(scales, load_f16(halves));
-    const F32 inverse = broadcast(scales[0] > 0.0f ? 1.0f / scales[0] : 0.0f);
-    alignas(64) int8_t bytes[kLanes];
-    for (int i = 0; i < head_dim; i += kLanes) {
-        const F32 scaled = mul(load(x + i), inverse);
-        store_i8(bytes, round_to_i32(vmax(vmin(scaled, broadcast(127.0f)), broadcast(-127.0f))));
-        for (int lane = 0; lane < kLanes; ++lane) q[(i + lane) * stride] = bytes[lane];
-    }
-    return halves[0];
-}
-
 inline void store_position(const HeadCache& cache, int block, int slot, const float* key,
                            const float* value) {
-    uint8_t* data = cache.data + block * cache.block_stride;
-    if (cache.type == CacheType::F16) {
-        store_halves(cache, data, slot, key, value);
-        return;
+    if (cache.type == CacheType::I16) {
+        store_head<Words>(cache, block, slot, key, value);
+    } else {
+        store_head<Octets>(cache, block, slot, key, value);
     }
-    const int d = cache.head_dim;
-    int8_t* keys = reinterpret_cast<int8_t*>(data);
-    int8_t* values = keys + kBlockPositions * d;
-    uint16_t* scales = reinterpret_cast<uint16_t*>(values + kBlockPositions * d);
-    scales[slot] = quantize_head(key, d, keys + slot, kBlockPositions);
-    scales[kBlockPositions + slot] = quantize_head(value, d, values + slot * d, 1);
+}
+
+inline float quantize_query(CacheType type, const float* query, int head_dim, int16_t* q) {
+    return quantize(query, head_dim, type == CacheType::I16 ? Words::kQuery : Octets::kQuery, q);
 }
 
 }  // namespace attention
 
 inline AttentionKernels attention_kernels() {
-    return {attention::store_position, attention::split, attention::merge, attention::finish,
-            sizeof(float) * attention::kTileRows * kSplitPositions};
+    return {attention::store_position, attention::quantize_query, attention::split,
+            attention::merge,          attention::finish,         sizeof(attention::Scratch)};
 }
 
 }  // namespace cierzo::CIERZO_ISA

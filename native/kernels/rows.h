@@ -12,8 +12,6 @@ struct RowKernels {
     // cos_sin holds, for each of the d numbers, its pair's cosine; then its pair's sine, negative
     // for the first of the pair.
     void (*rotate)(float* head, const float* cos_sin, int head_dim, bool interleaved);
-    // out = x * factor.
-    void (*scale)(const float* x, float factor, int cols, float* out);
 };
 
 }  // namespace cierzo

@@ -53,13 +53,8 @@ inline void rotate(float* head, const float* cos_sin, int head_dim, bool interle
     }
 }
 
-inline void scale(const float* x, float factor, int cols, float* out) {
-    const F32 by = broadcast(factor);
-    for (int i = 0; i < cols; i += kLanes) store(out + i, mul(load(x + i), by));
-}
-
 }  // namespace rows
 
-inline RowKernels row_kernels() { return {rows::rms_norm, rows::rotate, rows::scale}; }
+inline RowKernels row_kernels() { return {rows::rms_norm, rows::rotate}; }
 
 }  // namespace cierzo::CIERZO_ISA

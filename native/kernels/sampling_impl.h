@@ -76,7 +76,7 @@ inline void chunk_exp(const float* x, int n, float max, float inv_temperature, f
         F32 total = zero_f32();
         each_vector(x, begin, end, kLowest, [&](int i, F32 v) {
             const F32 e = exp2_nonpositive(mul(sub(v, origin), scale));
-            const F32 kept = keep_where_at_least(e, least, e);
+            const F32 kept = zero_where_below(e, least, e);
             total = add(total, kept);
             if (w != nullptr) store_until(w, i, end, kept);
         });
@@ -93,14 +93,14 @@ inline double mass_from(const float* w, int n, float threshold) {
         for (int i = begin; i < begin + kSampleChunk; i += kStreams * kWidth) {
             for (int stream = 0; stream < kStreams; ++stream) {
                 const F32 v = load(w + i + stream * kWidth);
-                total[stream] = add(total[stream], keep_where_at_least(v, bound, v));
+                total[stream] = add(total[stream], zero_where_below(v, bound, v));
             }
         }
         mass += reduce_add(add(add(total[0], total[1]), add(total[2], total[3])));
     }
     F32 total = zero_f32();
     each_vector(w, begin, n, 0.0f,
-                [&](int, F32 v) { total = add(total, keep_where_at_least(v, bound, v)); });
+                [&](int, F32 v) { total = add(total, zero_where_below(v, bound, v)); });
     return mass + reduce_add(total);
 }
 
@@ -112,11 +112,11 @@ inline int count_from(const float* x, int n, float threshold) {
     for (; i + kStreams * kWidth <= n; i += kStreams * kWidth) {
         for (int stream = 0; stream < kStreams; ++stream) {
             const F32 v = load(x + i + stream * kWidth);
-            count[stream] = add(count[stream], keep_where_at_least(v, bound, one));
+            count[stream] = add(count[stream], zero_where_below(v, bound, one));
         }
     }
     each_vector(x, i, n, kLowest,
-                [&](int, F32 v) { count[0] = add(count[0], keep_where_at_least(v, bound, one)); });
+                [&](int, F32 v) { count[0] = add(count[0], zero_where_below(v, bound, one)); });
     return static_cast<int>(reduce_add(add(add(count[0], count[1]), add(count[2], count[3]))));
 }
 
@@ -126,7 +126,7 @@ inline void keep_from(float* w, int n, float threshold, float* sum) {
         const int end = std::min(begin + kSampleChunk, n);
         F32 total = zero_f32();
         each_vector(w, begin, end, 0.0f, [&](int i, F32 v) {
-            const F32 kept = keep_where_at_least(v, bound, v);
+            const F32 kept = zero_where_below(v, bound, v);
             total = add(total, kept);
             store_until(w, i, end, kept);
         });

@@ -223,7 +223,8 @@ bool AttentionPartials::complete(int block, int kv_head, int splits) {
 }
 
 size_t AttentionOperation::work_area_floats(const AttentionSizes& sizes) {
-    return static_cast<size_t>(kMaxTileRows) * (3 * sizes.head_dim + 4);
+    const int query = sizes.head_dim / 2 + 1;  // 16-bit integers and their scale
+    return static_cast<size_t>(kMaxTileRows) * (query + 2 * (sizes.head_dim + 2));
 }
 
 void AttentionOperation::run_chunk(uint32_t chunk, int thread) noexcept {
@@ -235,19 +236,22 @@ void AttentionOperation::run_chunk(uint32_t chunk, int thread) noexcept {
     const int group = sizes_.group();
     const int rows = block.tokens * group;
 
-    float* query = step_.work_area(thread);
+    float* query_scale = step_.work_area(thread);
+    int16_t* query = reinterpret_cast<int16_t*>(query_scale + kMaxTileRows);
     int32_t visible[kMaxTileRows];
-    // exp(x) = 2^(x log2 e), folded into the queries.
+    // exp(x) = 2^(x log2 e), folded into the queries' scales.
     const float factor = static_cast<float>(1.4426950408889634 / std::sqrt(double(d)));
-    for (int t = 0; t < block.tokens; ++t) {
-        const int row = block.first_token + t;
-        step_.kernels->rows.scale(qkv_->data + row * qkv_->stride + unit.kv_head * group * d,
-                                  factor, group * d, query + t * group * d);
-        std::fill_n(visible + t * group, group, step_.batch.positions[row] + 1);
+    for (int r = 0; r < rows; ++r) {
+        const int row = block.first_token + r / group;
+        const int head = unit.kv_head * group + r % group;
+        query_scale[r] =
+            factor * kernels.quantize_query(cache.type, qkv_->data + row * qkv_->stride + head * d,
+                                            d, query + r * d);
+        visible[r] = step_.batch.positions[row] + 1;
     }
-    const AttentionTile tile{rows, query, visible, step_.batch.blocks(block.sequence)};
+    const AttentionTile tile{rows, query, query_scale, visible, step_.batch.blocks(block.sequence)};
 
-    float* area = query + kMaxTileRows * d;
+    float* area = query_scale + kMaxTileRows * (d / 2 + 1);
     const AttentionState total{area, area + rows * d, area + rows * (d + 1)};
     area += kMaxTileRows * (d + 2);
     const AttentionState next{area, area + rows * d, area + rows * (d + 1)};

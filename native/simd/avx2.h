@@ -11,9 +11,15 @@ namespace cierzo::CIERZO_ISA {
 struct F32 {
     __m256 lo, hi;
 };
+// Of 32-bit integers for the compiler, too: around sums that it takes for a __m256i (of 64-bit
+// ones) GCC 12 keeps copies in memory in every turn of a loop.
 struct I32 {
-    __m256i lo, hi;
+    __v8si lo, hi;
 };
+inline __m256i bits(__v8si a) { return reinterpret_cast<__m256i>(a); }
+inline I32 lanes(__m256i lo, __m256i hi) {
+    return {reinterpret_cast<__v8si>(lo), reinterpret_cast<__v8si>(hi)};
+}
 struct Bytes {
     __m256i lo, hi;
 };
@@ -28,12 +34,6 @@ inline void store(float* p, F32 a) {
 inline F32 load_f16(const uint16_t* p) {
     const __m128i* halves = reinterpret_cast<const __m128i*>(p);
     return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
-}
-inline void store_f16(uint16_t* p, F32 a) {
-    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-    __m128i* halves = reinterpret_cast<__m128i*>(p);
-    _mm_storeu_si128(halves, _mm256_cvtps_ph(a.lo, nearest));
-    _mm_storeu_si128(halves + 1, _mm256_cvtps_ph(a.hi, nearest));
 }
 inline F32 load_bf16(const uint16_t* p) {
     const __m128i* halves = reinterpret_cast<const __m128i*>(p);
@@ -79,10 +79,10 @@ inline F32 times_power_of_two(F32 a, F32 n) {
     };
     return {_mm256_mul_ps(a.lo, power(n.lo)), _mm256_mul_ps(a.hi, power(n.hi))};
 }
-// a where x >= bound, else 0.
-inline F32 keep_where_at_least(F32 x, F32 bound, F32 a) {
-    return {_mm256_and_ps(_mm256_cmp_ps(x.lo, bound.lo, _CMP_GE_OQ), a.lo),
-            _mm256_and_ps(_mm256_cmp_ps(x.hi, bound.hi, _CMP_GE_OQ), a.hi)};
+// 0 where x < bound, else a (where x is not a number, too).
+inline F32 zero_where_below(F32 x, F32 bound, F32 a) {
+    return {_mm256_and_ps(_mm256_cmp_ps(x.lo, bound.lo, _CMP_NLT_UQ), a.lo),
+            _mm256_and_ps(_mm256_cmp_ps(x.hi, bound.hi, _CMP_NLT_UQ), a.hi)};
 }
 // a where x has its sign bit set, else b.
 inline F32 select_negative(F32 x, F32 a, F32 b) {
@@ -132,18 +132,23 @@ inline float reduce_absmax(F32 a, F32 b) {
     return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(d, _mm_shuffle_epi32(d, 0xb1))));
 }
 
-inline I32 zero_i32() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-inline I32 broadcast_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-inline F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+inline I32 zero_i32() { return lanes(_mm256_setzero_si256(), _mm256_setzero_si256()); }
+inline I32 broadcast_i32(int32_t x) { return lanes(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
+inline F32 to_f32(I32 a) {
+    return {_mm256_cvtepi32_ps(bits(a.lo)), _mm256_cvtepi32_ps(bits(a.hi))};
+}
 // To the nearest integer, ties to even.
-inline I32 round_to_i32(F32 a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
+inline I32 round_to_i32(F32 a) { return lanes(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)); }
 // The same bits.
-inline F32 as_f32(I32 a) { return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
+inline F32 as_f32(I32 a) {
+    return {_mm256_castsi256_ps(bits(a.lo)), _mm256_castsi256_ps(bits(a.hi))};
+}
 inline I32 add(I32 a, I32 b) {
-    return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
+    return lanes(_mm256_add_epi32(bits(a.lo), bits(b.lo)),
+                 _mm256_add_epi32(bits(a.hi), bits(b.hi)));
 }
 inline int32_t reduce_add(I32 a) {
-    const __m256i h = _mm256_add_epi32(a.lo, a.hi);
+    const __m256i h = _mm256_add_epi32(bits(a.lo), bits(a.hi));
     __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
     q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
     q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1));
@@ -151,10 +156,26 @@ inline int32_t reduce_add(I32 a) {
 }
 // Saturated to a signed byte.
 inline void store_i8(int8_t* p, I32 a) {
-    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.lo, a.hi), 0xd8);
+    const __m256i words =
+        _mm256_permute4x64_epi64(_mm256_packs_epi32(bits(a.lo), bits(a.hi)), 0xd8);
     const __m128i bytes =
         _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+// Of lanes within 16 bits.
+inline void store_i16(int16_t* p, I32 a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm256_permute4x64_epi64(_mm256_packs_epi32(bits(a.lo), bits(a.hi)), 0xd8));
+}
+// Sixteen pairs of 16-bit integers, or of bytes made as wide.
+inline I32 load_i16_pairs(const int16_t* p) {
+    return lanes(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+                 _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16)));
+}
+inline I32 load_i8_pairs(const int8_t* p) {
+    const __m128i* bytes = reinterpret_cast<const __m128i*>(p);
+    return lanes(_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes)),
+                 _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes + 1)));
 }
 
 // The sum of 16 bytes.
@@ -203,6 +224,9 @@ inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
 inline __m256i dot_register_below_128(__m256i acc, __m256i w, __m256i x) {
     return dot_register(acc, w, x);
 }
+inline __m256i dot_pairs_register(__m256i acc, __m256i a, __m256i b) {
+    return _mm256_dpwssd_avx_epi32(acc, a, b);
+}
 #else
 // vpmaddubsw saturates its 16-bit pairs once w passes 128; the top bit apart, each half fits.
 inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
@@ -217,14 +241,24 @@ inline __m256i dot_register_below_128(__m256i acc, __m256i w, __m256i x) {
     const __m256i pairs = _mm256_maddubs_epi16(w, x);
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
+inline __m256i dot_pairs_register(__m256i acc, __m256i a, __m256i b) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+}
 #endif
 // acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
 inline I32 dot(I32 acc, Bytes w, I32 x) {
-    return {dot_register(acc.lo, w.lo, x.lo), dot_register(acc.hi, w.hi, x.hi)};
+    return lanes(dot_register(bits(acc.lo), w.lo, bits(x.lo)),
+                 dot_register(bits(acc.hi), w.hi, bits(x.hi)));
 }
 // The same, where every byte of w is below 128.
 inline I32 dot_below_128(I32 acc, Bytes w, I32 x) {
-    return {dot_register_below_128(acc.lo, w.lo, x.lo), dot_register_below_128(acc.hi, w.hi, x.hi)};
+    return lanes(dot_register_below_128(bits(acc.lo), w.lo, bits(x.lo)),
+                 dot_register_below_128(bits(acc.hi), w.hi, bits(x.hi)));
+}
+// acc[i] += a[2i] * b[2i] + a[2i + 1] * b[2i + 1] of pairs of 16-bit integers, modulo 2^32.
+inline I32 dot_pairs(I32 acc, I32 a, I32 b) {
+    return lanes(dot_pairs_register(bits(acc.lo), bits(a.lo), bits(b.lo)),
+                 dot_pairs_register(bits(acc.hi), bits(a.hi), bits(b.hi)));
 }
 
 }  // namespace cierzo::CIERZO_ISA

@@ -11,8 +11,11 @@ namespace cierzo::CIERZO_ISA {
 struct F32 {
     __m512 v;
 };
+// Of 32-bit integers for the compiler, too: around sums that it takes for a __m512i (of 64-bit
+// ones) GCC 12 keeps copies in memory in every turn of a loop.
 struct I32 {
-    __m512i v;
+    __v16si v;
+    explicit operator __m512i() const { return reinterpret_cast<__m512i>(v); }
 };
 struct Bytes {
     __m512i v;
@@ -24,10 +27,6 @@ inline F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline void store(float* p, F32 a) { _mm512_storeu_ps(p, a.v); }
 inline F32 load_f16(const uint16_t* p) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
-}
-inline void store_f16(uint16_t* p, F32 a) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                        _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 inline F32 load_bf16(const uint16_t* p) {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -56,9 +55,9 @@ inline F32 round_f32(F32 a) {
 }
 // a * 2^n for integral n in [-127, 127].
 inline F32 times_power_of_two(F32 a, F32 n) { return {_mm512_scalef_ps(a.v, n.v)}; }
-// a where x >= bound, else 0.
-inline F32 keep_where_at_least(F32 x, F32 bound, F32 a) {
-    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, bound.v, _CMP_GE_OQ), a.v)};
+// 0 where x < bound, else a (where x is not a number, too).
+inline F32 zero_where_below(F32 x, F32 bound, F32 a) {
+    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, bound.v, _CMP_NLT_UQ), a.v)};
 }
 // a where x has its sign bit set, else b.
 inline F32 select_negative(F32 x, F32 a, F32 b) {
@@ -93,18 +92,32 @@ inline float reduce_absmax(F32 a, F32 b) {
     return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(d, _mm_shuffle_epi32(d, 0xb1))));
 }
 
-inline I32 zero_i32() { return {_mm512_setzero_si512()}; }
-inline I32 broadcast_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
-inline F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+inline I32 lanes(__m512i v) { return {reinterpret_cast<__v16si>(v)}; }
+inline I32 zero_i32() { return lanes(_mm512_setzero_si512()); }
+inline I32 broadcast_i32(int32_t x) { return lanes(_mm512_set1_epi32(x)); }
+inline F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(__m512i(a))}; }
 // To the nearest integer, ties to even.
-inline I32 round_to_i32(F32 a) { return {_mm512_cvtps_epi32(a.v)}; }
+inline I32 round_to_i32(F32 a) { return lanes(_mm512_cvtps_epi32(a.v)); }
 // The same bits.
-inline F32 as_f32(I32 a) { return {_mm512_castsi512_ps(a.v)}; }
-inline I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
-inline int32_t reduce_add(I32 a) { return _mm512_reduce_add_epi32(a.v); }
+inline F32 as_f32(I32 a) { return {_mm512_castsi512_ps(__m512i(a))}; }
+inline I32 add(I32 a, I32 b) { return lanes(_mm512_add_epi32(__m512i(a), __m512i(b))); }
+inline int32_t reduce_add(I32 a) { return _mm512_reduce_add_epi32(__m512i(a)); }
 // Saturated to a signed byte.
 inline void store_i8(int8_t* p, I32 a) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a.v));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(__m512i(a)));
+}
+// Of lanes within 16 bits.
+inline void store_i16(int16_t* p, I32 a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(__m512i(a)));
+}
+// Sixteen pairs of 16-bit integers, or of bytes made as wide.
+inline I32 load_i16_pairs(const int16_t* p) { return lanes(_mm512_loadu_si512(p)); }
+inline I32 load_i8_pairs(const int8_t* p) {
+    return lanes(_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+}
+// acc[i] += a[2i] * b[2i] + a[2i + 1] * b[2i + 1] of pairs of 16-bit integers, modulo 2^32.
+inline I32 dot_pairs(I32 acc, I32 a, I32 b) {
+    return lanes(_mm512_dpwssd_epi32(__m512i(acc), __m512i(a), __m512i(b)));
 }
 
 // The sum of 16 bytes.
@@ -134,7 +147,9 @@ inline Bytes with_bits(Bytes a, Bytes from) {
         _mm512_ternarylogic_epi32(a.v, moved, _mm512_set1_epi8(static_cast<char>(Mask)), kOrAnd)};
 }
 // acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
-inline I32 dot(I32 acc, Bytes w, I32 x) { return {_mm512_dpbusd_epi32(acc.v, w.v, x.v)}; }
+inline I32 dot(I32 acc, Bytes w, I32 x) {
+    return lanes(_mm512_dpbusd_epi32(__m512i(acc), w.v, __m512i(x)));
+}
 // The same, where every byte of w is below 128.
 inline I32 dot_below_128(I32 acc, Bytes w, I32 x) { return dot(acc, w, x); }
 

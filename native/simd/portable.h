@@ -17,6 +17,8 @@ typedef uint16_t Halves __attribute__((vector_size(32)));
 typedef uint8_t U8x64 __attribute__((vector_size(64)));
 typedef uint8_t U8x16 __attribute__((vector_size(16)));
 typedef int8_t I8x16 __attribute__((vector_size(16)));
+typedef int8_t I8x32 __attribute__((vector_size(32)));
+typedef int16_t I16x16 __attribute__((vector_size(32)));
 
 template <typename Vector>
 inline Vector read(const void* p) {
@@ -93,9 +95,9 @@ inline F32 first_lanes(int n, F32 yes, F32 no) {
     const detail::Ints lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     return {detail::select(lanes < n, yes.v, no.v)};
 }
-// a where x >= bound, else 0.
-inline F32 keep_where_at_least(F32 x, F32 bound, F32 a) {
-    return {detail::select(x.v >= bound.v, a.v, detail::Floats{})};
+// 0 where x < bound, else a (where x is not a number, too).
+inline F32 zero_where_below(F32 x, F32 bound, F32 a) {
+    return {detail::select(x.v < bound.v, detail::Floats{}, a.v)};
 }
 // a where x has its sign bit set, else b.
 inline F32 select_negative(F32 x, F32 a, F32 b) {
@@ -138,22 +140,6 @@ inline float reduce_max(F32 a) {
     return detail::reduce(a.v, [](float x, float y) { return x > y ? x : y; });
 }
 
-inline void store_f16(uint16_t* p, F32 a) {
-    using namespace detail;
-    const Floats within = vmin(vmax(a, broadcast(-65504.0f)), broadcast(65504.0f)).v;
-    const Words sign = bits<Words>(within) & 0x80000000u;
-    const Words magnitude = bits<Words>(within) ^ sign;
-    // Normal: add just under half a unit, plus one when the kept part is odd, then cut.
-    const Words normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
-    // Subnormal: adding 0.5 makes the float unit rounds the fraction to multiples
-    // of 2^-24.
-    const Words small =
-        bits<Words>(bits<Floats>(magnitude) + 0.5f) - bits<Words>(broadcast(0.5f).v);
-    const Words is_small = bits<Words>(magnitude < (113u << 23));
-    const Words half = (small & is_small) | (normal & ~is_small) | (sign >> 16);
-    write(p, __builtin_convertvector(half, Halves));
-}
-
 // The largest magnitude in both; what is not a number counts as larger than infinity.
 inline float reduce_absmax(F32 a, F32 b) {
     // As integers the patterns of magnitudes are in that order.
@@ -187,6 +173,24 @@ inline int32_t reduce_add(I32 a) {
 // Of lanes within a signed byte.
 inline void store_i8(int8_t* p, I32 a) {
     detail::write(p, __builtin_convertvector(a.v, detail::I8x16));
+}
+// Of lanes within 16 bits.
+inline void store_i16(int16_t* p, I32 a) {
+    detail::write(p, __builtin_convertvector(a.v, detail::I16x16));
+}
+// Sixteen pairs of 16-bit integers, or of bytes made as wide.
+inline I32 load_i16_pairs(const int16_t* p) { return {detail::read<detail::Ints>(p)}; }
+inline I32 load_i8_pairs(const int8_t* p) {
+    const detail::Shorts wide =
+        __builtin_convertvector(detail::read<detail::I8x32>(p), detail::Shorts);
+    return {detail::bits<detail::Ints>(wide)};
+}
+// acc[i] += a[2i] * b[2i] + a[2i + 1] * b[2i + 1] of pairs of 16-bit integers, modulo 2^32.
+inline I32 dot_pairs(I32 acc, I32 a, I32 b) {
+    using namespace detail;
+    const Ints even = (a.v << 16 >> 16) * (b.v << 16 >> 16);
+    const Ints odd = (a.v >> 16) * (b.v >> 16);
+    return {bits<Ints>(bits<Words>(acc.v) + bits<Words>(even) + bits<Words>(odd))};
 }
 
 // The sum of 16 bytes.

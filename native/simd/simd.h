@@ -36,7 +36,7 @@ inline F32 exp2_nonpositive(F32 x) {
     p = fma(p, f, broadcast(2.4022650696e-1f));
     p = fma(p, f, broadcast(6.9314718056e-1f));
     p = fma(p, f, broadcast(1.0f));
-    return keep_where_at_least(x, broadcast(-126.0f), times_power_of_two(p, n));
+    return zero_where_below(x, broadcast(-126.0f), times_power_of_two(p, n));
 }
 
 // x / (1 + e^-x), for any finite x.

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, get_args
 
+from cierzo.spellings import meant
+
 Value = int | float | str | tuple[str, ...] | None
 T = TypeVar("T", bound=Value)
 
-CacheDtype: TypeAlias = Literal["f16", "int8"]  # numbers of the KV cache
+CacheDtype: TypeAlias = Literal["int16", "int8"]  # numbers of the KV cache
 Quantization: TypeAlias = Literal["w8", "w4"]  # bits of float weights, quantized on load
 
 CONFIG_NAME = "cierzo.toml"
@@ -78,7 +80,7 @@ class EngineSettings:
         0, "longest context in tokens; 0: what the checkpoint says", 0, 16_777_216
     )
     kv_cache_dtype: CacheDtype = _choice(  # noqa: RUF009
-        "f16", "KV cache numbers", get_args(CacheDtype)
+        "int16", "KV cache numbers", get_args(CacheDtype)
     )
     kv_cache_memory_mb: int = _setting(
         0, "memory for the KV cache in MiB; 0: planned from what is free", 0, 16_777_216
@@ -237,7 +239,7 @@ class Setting:
         """The value of `raw`, which is typed (from toml or a flag) or text (from a variable)."""
         if self.is_optional and raw in (None, ""):
             return None
-        value = self._convert(raw)
+        value = self._convert(meant(self.key, raw))
         if not self._fits(value):
             shown = "the given value" if self.secret else repr(raw)[:80]
             raise SettingsError(f"{source}: {self.key} must be {self.allowed}, not {shown}")
@@ -260,9 +262,7 @@ class Setting:
         return raw if kind is float and isinstance(raw, float) else None
 
     def _fits(self, value: Value) -> bool:
-        if value is None:
-            return False
-        if self.choices:
+        if value is None or self.choices:
             return value in self.choices
         size = value if isinstance(value, int | float) else len(value)
         return self.low <= size <= self.high  # false for a NaN

@@ -132,7 +132,7 @@ def test_with_the_cache_off_nothing_is_found_or_promised(model: Path) -> None:
 
 def test_the_fingerprint_names_what_the_bits_follow_from(model: Path) -> None:
     fingerprints = set()
-    for dtype in ("f16", "int8"):
+    for dtype in ("int16", "int8"):
         with start(model, engine__kv_cache_dtype=dtype) as server:
             fingerprints.add(server.chat(max_tokens=1).json()["system_fingerprint"])
     assert len(fingerprints) == 2

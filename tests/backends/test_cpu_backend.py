@@ -85,7 +85,7 @@ def test_an_empty_batch_is_refused(runner: TinyRunner) -> None:
         runner.step(Batch(nothing, nothing, nothing, nothing, np.zeros((0, 0), np.int32), nothing))
 
 
-@pytest.mark.parametrize("kv_cache_dtype", ["f16", "int8"])
+@pytest.mark.parametrize("kv_cache_dtype", ["int16", "int8"])
 def test_a_block_can_leave_and_come_back(kv_cache_dtype: CacheDtype) -> None:
     runner = TinyRunner(MODEL, kv_cache_dtype=kv_cache_dtype)
     tokens = random_tokens(MODEL, 65)
@@ -97,7 +97,7 @@ def test_a_block_can_leave_and_come_back(kv_cache_dtype: CacheDtype) -> None:
     assert np.array_equal(runner.run(Rows(tokens[64:], 64, [7, 3, 5]))[0], whole[64])
 
 
-@pytest.mark.parametrize("dtype", ["f16", "int8"])
+@pytest.mark.parametrize("dtype", ["int16", "int8"])
 def test_a_block_takes_the_bytes_that_the_plan_counts(dtype: CacheDtype) -> None:
     inv_freq = np.ones(32)
     shape = AttentionShape(8, 2, 64, inv_freq, 1.0, rope_interleaved=False)
@@ -129,7 +129,7 @@ def test_the_logits_of_a_step_are_bounded_by_memory(runner: TinyRunner) -> None:
     ("attention", "cache", "message"),
     [
         ({}, {"block_size": 16}, "blocks of 32"),
-        ({}, {"dtype": "f8"}, "f16 or int8"),
+        ({}, {"dtype": "f8"}, "int16 or int8"),
         ({"head_dim": 24}, {}, "multiple of 16"),
         ({"num_kv_heads": 3}, {}, "multiple of num_kv_heads"),
         ({"num_heads": 49, "num_kv_heads": 1}, {}, "may share"),
@@ -144,7 +144,7 @@ def test_shapes_without_a_kernel_are_refused(
     with pytest.raises(ValueError, match=message):
         CpuBackend(1).open(
             replace(shape, **attention),
-            replace(CacheShape(1, 4, 32, "f16"), **cache),
+            replace(CacheShape(1, 4, 32, "int16"), **cache),
             max_batch_tokens=8,
             max_batch_sequences=2,
             max_model_len=64,

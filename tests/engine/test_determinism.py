@@ -11,7 +11,7 @@ from cierzo.engine.sampling_params import SamplingParams
 from tests.engine.models import Answer, Request, make_engine, random_prompt, run
 
 TEMPERATURES = [0.0, 1.0]
-KV_TYPES = ["f16", "int8"]
+KV_TYPES = ["int16", "int8"]
 
 
 def subject(temperature: float) -> Request:
@@ -155,5 +155,5 @@ class TestTheSame:
 
 def test_temperature_one_is_not_greedy(alone: dict[tuple[float, str], Answer]) -> None:
     """Or the equalities above would say nothing about sampling."""
-    assert alone[0.0, "f16"].token_ids != alone[1.0, "f16"].token_ids
-    assert alone[0.0, "f16"].prompt_logprobs == alone[1.0, "f16"].prompt_logprobs
+    assert alone[0.0, "int16"].token_ids != alone[1.0, "int16"].token_ids
+    assert alone[0.0, "int16"].prompt_logprobs == alone[1.0, "int16"].prompt_logprobs

@@ -34,9 +34,9 @@ def test_logits_are_those_of_the_definition(shape: tuple[int, int, int], interle
     weights = random_weights(model)
     got = TinyRunner(model, weights=weights, interleaved=interleaved).prompt(tokens)
     want = reference_logits(weights, model, tokens, interleaved=interleaved)
-    # What float32 and a differently rounded float16 cache entry leave.
+    # What float32 and a cache of 16 bits leave (one of float16 left 4 to 5e-4).
     np.testing.assert_allclose(got, want, atol=4e-3 * np.abs(want).max())
-    assert np.sqrt(((got - want) ** 2).mean()) < 3e-4 * want.std()
+    assert np.sqrt(((got - want) ** 2).mean()) < 3.5e-4 * want.std()
 
 
 def test_both_rotary_pairings_are_the_same_model() -> None:
@@ -78,7 +78,7 @@ def test_quantised_weights_are_used_as_stored(storage: StorageType) -> None:
 def test_an_int8_cache_stays_close() -> None:
     model = tiny()
     tokens = random_tokens(model, 300)
-    exact = reference_logits(random_weights(model), model, tokens, cache=np.float64)
+    exact = reference_logits(random_weights(model), model, tokens)
     got = TinyRunner(model, kv_cache_dtype="int8").prompt(tokens)
     assert 0 < np.sqrt(((got - exact) ** 2).mean()) < 0.03 * exact.std()
 
@@ -94,7 +94,7 @@ def test_float_weights_can_be_quantised_on_load(quantize: Quantization) -> None:
 
 
 @pytest.mark.parametrize("storage", [StorageType.F32, StorageType.Q4_1, StorageType.Q6_K], ids=str)
-@pytest.mark.parametrize("kv_cache_dtype", ["f16", "int8"])
+@pytest.mark.parametrize("kv_cache_dtype", ["int16", "int8"])
 def test_bits_depend_on_the_sequence_alone(
     storage: StorageType, kv_cache_dtype: CacheDtype
 ) -> None:

@@ -27,8 +27,8 @@ CHECK = textwrap.dedent(
     tokens = random_tokens(model, 300)
     weights = random_weights(model)
     for storage, cache, tolerance in (
-        (StorageType.F32, "f16", 3e-4),
-        (StorageType.Q4_1, "f16", 0.03),
+        (StorageType.F32, "int16", 3.5e-4),
+        (StorageType.Q4_1, "int16", 0.03),
         (StorageType.Q8_0, "int8", 0.05),
     ):
         kept = {k: stored(v, storage) if v.ndim == 2 else v for k, v in weights.items()}

@@ -23,9 +23,8 @@ def reference_logits(
     tokens: Sequence[int],
     *,
     interleaved: bool = False,
-    cache: type[np.floating] = np.float16,
 ) -> Float64:
-    """Logits [T, vocab] of a prompt, keys and values rounded to `cache` as the engine does."""
+    """Logits [T, vocab] of a prompt."""
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     x = w["model.embed_tokens.weight"][list(tokens)]
     positions = np.arange(len(tokens), dtype=np.float64)
@@ -40,7 +39,7 @@ def reference_logits(
         )
         q = _rotate(q, positions, model, interleaved=interleaved)
         k = _rotate(k, positions, model, interleaved=interleaved)
-        heads = _attend(q, _rounded(k, cache), _rounded(v, cache))
+        heads = _attend(q, k, v)
         x = x + heads @ w[f"{layer}.self_attn.o_proj.weight"].T
         h = _norm(x, w[f"{layer}.post_attention_layernorm.weight"], model)
         gate = h @ w[f"{layer}.mlp.gate_proj.weight"].T
@@ -66,10 +65,6 @@ def _rotate(x: Float64, positions: Float64, model: TinyModel, *, interleaved: bo
     turned[..., first] = x[..., first] * np.cos(angles) - x[..., second] * np.sin(angles)
     turned[..., second] = x[..., second] * np.cos(angles) + x[..., first] * np.sin(angles)
     return turned
-
-
-def _rounded(x: Float64, dtype: type[np.floating]) -> Float64:
-    return x.astype(np.float32).astype(dtype).astype(np.float64)
 
 
 def _attend(q: Float64, k: Float64, v: Float64) -> Float64:

@@ -68,7 +68,7 @@ class TinyRunner:
         storage: StorageType = StorageType.F32,
         threads: int = 2,
         interleaved: bool = False,
-        kv_cache_dtype: CacheDtype = "f16",
+        kv_cache_dtype: CacheDtype = "int16",
         num_blocks: int = 64,
         max_batch_tokens: int = 1024,
         quantize: Quantization | None = None,

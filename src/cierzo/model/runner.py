@@ -28,7 +28,7 @@ class ModelRunner:
         backend: Backend[A, W],
         *,
         num_blocks: int,
-        kv_cache_dtype: CacheDtype = "f16",
+        kv_cache_dtype: CacheDtype = "int16",
         max_batch_tokens: int = 512,
         max_batch_sequences: int = 64,
         max_model_len: int = 0,

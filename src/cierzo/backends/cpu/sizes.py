@@ -20,9 +20,9 @@ _FLOATS = (StorageType.F32, StorageType.F16, StorageType.BF16)
 def cache_block_bytes(num_layers: int, num_kv_heads: int, head_dim: int, dtype: CacheDtype) -> int:
     """Bytes of one cache block over all layers.
 
-    f16: 2 bytes a number. int8: 1 byte a number and one float16 scale a head and position.
+    int16: 2 bytes a number; int8: 1. Both: a float32 scale a head and position.
     """
-    per_head = {"f16": 2 * head_dim, "int8": head_dim + 2}[dtype]
+    per_head = {"int16": 2 * head_dim + 4, "int8": head_dim + 4}[dtype]
     return 2 * num_layers * BLOCK_SIZE * num_kv_heads * per_head
 
 
