@@ -47,7 +47,7 @@ def _stored(
         parts[2].append(values.reshape(BLOCK, head_dim))
         parts[3].append(scales[BLOCK:])
     k, ks, v, vs = (np.concatenate(part)[:positions] for part in parts)
-    return k, ks, v, vs  # type: ignore[return-value]
+    return k, ks, v, vs
 
 
 def _attention(keys: Doubles, values: Doubles, query: Doubles, visible: list[int]) -> Doubles:
@@ -64,6 +64,10 @@ def _attend(cache: _native.KvCache, query: Floats, visible: list[int], factor: f
     value, _, total = _native.attend(cache, query, visible, factor, 0, -(-max(visible) // SPLIT))
     result: Doubles = value.astype(np.float64) / total[:, None].astype(np.float64)
     return result
+
+
+def _half(x: Floats) -> Doubles:
+    return x.astype(np.float16).astype(np.float64)
 
 
 def _rms(x: Doubles) -> float:
@@ -153,15 +157,20 @@ def test_it_is_as_close_as_a_float16_cache(
     query = rng.normal(size=(12, head_dim)).astype(np.float32)
     visible = [*range(count - 11, count), 300]
     factor = spread / np.sqrt(head_dim)
-    exact = [x.astype(np.float64) for x in (keys, values, query * np.float64(factor))]
-    want = _attention(*exact, visible)
+    scaled = query.astype(np.float64) * factor
+    want = _attention(keys.astype(np.float64), values.astype(np.float64), scaled, visible)
     cache = _cache(head_dim, dtype, keys, values)
     if dtype == "int16":
-        rounded = [x.astype(np.float16).astype(np.float64) for x in (keys, values)]
+        near = _attention(_half(keys), _half(values), scaled, visible)
     else:
         k, key_scales, v, value_scales = _stored(cache, head_dim, dtype, count)
-        rounded = [k * np.float64(key_scales)[:, None], v * np.float64(value_scales)[:, None]]
-    bound = _rms(_attention(*rounded, exact[2], visible) - want)
+        near = _attention(
+            k * key_scales.astype(np.float64)[:, None],
+            v * value_scales.astype(np.float64)[:, None],
+            scaled,
+            visible,
+        )
+    bound = _rms(near - want)
     error = _rms(_attend(cache, query, visible, factor) - want)
     print(f"d {head_dim} outlier {outlier:g} spread {spread:g} {dtype}: {error / bound:.2f}")
     # Large scores, of which one number has the most part: the one place where float16 is better.

@@ -29,7 +29,7 @@ from tests.engine.models import Answer, Request, make_engine, random_prompt, run
 from tests.support.checkpoints import TinyModel, write_gguf
 
 PROMPT = random_prompt(1, 200)
-SLOT, RECORD = 32_768, 256  # bytes
+SLOT, RECORD = 36_864, 256  # bytes
 GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 ASKED = {"r": Request(PROMPT, GREEDY)}
 
