@@ -1,11 +1,13 @@
 // Python bindings for tests and measurements: attention's kernels alone, on the first head of a
 // cache's first layer, whose block b holds positions 32 b and on. For developers, as probe.cpp.
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
+#include <tuple>
 #include <vector>
 
 #include "bindings/bindings.h"
@@ -19,6 +21,8 @@ namespace cierzo {
 namespace {
 
 using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+using Floats = nb::ndarray<nb::numpy, float>;
 
 template <typename T>
 nb::ndarray<nb::numpy, T> array_of(std::vector<T> values, std::vector<size_t> shape) {
@@ -69,8 +73,9 @@ Queries quantized(const KvCache& cache, const Rows& query) {
 
 // (value [rows, head_dim], max [rows], sum [rows]) of splits [first, last), merged in order; scores
 // are products times `factor`, exponents of base 2.
-nb::tuple attend(const KvCache& cache, const Rows& query, const std::vector<int32_t>& visible,
-                 float factor, int first, int last) {
+std::tuple<Floats, Floats, Floats> attend(const KvCache& cache, const Rows& query,
+                                          const std::vector<int32_t>& visible, float factor,
+                                          int first, int last) {
     const size_t rows = query.shape(0);
     const size_t d = query.shape(1);
     const int positions = cache.shape().blocks * kBlockPositions;
@@ -103,8 +108,9 @@ nb::tuple attend(const KvCache& cache, const Rows& query, const std::vector<int3
         kernels.split(head, tile, split, states[1], scratch.data());
         kernels.merge(states[0], states[1], tile.rows, static_cast<int>(d));
     }
-    return nb::make_tuple(array_of(std::move(value[0]), {rows, d}),
-                          array_of(std::move(max[0]), {rows}), array_of(std::move(sum[0]), {rows}));
+    return std::make_tuple(array_of(std::move(value[0]), {rows, d}),
+                           array_of(std::move(max[0]), {rows}),
+                           array_of(std::move(sum[0]), {rows}));
 }
 
 }  // namespace
@@ -117,8 +123,8 @@ void bind_probe_attention(nb::module_& m) {
         [](const KvCache& cache, const Rows& query) {
             Queries q = quantized(cache, query);
             const size_t rows = query.shape(0);
-            return nb::make_tuple(array_of(std::move(q.numbers), {rows, query.shape(1)}),
-                                  array_of(std::move(q.scales), {rows}));
+            return std::make_tuple(array_of(std::move(q.numbers), {rows, query.shape(1)}),
+                                   array_of(std::move(q.scales), {rows}));
         },
         "cache"_a, "query"_a, "Queries as integers [rows, head_dim], and their scales [rows].");
     m.def("attend", &attend, "cache"_a, "query"_a, "visible"_a, "factor"_a, "first"_a, "last"_a,
