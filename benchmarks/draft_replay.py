@@ -25,7 +25,7 @@ from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.drafts.draft import Origin
 from cierzo.engine.drafts.drafter import MOST, Drafter
 from cierzo.engine.drafts.sources import Sources
-from cierzo.engine.drafts.step_costs import StepCosts
+from cierzo.engine.drafts.step_costs import StepCosts, Work
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.engine.sequence import Sequence
 from cierzo.model.fetch.registry import resolve
@@ -116,7 +116,7 @@ def costs_of(ratio: float) -> StepCosts:
     costs = StepCosts()
     for _ in range(9):
         for drafted in (0, 7, 24, MOST):
-            costs.observe(1, drafted, (ratio + drafted) / 1000)
+            costs.observe(Work(sequences=1, drafted=drafted), (ratio + drafted) / 1000)
     return costs
 
 
