@@ -30,7 +30,7 @@ GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
     path = write_gguf(tmp_path_factory.mktemp("llm") / "tiny.gguf", TinyModel(), StorageType.Q8_0)
     with LLM(
-        str(path), threads=1, kv_cache_memory_mb=64, max_batch_tokens=32, max_batch_sequences=16
+        str(path), threads=1, kv_cache_memory_mb=72, max_batch_tokens=32, max_batch_sequences=16
     ) as made:
         yield made
 
@@ -137,13 +137,13 @@ def test_settings_come_from_nowhere_else(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "cierzo.toml").write_text("[engine]\nmax_model_len = 64\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CIERZO_MAX_MODEL_LEN", "64")
-    with LLM(str(path), threads=1, kv_cache_memory_mb=64) as made:
+    with LLM(str(path), threads=1, kv_cache_memory_mb=72) as made:
         assert made.info.max_model_len == 1_024
 
 
 def test_a_closed_one_says_so(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", TinyModel(), StorageType.F16)
-    made = LLM(str(path), threads=1, kv_cache_memory_mb=64)
+    made = LLM(str(path), threads=1, kv_cache_memory_mb=72)
     made.close()
     made.close()
     with pytest.raises(EngineError, match="closed"):
@@ -159,7 +159,7 @@ def test_a_damaged_file_is_an_engine_or_model_error(tmp_path: Path) -> None:
 
 
 def test_the_default_model_answers(default_model: Path) -> None:
-    with LLM(str(default_model), max_model_len=512, kv_cache_memory_mb=64) as made:
+    with LLM(str(default_model), max_model_len=512, kv_cache_memory_mb=72) as made:
         asked = "What is the capital of France? Answer in one sentence."
         answer = made.chat([{"role": "user", "content": asked}], GREEDY)
     assert "Paris" in answer.text

@@ -132,7 +132,7 @@ def start(
 
     `files` is how many file descriptors it may have; by default as many as these tests.
     """
-    flags = {"server.port": 0, "engine.threads": 1, "engine.kv_cache_memory_mb": 64}
+    flags = {"server.port": 0, "engine.threads": 1, "engine.kv_cache_memory_mb": 72}
     flags |= {"engine.kv_cache_disk_gb": 0}  # unless a test asks for it, with a folder of its own
     flags |= {key.replace("__", "."): value for key, value in settings.items()}
     command = [sys.executable, "-m", "tests.api.serve", str(model), json.dumps(flags)]

@@ -191,7 +191,7 @@ def test_what_is_wrong_is_said_before_the_address(model: Path) -> None:
 
 def test_it_ends_although_nobody_reads_what_it_says(model: Path) -> None:
     """As behind `2>&1 | head`."""
-    flags = {"server.port": 0, "engine.threads": 1, "engine.kv_cache_memory_mb": 64}
+    flags = {"server.port": 0, "engine.threads": 1, "engine.kv_cache_memory_mb": 72}
     flags["engine.kv_cache_disk_gb"] = 0
     command = [sys.executable, "-m", "tests.api.serve", str(model), json.dumps(flags)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:

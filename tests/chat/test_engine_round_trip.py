@@ -25,7 +25,7 @@ ids_of = partial(call_id, 9)
 def llm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
     folder = write_mistral(tmp_path_factory.mktemp("model") / "tiny", tekken_model())
     (folder / "tekken.json").write_text(tekken_of(request.param))
-    with LLM(str(folder), threads=1, kv_cache_memory_mb=64) as made:
+    with LLM(str(folder), threads=1, kv_cache_memory_mb=72) as made:
         yield made
 
 

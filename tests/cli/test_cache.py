@@ -14,7 +14,7 @@ ASKED = SamplingParams(max_tokens=4, temperature=0.0)
 
 
 def used(model: Path, folder: Path) -> LLM:
-    llm = LLM(str(model), threads=1, kv_cache_memory_mb=64, kv_cache_dir=str(folder))
+    llm = LLM(str(model), threads=1, kv_cache_memory_mb=72, kv_cache_dir=str(folder))
     llm.generate([list(range(3, 200))], ASKED)
     return llm
 

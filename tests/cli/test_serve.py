@@ -19,7 +19,7 @@ import pytest
 
 from tests.cli.run import COMMAND, NO_DISK, cierzo
 
-SMALL = ("--threads", "1", "--kv-cache-memory-mb", "64", "--max-model-len", "1024")
+SMALL = ("--threads", "1", "--kv-cache-memory-mb", "72", "--max-model-len", "1024")
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def test_it_says_what_it_serves_and_a_curl_line_that_works(model: Path, tmp_path
 def test_settings_come_from_the_file_too(model: Path, tmp_path: Path) -> None:
     (tmp_path / "cierzo.toml").write_text(
         f'model = "{model}"\n[server]\napi_keys = ["open sesame"]\n'
-        "[engine]\nthreads = 1\nkv_cache_memory_mb = 64\nmax_model_len = 512\n"
+        "[engine]\nthreads = 1\nkv_cache_memory_mb = 72\nmax_model_len = 512\n"
     )
     with serving(cwd=tmp_path) as (_, url, said):
         assert "512 a request" in "".join(said)

@@ -27,7 +27,7 @@ from cierzo.settings import EngineSettings
 from tests.support.checkpoints import TinyModel, write_gguf
 
 HELLO = Conversation(messages=[Message("user", "Hello there")])
-SETTINGS: dict[str, Any] = {"threads": 1, "kv_cache_memory_mb": 64, "kv_cache_disk_gb": 0.0}
+SETTINGS: dict[str, Any] = {"threads": 1, "kv_cache_memory_mb": 72, "kv_cache_disk_gb": 0.0}
 ENDLESS = SamplingParams(temperature=0.0, ignore_eos=True)
 Script = Callable[[EngineClient, Model], Coroutine[Any, Any, None]]
 

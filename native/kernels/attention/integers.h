@@ -104,8 +104,9 @@ void store_head(const HeadCache& cache, int block, int slot, const float* key, c
     const int d = cache.head_dim;
     alignas(64) int16_t q[kMaxHeadDim];
     to.key_scales[slot] = quantize(key, d, Cache::kKey, q);
-    for (int i = 0; i < d; ++i) {
-        to.keys[(i / 2 * kBlockPositions + slot) * 2 + i % 2] = static_cast<Element>(q[i]);
+    for (int i = 0; i < d; i += 2) {
+        const Element pair[2] = {static_cast<Element>(q[i]), static_cast<Element>(q[i + 1])};
+        __builtin_memcpy(to.keys + (i / 2 * kBlockPositions + slot) * 2, pair, sizeof pair);
     }
     to.value_scales[slot] = quantize(value, d, Cache::kValue, q);
     Element* values = to.values + slot / 2 * 2 * d + slot % 2;

@@ -27,7 +27,7 @@ PICK = {
 def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
     folder = tmp_path_factory.mktemp("believed")
     write_mistral(folder, tekken_model())
-    with LLM(str(folder), threads=1, kv_cache_memory_mb=64) as made:
+    with LLM(str(folder), threads=1, kv_cache_memory_mb=72) as made:
         yield made
 
 

@@ -70,7 +70,7 @@ def test_a_wish_is_followed_if_it_can_be() -> None:
     assert plan.num_blocks == 300 * 2**20 // SMALL.block_bytes
     with pytest.raises(MemoryPlanError, match=r"--kv-cache-memory-mb 900 does not fit"):
         plan_memory(SMALL, available=GIB, kv_cache_mb=900)
-    with pytest.raises(MemoryPlanError, match=r"allows 0.10 GiB; use --max-model-len 4544 or"):
+    with pytest.raises(MemoryPlanError, match=r"allows 100.0 MiB; use --max-model-len 4544 or"):
         plan_memory(SMALL, available=GIB, kv_cache_mb=100)
 
 

@@ -58,9 +58,9 @@ def plan_memory(
     free = available - taken
     if free <= 0:
         raise MemoryPlanError(
-            f"the weights take {_gib(needs.weights_bytes)} of memory and a step "
-            f"{_gib(needs.scratch_bytes + PROCESS_BYTES)}, but only {_gib(available)} are free; "
-            "close other programs or choose a smaller model or quantisation"
+            f"the weights take {_amount(needs.weights_bytes)} of memory and a step "
+            f"{_amount(needs.scratch_bytes + PROCESS_BYTES)}, but only {_amount(available)} are "
+            "free; close other programs or choose a smaller model or quantisation"
         )
     one = -(-length // needs.block_size) * needs.block_bytes
     largest = int(free * LARGEST_SHARE)
@@ -68,13 +68,13 @@ def plan_memory(
         size = kv_cache_mb * MIB
         if size > largest:
             raise MemoryPlanError(
-                f"--kv-cache-memory-mb {kv_cache_mb} does not fit: of {_gib(available)} free, "
-                f"weights and a step take {_gib(taken)}; use {largest // MIB} or less"
+                f"--kv-cache-memory-mb {kv_cache_mb} does not fit: of {_amount(available)} free, "
+                f"weights and a step take {_amount(taken)}; use {largest // MIB} or less"
             )
-        limit = f"--kv-cache-memory-mb allows {_gib(size)}"
+        limit = f"--kv-cache-memory-mb allows {_amount(size)}"
     else:
         size = max(one, min(one * needs.max_sequences, int(free * USUAL_SHARE)))
-        limit = f"of {_gib(available)} free, weights and a step take {_gib(taken)}"
+        limit = f"of {_amount(available)} free, weights and a step take {_amount(taken)}"
     if one > min(size, largest):
         fits = min(size, largest) // needs.block_bytes * needs.block_size
         advice = (
@@ -83,7 +83,7 @@ def plan_memory(
             else "give it more memory"
         )
         raise MemoryPlanError(
-            f"the KV cache of one request of {length} tokens takes {_gib(one)}, but {limit}; "
+            f"the KV cache of one request of {length} tokens takes {_amount(one)}, but {limit}; "
             + advice
         )
     num_blocks = size // needs.block_bytes
@@ -92,9 +92,9 @@ def plan_memory(
         num_blocks=num_blocks,
         kv_cache_bytes=num_blocks * needs.block_bytes,
         text=(
-            f"weights {_gib(needs.weights_bytes)}, KV cache up to "
-            f"{_gib(num_blocks * needs.block_bytes)} for {num_blocks * needs.block_size} tokens "
-            f"({length} a request), {_gib(available)} free before loading"
+            f"weights {_amount(needs.weights_bytes)}, KV cache up to "
+            f"{_amount(num_blocks * needs.block_bytes)} for {num_blocks * needs.block_size} tokens "
+            f"({length} a request), {_amount(available)} free before loading"
         ),
     )
 
@@ -160,5 +160,5 @@ def _group_numbers(group: Path, limit: str, usage: str, cache: str) -> _GroupMem
     return _GroupMemory(int(allowed), used - reclaimable)
 
 
-def _gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB"
+def _amount(size: int) -> str:
+    return f"{size / GIB:.2f} GiB" if size >= GIB else f"{size / MIB:.1f} MiB"
