@@ -25,8 +25,8 @@ from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.engine.drafts.draft import Origin
 from cierzo.engine.drafts.drafter import MOST, Drafter
 from cierzo.engine.drafts.sources import Sources
-from cierzo.engine.drafts.step_costs import StepCosts, Work
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.scheduling.step_costs import StepCosts, Work
 from cierzo.engine.sequence import Sequence
 from cierzo.model.fetch.registry import resolve
 from cierzo.model.readers.checkpoint import open_checkpoint

@@ -28,10 +28,10 @@ from cierzo.engine.drafts import sources
 from cierzo.engine.drafts.draft import Draft, Origin
 from cierzo.engine.drafts.drafter import Drafter
 from cierzo.engine.drafts.sources import Sources
-from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.engine import Engine
 from cierzo.engine.runner import Runner
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.scheduling.step_costs import StepCosts
 from cierzo.engine.sequence import Sequence
 from cierzo.model.runner import ModelRunner
 from tests.engine.constraints.test_constrained import PERSON, json_answer, knowing

@@ -22,7 +22,6 @@ from cierzo.engine.counters import Counters, stats_of
 from cierzo.engine.drafts.drafter import Drafter
 from cierzo.engine.drafts.planning import plan_drafts
 from cierzo.engine.drafts.sources import Sources
-from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.errors import PromptTooLong, QueueFull
 from cierzo.engine.interruption import Interruption
 from cierzo.engine.messages import EngineStats, Failure, FinishReason, StepOutput
@@ -35,6 +34,7 @@ from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
 from cierzo.engine.scheduling.step_budget import StepBudget
+from cierzo.engine.scheduling.step_costs import StepCosts
 from cierzo.engine.scheduling.work import Expected, decodes_of, depth_of, work_of
 from cierzo.engine.sequence import Sequence
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary

@@ -7,8 +7,8 @@ import numpy as np
 from cierzo import _native
 from cierzo.engine.drafts.draft import Draft
 from cierzo.engine.drafts.drafter import Drafter
-from cierzo.engine.drafts.step_costs import StepCosts, Work
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.scheduling.step_costs import StepCosts, Work
 from cierzo.engine.sequence import Sequence
 
 FILE = list(range(1_000, 1_100))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cierzo.engine.drafts.drafter import Drafter
-from cierzo.engine.drafts.step_costs import StepCosts
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.scheduling.step_costs import StepCosts
 from tests.engine.models import Answer, make_engine, random_prompt
 
 PARAMS = SamplingParams(max_tokens=60, temperature=1.0, seed=5, ignore_eos=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cierzo.engine.drafts.step_costs import StepCosts, Work
 from cierzo.engine.scheduling.step_budget import FIRST_TOKENS, StepBudget
-from tests.engine.drafts.test_step_costs import devstral, reading, small
+from cierzo.engine.scheduling.step_costs import StepCosts, Work
+from tests.engine.scheduling.test_step_costs import devstral, reading, small
 
 Machine = Callable[[Work], float]
 

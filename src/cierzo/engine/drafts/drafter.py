@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heapreplace
 
 from cierzo.engine.drafts.draft import Draft, Origin
-from cierzo.engine.drafts.step_costs import StepCosts
+from cierzo.engine.scheduling.step_costs import StepCosts
 from cierzo.engine.sequence import Sequence
 
 MOST = 80  # tokens drafted at once: more would make them come 1% sooner

@@ -149,9 +149,10 @@ def _read(connection: socket.socket, inbox: Inbox, send: Send, hooks: _Hooks) ->
             if isinstance(message, Ping):
                 with contextlib.suppress(OSError):  # which is seen when reading
                     send(Beat(message.serial))
-            inbox.put(message)
+            # First, or the loop might have dropped it already, and never would again.
             if isinstance(message, Abort) and hooks.abort is not None:
                 hooks.abort(message.request_id)
+            inbox.put(message)
 
 
 def _serve(inbox: Inbox, send: Send, hooks: _Hooks) -> NoReturn:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cierzo.engine.drafts.step_costs import StepCosts, Work
 from cierzo.engine.scheduling.scheduler import Chunk
+from cierzo.engine.scheduling.step_costs import StepCosts, Work
 from cierzo.engine.sequence import Sequence
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cierzo.engine.drafts.step_costs import StepCosts, Work
+from cierzo.engine.scheduling.step_costs import StepCosts, Work
 
 
 def learned(
