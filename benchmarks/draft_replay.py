@@ -26,8 +26,8 @@ from cierzo.engine.drafts.draft import Origin
 from cierzo.engine.drafts.drafter import MOST, Drafter
 from cierzo.engine.drafts.sources import Sources
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduling.step_costs import StepCosts, Work
 from cierzo.engine.sequence import Sequence
+from cierzo.engine.step_costs import StepCosts, Work
 from cierzo.model.fetch.registry import resolve
 from cierzo.model.readers.checkpoint import open_checkpoint
 

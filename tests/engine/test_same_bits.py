@@ -31,8 +31,8 @@ from cierzo.engine.drafts.sources import Sources
 from cierzo.engine.engine import Engine
 from cierzo.engine.runner import Runner
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduling.step_costs import StepCosts
 from cierzo.engine.sequence import Sequence
+from cierzo.engine.step_costs import StepCosts
 from cierzo.model.runner import ModelRunner
 from tests.engine.constraints.test_constrained import PERSON, json_answer, knowing
 from tests.engine.models import VOCAB, Answer, Request, make_engine, random_prompt, run

@@ -34,9 +34,9 @@ from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
 from cierzo.engine.scheduling.step_budget import StepBudget
-from cierzo.engine.scheduling.step_costs import StepCosts
 from cierzo.engine.scheduling.work import Expected, decodes_of, depth_of, work_of
 from cierzo.engine.sequence import Sequence
+from cierzo.engine.step_costs import StepCosts
 from cierzo.grammar.vocabulary import TokenBytes, Vocabulary
 from cierzo.settings import EngineSettings
 

@@ -13,9 +13,9 @@ import pytest
 from cierzo.backends.cpu import CpuBackend
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer, token_bytes_of
+from cierzo.engine import step_costs
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduling import step_costs
 from cierzo.grammar.constraint import Check, Constraint
 from cierzo.grammar.errors import BeginningError, GrammarError
 from cierzo.grammar.pattern import Work

@@ -8,8 +8,8 @@ from cierzo import _native
 from cierzo.engine.drafts.draft import Draft
 from cierzo.engine.drafts.drafter import Drafter
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduling.step_costs import StepCosts, Work
 from cierzo.engine.sequence import Sequence
+from cierzo.engine.step_costs import StepCosts, Work
 
 FILE = list(range(1_000, 1_100))
 EVERYTHING = 1 << 30

@@ -10,7 +10,7 @@ import pytest
 from cierzo.engine.drafts.drafter import Drafter
 from cierzo.engine.engine import Engine
 from cierzo.engine.sampling_params import SamplingParams
-from cierzo.engine.scheduling.step_costs import StepCosts
+from cierzo.engine.step_costs import StepCosts
 from tests.engine.models import Answer, make_engine, random_prompt
 
 PARAMS = SamplingParams(max_tokens=60, temperature=1.0, seed=5, ignore_eos=True)

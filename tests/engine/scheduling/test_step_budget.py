@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from cierzo.engine.scheduling.step_budget import FIRST_TOKENS, StepBudget
-from cierzo.engine.scheduling.step_costs import StepCosts, Work
-from tests.engine.scheduling.test_step_costs import devstral, reading, small
+from cierzo.engine.step_costs import StepCosts, Work
+from tests.engine.test_step_costs import devstral, reading, small
 
 Machine = Callable[[Work], float]
 

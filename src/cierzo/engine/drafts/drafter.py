@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heapreplace
 
 from cierzo.engine.drafts.draft import Draft, Origin
-from cierzo.engine.scheduling.step_costs import StepCosts
 from cierzo.engine.sequence import Sequence
+from cierzo.engine.step_costs import StepCosts
 
 MOST = 80  # tokens drafted at once: more would make them come 1% sooner
 MOST_BESIDE = 24  # while others decode, who wait for their next token meanwhile

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from cierzo.engine.scheduling.step_costs import KNOTS, StepCosts, Work
+from cierzo.engine.step_costs import KNOTS, StepCosts, Work
 
 QUICK_SECONDS = 0.05  # to make a step shorter still is of no use
 SHORT_SECONDS = 0.2  # a step that nobody minds

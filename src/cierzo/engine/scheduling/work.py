@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cierzo.engine.scheduling.scheduler import Chunk
-from cierzo.engine.scheduling.step_costs import StepCosts, Work
 from cierzo.engine.sequence import Sequence
+from cierzo.engine.step_costs import StepCosts, Work
 
 
 def work_of(chunks: Iterable[Chunk]) -> Work:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cierzo.engine.scheduling.step_costs import StepCosts, Work
+from cierzo.engine.step_costs import StepCosts, Work
 
 
 def learned(
