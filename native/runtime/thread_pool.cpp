@@ -15,7 +15,8 @@ constexpr int64_t kMillisecond = 1'000'000;
 constexpr int64_t kIdleSpin = 100 * kMicrosecond;   // between steps, before sleeping
 constexpr int64_t kYieldAfter = 30 * kMicrosecond;  // within a step, before giving way
 constexpr int64_t kLate = 300 * kMicrosecond;       // beyond what the waiter itself worked
-constexpr int64_t kLateWindow = 50 * kMillisecond;  // two late chunks within it are a pattern
+constexpr int64_t kWindow = 50 * kMillisecond;      // in which lost time is added up
+constexpr int64_t kProbe = 15 * kMillisecond;       // the same, when a thread is tried again
 constexpr int64_t kReduced = 200 * kMillisecond;    // time with one thread less
 constexpr int kSpinsPerClock = 16;
 
@@ -40,7 +41,7 @@ bool is_set(const std::atomic<bool>* flag) {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads)
-    : threads_(threads), active_(threads), late_at_(-kLateWindow), probe_at_(0), probe_end_(0) {
+    : threads_(threads), active_(threads), probe_at_(0), lost_time_(now_ns(), kWindow) {
     if (threads < 1 || threads > 1024) {
         throw std::invalid_argument("threads must be between 1 and 1024");
     }
@@ -74,7 +75,7 @@ bool ThreadPool::run(std::span<Task* const> tasks, const std::atomic<bool>* cut)
         if (now >= probe_at_.load(std::memory_order_relaxed)) {
             active_.store(++active, std::memory_order_relaxed);
             probe_at_.store(now + kReduced, std::memory_order_relaxed);
-            probe_end_.store(now + kLateWindow, std::memory_order_relaxed);
+            lost_time_.begin(now, kProbe);
         }
     }
     tasks_ = tasks;
@@ -174,32 +175,26 @@ void ThreadPool::open_next(uint64_t ticket) {
 
 // All chunks are claimed; others still work on theirs, for about as long as we did at most.
 void ThreadPool::wait_for_next_phase(uint64_t ticket, int thread, int64_t start, int64_t own_work) {
-    bool reported = false;
+    int64_t waited = 0;
     for (int spin = 1; wanted(thread) && ticket_.load(std::memory_order_relaxed) >> kFieldBits ==
                                              ticket >> kFieldBits;
          ++spin) {
         relax();
         if (spin % kSpinsPerClock != 0) continue;
-        const int64_t waited = now_ns() - start;
+        waited = now_ns() - start;
         // Whoever holds the chunk may be queueing for this very core.
         if (waited > kYieldAfter) sched_yield();
-        if (!reported && waited > kLate + own_work) {
-            report_late(ticket >> kFieldBits, start + waited);
-            reported = true;
-        }
     }
+    if (waited > kLate + own_work) report_late(ticket >> kFieldBits, waited - own_work);
 }
 
-void ThreadPool::report_late(uint64_t phase, int64_t now) {
+void ThreadPool::report_late(uint64_t phase, int64_t lost) {
     if (late_phase_.exchange(phase, std::memory_order_relaxed) == phase) return;
-    const int64_t before = late_at_.exchange(now, std::memory_order_relaxed);
-    const bool pattern = now - before < kLateWindow;
-    const bool probing = now < probe_end_.load(std::memory_order_relaxed);
-    if (!pattern && !probing) return;
+    const int64_t now = now_ns();
     int active = active_.load(std::memory_order_relaxed);
+    if (!lost_time_.add(now, lost, active)) return;
     if (active > 1 && active_.compare_exchange_strong(active, active - 1)) {
         probe_at_.store(now + kReduced, std::memory_order_relaxed);
-        late_at_.store(now - kLateWindow, std::memory_order_relaxed);
     }
 }
 

@@ -6,9 +6,9 @@
 // waits for threads to arrive, only for chunks to be done, so a thread that lost its core holds up
 // nothing but the chunk in its hands, and on return it finds the current phase in the ticket.
 //
-// When chunks come back late again and again, another process has one of our cores: the pool then
-// goes on with one thread less for a while and tries again. Which thread runs which chunk is left
-// to chance; results must not depend on it.
+// Where more time is lost to late chunks than a thread is worth, another process has one of our
+// cores: the pool then goes on with one less for a while and tries again. Which thread runs which
+// chunk is left to chance; results must not depend on it.
 #pragma once
 
 #include <atomic>
@@ -17,6 +17,8 @@
 #include <span>
 #include <thread>
 #include <vector>
+
+#include "runtime/lost_time.h"
 
 namespace cierzo {
 
@@ -63,7 +65,7 @@ class ThreadPool {
     void claim_and_run(int thread);
     void open_next(uint64_t ticket);
     void wait_for_next_phase(uint64_t ticket, int thread, int64_t start, int64_t own_work);
-    void report_late(uint64_t phase, int64_t now);
+    void report_late(uint64_t phase, int64_t lost);
     bool wanted(int thread) const;
 
     const int threads_;
@@ -83,9 +85,8 @@ class ThreadPool {
 
     alignas(64) std::atomic<int> active_;
     std::atomic<uint64_t> late_phase_{0};  // the phase last reported, so that it counts once
-    std::atomic<int64_t> late_at_;         // when, in ns
-    std::atomic<int64_t> probe_at_;        // when to try with one thread more
-    std::atomic<int64_t> probe_end_;       // until then one late chunk is enough to give up
+    std::atomic<int64_t> probe_at_;        // when to try with one thread more, in ns
+    LostTime lost_time_;                   // since the last time that was judged
 };
 
 }  // namespace cierzo

@@ -17,8 +17,10 @@ from itertools import pairwise
 
 from cierzo.engine.step_costs import KNOTS, StepCosts, Work
 
-QUICK_SECONDS = 0.05  # to make a step shorter still is of no use
-SHORT_SECONDS = 0.2  # a step that nobody minds
+# To make a step shorter still is of little use, and what is known of how fast each size is may be
+# wrong by as much as others on the machine disturb.
+QUICK_SECONDS = 0.1  # beside those who decode
+SHORT_SECONDS = 0.2  # where nobody does; a step that nobody minds
 LONG_SECONDS = 1.0  # one that a newcomer may have to wait for, where nobody decodes
 LONGEST_SECONDS = 4.0  # not even for the sake of efficiency
 MOST_SLOWDOWN = 2.4  # of those who decode, where a step is not short even so
@@ -62,10 +64,13 @@ class StepBudget:
         for tokens in self._candidates(decodes.rows):
             seconds = self._seconds(decodes, tokens, depth)
             choices.append((tokens, seconds, tokens / seconds / best))
+        quick = max(
+            (tokens for tokens, seconds, _ in choices if seconds <= QUICK_SECONDS), default=1
+        )
         for tokens, seconds, speed in choices:
             wanted = FULL_SPEED if seconds <= SHORT_SECONDS else HIGH_SPEED
             if speed >= wanted and seconds <= limit:
-                return tokens
+                return max(tokens, quick)
         within = [(speed, tokens) for tokens, seconds, speed in choices if seconds <= limit]
         return max(within)[1] if within else choices[0][0]
 
@@ -76,13 +81,13 @@ class StepBudget:
             seconds = self._seconds(Work(logits=False), tokens, depth)
             choices.append((tokens, seconds, tokens / seconds))
         best = max(speed for _, _, speed in choices)
-        quick = max(
-            (tokens for tokens, seconds, _ in choices if seconds <= QUICK_SECONDS), default=1
+        short = max(
+            (tokens for tokens, seconds, _ in choices if seconds <= SHORT_SECONDS), default=1
         )
         for wanted, limit in ((FULL_SPEED, LONG_SECONDS), (HIGH_SPEED, LONGEST_SECONDS)):
             for tokens, seconds, speed in choices:
                 if speed >= wanted * best and seconds <= limit:
-                    return max(tokens, quick)
+                    return max(tokens, short)
         return max(
             (tokens for tokens, seconds, _ in choices if seconds <= LONGEST_SECONDS), default=1
         )
