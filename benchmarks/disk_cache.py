@@ -33,8 +33,10 @@ Options = dict[str, Any]
 
 @contextmanager
 def opened(model: str, options: Options) -> Iterator[LLM]:
-    """All that was offered to the disk is there in the end."""
+    """All that is made at the first request is there, and all that was offered to the disk in the
+    end."""
     with LLM(model, **options) as llm:
+        llm.generate([[1]], FEW)
         yield llm
         disk = llm.engine.cache.disk
         while disk is not None and disk.is_saving:
