@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cierzo._native import KvCache
+from cierzo import _native
 from cierzo.engine.engine import Engine
 from cierzo.engine.messages import Add, ClearCache, Ping
 from cierzo.engine.process import main
@@ -47,7 +47,7 @@ def used(path: Path, folder: Path | None) -> Engine:
 
 
 def test_memory_of_blocks_goes_back_to_the_system() -> None:
-    cache = KvCache(layers=3, blocks=100, kv_heads=4, head_dim=64, dtype="int16")
+    cache = _native.KvCache(layers=3, blocks=100, kv_heads=4, head_dim=64, dtype="int16")
     data = np.random.default_rng(1).integers(0, 256, cache.block_bytes, np.uint8)
     before = resident()
     for block in range(100):
