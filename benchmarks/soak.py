@@ -22,8 +22,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,32 @@ def probe(port: int) -> str:
     return str(answer["choices"][0]["message"]["content"])
 
 
+def in_rounds(
+    soak: Soak, pid: int, minutes: float, round_seconds: float, work: Sequence[Callable[[], None]]
+) -> tuple[set[str], list[Kept]]:
+    """Lets clients work, and rest after each round; answers to the question, and what was kept."""
+    answers = {probe(soak.port)}
+    rests: list[Kept] = []
+    end = time.monotonic() + minutes * 60
+    while time.monotonic() < end:
+        soak.until = time.monotonic() + round_seconds
+        threads = [threading.Thread(target=one) for one in work]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        answers.add(probe(soak.port))
+        rests.append(rest(soak.port, pid))
+        print(rests[-1], dict(soak.statuses), flush=True)
+    return answers, rests
+
+
+def tell(soak: Soak, minutes: float) -> None:
+    """Prints what became of all requests."""
+    print(f"{sum(soak.statuses.values()):,} requests in {minutes:g} minutes:", end=" ")
+    print(", ".join(f"{count:,} x {what}" for what, count in soak.statuses.most_common()))
+
+
 def rest(port: int, pid: int) -> Kept:
     """What is kept once everybody has let go, or after as long as that may take."""
     end = time.monotonic() + REST_SECONDS
@@ -250,24 +277,12 @@ def main() -> None:
     chances = [random.Random(options.seed + i) for i in range(options.clients)]
     with serving(shlex.split(options.server), options.model) as (port, pid):
         soak = Soak(port)
-        answers = {probe(port)}
-        rests: list[Kept] = []
-        end = time.monotonic() + options.minutes * 60
-        while time.monotonic() < end:
-            soak.until = time.monotonic() + ROUND_SECONDS
-            threads = [threading.Thread(target=client, args=(soak, c)) for c in chances]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            answers.add(probe(port))
-            rests.append(rest(port, pid))
-            print(rests[-1], dict(soak.statuses), flush=True)
+        work = [partial(client, soak, chance) for chance in chances]
+        answers, rests = in_rounds(soak, pid, options.minutes, ROUND_SECONDS, work)
         found = faults(
             rests, soak, answers, metrics(port)["cierzo_engine_restarts_total"], MEMORY_SLACK
         )
-    print(f"{sum(soak.statuses.values()):,} requests in {options.minutes:g} minutes:", end=" ")
-    print(", ".join(f"{count:,} x {what}" for what, count in soak.statuses.most_common()))
+    tell(soak, options.minutes)
     print("\n".join(found) or "nothing grew")
     sys.exit(bool(found))
 

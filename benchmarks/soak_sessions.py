@@ -22,12 +22,13 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bystander import JSON, serving
 from benchmarks.hostile import words
-from benchmarks.soak import ANSWER_SECONDS, Kept, Soak, broken_off, faults, metrics, probe, rest
+from benchmarks.soak import ANSWER_SECONDS, Soak, broken_off, faults, in_rounds, metrics, tell
 
 ROUND_SECONDS = 45.0
 MEMORY_MB = 256  # SmolLM2 takes 23 kB a token: eight sessions of 4,000 tokens need three times that
@@ -134,25 +135,10 @@ def run(options: argparse.Namespace, folder: str) -> list[str]:
     answers = Answers(random.Random(options.seed))
     with serving(shlex.split(options.server), options.model, arguments) as (port, pid):
         soak = Soak(port)
-        probes = {probe(port)}
-        rests: list[Kept] = []
-        end = time.monotonic() + options.minutes * 60
-        while time.monotonic() < end:
-            soak.until = time.monotonic() + ROUND_SECONDS
-            threads = [
-                threading.Thread(target=client, args=(soak, session, answers))
-                for session in sessions
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            probes.add(probe(port))
-            rests.append(rest(port, pid))
-            print(rests[-1], dict(soak.statuses), flush=True)
+        work = [partial(client, soak, session, answers) for session in sessions]
+        probes, rests = in_rounds(soak, pid, options.minutes, ROUND_SECONDS, work)
         now = metrics(port)
-    print(f"{sum(soak.statuses.values()):,} requests in {options.minutes:g} minutes:", end=" ")
-    print(", ".join(f"{count:,} x {what}" for what, count in soak.statuses.most_common()))
+    tell(soak, options.minutes)
     print(f"{answers.again} answers came again, {answers.different} of them different")
     for name in sorted(now):
         if "cache" in name or "preempt" in name:

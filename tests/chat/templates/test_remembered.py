@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from cierzo.chat.messages import ChatError, Message, ToolCall, beginning_in
 from cierzo.chat.recent import Recent, RecentOf
-from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate
 from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from cierzo.chat.tools import Tool
 from tests.chat.calls.test_text_calls import NO_SYSTEM, QWEN
 from tests.chat.templates.jinja_examples import CHATML, STRICT
-from tests.chat.templates.test_mistral_template import VERSIONS, tekken_of
+from tests.chat.templates.loaded import loaded
+from tests.chat.templates.test_mistral_template import VERSIONS
 from tests.chat.texts import any_text
-from tests.chat.vocabularies import gguf_source, hf_source, tekken_source, tokenizer_json
+from tests.chat.vocabularies import hf_source, tokenizer_json
 from tests.chat.written_answers import TOOLS
 
 TEMPLATES = {"chatml": CHATML, "strict": STRICT, "no system": NO_SYSTEM, "qwen": QWEN}
@@ -29,14 +29,8 @@ Model = tuple[ChatTemplate, Tokenizer, Recent]
 
 @pytest.fixture(scope="module", params=[*VERSIONS, *TEMPLATES])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    if request.param in TEMPLATES:
-        source = gguf_source("llama-bpe", template=TEMPLATES[request.param])
-    else:
-        path = tmp_path_factory.mktemp("tekken") / "tekken.json"
-        path.write_text(tekken_of(request.param))
-        source = tekken_source(path)
-    tokenizer = load_tokenizer(source)
-    return load_chat_template(source, tokenizer), tokenizer, Recent(100_000)
+    folder = tmp_path_factory.mktemp("model")
+    return *loaded(request.param, TEMPLATES, folder), Recent(100_000)
 
 
 few = st.sampled_from(("", "a", " a ", "{}", '{"b": 1}', "<|im_end|>", "[INST]", "\N{WIND CHIME}"))

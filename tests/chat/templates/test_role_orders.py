@@ -9,14 +9,12 @@ from itertools import count
 import pytest
 
 from cierzo.chat.messages import Message, ToolCall, beginning_in
-from cierzo.chat.templates.load import load_chat_template
 from cierzo.chat.templates.template import ChatTemplate
-from cierzo.chat.tokenizers.load import load_tokenizer
 from cierzo.chat.tokenizers.tokenizer import Tokenizer
 from tests.chat.calls.test_text_calls import NO_SYSTEM, QWEN
 from tests.chat.templates.jinja_examples import CHATML, STRICT
-from tests.chat.templates.test_mistral_template import VERSIONS, tekken_of
-from tests.chat.vocabularies import gguf_source, tekken_source
+from tests.chat.templates.loaded import loaded
+from tests.chat.templates.test_mistral_template import VERSIONS
 from tests.chat.written_answers import TOOLS
 
 TEMPLATES = {"chatml": CHATML, "strict": STRICT, "no system": NO_SYSTEM, "qwen": QWEN}
@@ -52,14 +50,9 @@ Model = tuple[ChatTemplate, Tokenizer, str]
 
 @pytest.fixture(scope="module", params=[*VERSIONS, *TEMPLATES])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    if request.param in TEMPLATES:
-        source = gguf_source("llama-bpe", template=TEMPLATES[request.param])
-    else:
-        path = tmp_path_factory.mktemp("tekken") / "tekken.json"
-        path.write_text(tekken_of(request.param))
-        source = tekken_source(path)
-    tokenizer = load_tokenizer(source)
-    return load_chat_template(source, tokenizer), tokenizer, request.param
+    name: str = request.param
+    template, tokenizer = loaded(name, TEMPLATES, tmp_path_factory.mktemp("model"))
+    return template, tokenizer, name
 
 
 def conversation(order: str, ids: tuple[str | None, ...] = IDS) -> list[Message]:

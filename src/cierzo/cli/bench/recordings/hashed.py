@@ -89,9 +89,9 @@ def _merged(parts: list[_Part]) -> list[_Part]:
     parts[-1] = _Part("user", parts[-1].begin, parts[-1].end)
     merged: list[_Part] = []
     for part in parts:
-        if merged and merged[-1].role == part.role:
-            part = _Part(part.role, merged.pop().begin, part.end)  # noqa: PLW2901
-        merged.append(part)
+        goes_on = bool(merged) and merged[-1].role == part.role
+        begin = merged.pop().begin if goes_on else part.begin
+        merged.append(_Part(part.role, begin, part.end))
     return merged
 
 
