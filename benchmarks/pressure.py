@@ -17,6 +17,7 @@ import numpy as np
 
 from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.scheduling.prompt_budget import PromptBudget
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
 from cierzo.engine.sequence import Sequence
 
@@ -92,7 +93,7 @@ def simulate(sessions: int, memory: float, seed: int, scheduler_type: type = Sch
             outcome.least += len(session.history) - before + sequence.params.max_tokens
             asked[sequence] = session
             scheduler.add(sequence)
-        chunks = scheduler.schedule(BUDGET)
+        chunks = scheduler.schedule(PromptBudget(BUDGET))
         outcome.computed += sum(chunk.count for chunk in chunks)
         outcome.steps += 1
         for sequence in _carry_out(scheduler, chunks, asked, outcome):

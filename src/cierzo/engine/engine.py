@@ -32,6 +32,7 @@ from cierzo.engine.runner import Runner
 from cierzo.engine.sampler import NO_TOKEN, NOT_FINITE, Sampler, SamplerState
 from cierzo.engine.sampling_params import SamplingParams, validate
 from cierzo.engine.scheduling.batch_builder import BatchBuilder
+from cierzo.engine.scheduling.prompt_budget import PromptBudget
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
 from cierzo.engine.scheduling.step_budget import StepBudget
 from cierzo.engine.scheduling.work import Expected, decodes_of, depth_of, work_of
@@ -259,11 +260,11 @@ class Engine:
         self.runner.give_back(blocks)
         return len(blocks)
 
-    def _prompt_budget(self) -> int:
-        """Tokens of prompts for the next step."""
+    def _prompt_budget(self) -> PromptBudget:
+        """What the next step may spend on prompts."""
         running = self.scheduler.running
         if not self.scheduler.waiting and all(s.num_pending <= 1 for s in running):
-            return 1  # there is none
+            return PromptBudget(1)  # there is none
         return self._budget.prompt_budget(decodes_of(running), depth_of(running))
 
     def _run(self, batch: Batch, chunks: list[Chunk]) -> Logits:

@@ -112,6 +112,12 @@ class StepCosts:
         total += per[_PROMPT_CONTEXT] * work.prompt_context
         return total if work.logits else max(total + per[_NO_LOGITS], 0.1 * total)
 
+    @property
+    def seconds_per_position(self) -> float:
+        """What a token of a prompt takes for each position that it attends to."""
+        self._refit()
+        return self._per.get(_PROMPT_CONTEXT, 0.0)
+
     def pays(self, expected: float, sequences: int, drafted: int, chance: float) -> bool:
         """Whether one more drafted token, right with that chance, makes tokens come faster.
 

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from cierzo.engine.scheduling.admission import SHORT_TOKENS
+from cierzo.engine.scheduling.prompt_budget import PromptBudget
 from cierzo.engine.scheduling.scheduler import Scheduler
 from cierzo.engine.sequence import Sequence
 from tests.engine.scheduling.steps import carry_out, drain, make, sequence, step
@@ -22,7 +23,7 @@ def all_held(answer: int) -> tuple[Scheduler, list[Sequence]]:
         scheduler.add(one)
     while len(scheduler.running) < PLACES:
         step(scheduler)
-        if not scheduler.schedule(1_000):
+        if not scheduler.schedule(PromptBudget(1_000)):
             break
         for one in held:
             one.held = one.num_generated > 0
@@ -62,13 +63,13 @@ def test_a_step_has_no_more_than_its_places_whoever_comes_back(seed: int) -> Non
         for one in [*scheduler.running, *scheduler.waiting]:
             if one.num_generated:
                 one.held = chance.random() < 0.7
-        chunks = scheduler.schedule(chance.randrange(1, 60))
+        chunks = scheduler.schedule(PromptBudget(chance.randrange(1, 60)))
         assert len(chunks) <= PLACES
         assert not any(chunk.sequence.held for chunk in chunks)
         alive -= len(carry_out(scheduler, chunks))
     for one in [*scheduler.running, *scheduler.waiting]:
         one.held = False
-    chunks = scheduler.schedule(60)
+    chunks = scheduler.schedule(PromptBudget(60))
     assert len(chunks) <= PLACES
     alive -= len(carry_out(scheduler, chunks))
     assert len(drain(scheduler)) == alive

@@ -6,6 +6,7 @@ from typing import Any
 
 from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.sampling_params import SamplingParams
+from cierzo.engine.scheduling.prompt_budget import PromptBudget
 from cierzo.engine.scheduling.scheduler import Chunk, Scheduler
 from cierzo.engine.sequence import Sequence
 
@@ -59,12 +60,14 @@ def carry_out(scheduler: Scheduler, chunks: list[Chunk]) -> list[Sequence]:
 
 def step(scheduler: Scheduler, budget: int = 1_000) -> list[str]:
     """One step; names of those that ended with it."""
-    return [seq.request_id for seq in carry_out(scheduler, scheduler.schedule(budget))]
+    return [
+        seq.request_id for seq in carry_out(scheduler, scheduler.schedule(PromptBudget(budget)))
+    ]
 
 
 def drain(scheduler: Scheduler, budget: int = 1_000) -> list[str]:
     """Runs until nothing is left; names in order of ending."""
     order = []
-    while chunks := scheduler.schedule(budget):
+    while chunks := scheduler.schedule(PromptBudget(budget)):
         order += [seq.request_id for seq in carry_out(scheduler, chunks)]
     return order

@@ -7,9 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cierzo.engine.scheduling.admission import SHORT_TOKENS
-from cierzo.engine.scheduling.scheduler import Scheduler
+from cierzo.engine.scheduling.prompt_budget import PromptBudget
+from cierzo.engine.scheduling.scheduler import MOST_AHEAD, Scheduler
 from cierzo.engine.sequence import Sequence
-from tests.engine.scheduling.steps import BLOCK, drain, make, sequence, step
+from tests.engine.scheduling.steps import BLOCK, carry_out, drain, make, sequence, step
 
 BUDGET = 16
 
@@ -28,15 +29,52 @@ def steps_until(scheduler: Scheduler, name: str, budget: int = BUDGET) -> int:
 
 
 @pytest.mark.parametrize("num_large", [1, 4])
-@pytest.mark.parametrize("steps_before", [0, 3])
-def test_a_small_prompt_is_read_beside_large_ones(num_large: int, steps_before: int) -> None:
+@pytest.mark.parametrize(
+    ("steps_before", "expected"),
+    [(0, 3), (3, 2)],  # one that came while the others had all of a step is owed as much
+)
+def test_a_small_prompt_is_read_beside_large_ones(
+    num_large: int, steps_before: int, expected: int
+) -> None:
     scheduler = roomy()
     for i in range(num_large):
         scheduler.add(sequence(f"large {i}", 4_500))
     for _ in range(steps_before):
         step(scheduler, BUDGET)
     scheduler.add(sequence("small", 24, answer=1))
-    assert steps_until(scheduler, "small") == 3
+    assert steps_until(scheduler, "small") == expected
+
+
+@pytest.mark.parametrize("depth", [0, 1_000, 8_000])
+def test_what_is_shared_is_time_however_deep_the_oldest_is(depth: int) -> None:
+    scheduler = make(blocks=20_000, tokens=1_000, sequences=4)
+    large = sequence("large", 9_500)
+    scheduler.add(large)
+    while large.num_computed < depth:
+        step(scheduler, 1_000)
+    budget = PromptBudget(100.0, per_token=1.0, per_position=5e-3)
+    scheduler.add(sequence("small", 300, answer=1))
+    spent = {"large": 0.0, "small": 0.0}
+    while len(chunks := scheduler.schedule(budget)) == 2:
+        costs = {c.sequence.request_id: budget.of(c.start, c.count) for c in chunks}
+        assert sum(costs.values()) == pytest.approx(100, abs=2 + depth / 100)
+        for name, cost in costs.items():
+            spent[name] += cost
+        carry_out(scheduler, chunks)
+    owed = min(depth, MOST_AHEAD * 100)
+    assert spent["small"] - spent["large"] == pytest.approx(owed, abs=200)
+
+
+def test_a_stream_of_small_ones_is_owed_once() -> None:
+    scheduler = roomy()
+    scheduler.add(sequence("large", 4_500, answer=1))
+    for _ in range(100):
+        step(scheduler, BUDGET)
+    done = scheduler.running[0].num_computed
+    for count in range(100):
+        scheduler.add(sequence(f"small {count}", 20, answer=1))
+        step(scheduler, BUDGET)
+    assert scheduler.running[0].num_computed - done >= (100 - MOST_AHEAD) * BUDGET / 2
 
 
 def test_one_token_at_a_time_is_shared_in_turn() -> None:
@@ -61,7 +99,7 @@ def test_what_the_small_leave_is_the_oldests() -> None:
     scheduler = roomy()
     scheduler.add(sequence("large", 800))
     scheduler.add(sequence("small", 3))
-    chunks = scheduler.schedule(BUDGET)
+    chunks = scheduler.schedule(PromptBudget(BUDGET))
     assert {c.sequence.request_id: c.count for c in chunks} == {"small": 3, "large": 13}
 
 
@@ -93,14 +131,16 @@ def test_forced_tokens_do_not_wait_for_a_large_prompt() -> None:
     for _ in range(BUDGET // 2 - 1):
         held.append(7)
     scheduler.add(sequence("small", 4))
-    assert held in [c.sequence for c in scheduler.schedule(BUDGET) if c.end == held.num_tokens]
+    assert held in [
+        c.sequence for c in scheduler.schedule(PromptBudget(BUDGET)) if c.end == held.num_tokens
+    ]
 
 
 def test_logits_rows_are_shared_as_well() -> None:
     scheduler = make(blocks=1_000, tokens=64, sequences=4, rows=8)
     scheduler.add(sequence("explained", 60, prompt_logprobs=0))
     scheduler.add(sequence("explained and smaller", 50, prompt_logprobs=0))
-    rows = {c.sequence.request_id: c.num_logits for c in scheduler.schedule(64)}
+    rows = {c.sequence.request_id: c.num_logits for c in scheduler.schedule(PromptBudget(64))}
     assert rows == {"explained": 4, "explained and smaller": 4}
 
 
@@ -119,7 +159,7 @@ def test_nobody_takes_twice_as_long_as_by_age(sizes: list[tuple[int, int]], budg
         while queue and queue[0][1][1] <= count % 6:
             index, (prompt, _) = queue.pop(0)
             tokens = prompt + sum(s.num_pending for s in [*scheduler.running, *scheduler.waiting])
-            latest[str(index)] = count + -(-tokens // (budget // 2))
+            latest[str(index)] = count + MOST_AHEAD + -(-tokens // (budget // 2))
             scheduler.add(sequence(str(index), prompt, answer=1))
         count += 1
         for name in step(scheduler, budget):
@@ -243,7 +283,8 @@ def test_a_long_one_leaves_the_first_of_the_queue_what_it_needs() -> None:
     scheduler.add(sequence("large", 1_000, answer=1))  # 250 of the 300 blocks that are free
     scheduler.add(sequence("too large to pass", 300, answer=300))
     scheduler.add(sequence("passes", 100, answer=500))
-    scheduler.schedule(2)
+    for _ in range(MOST_AHEAD + 1):
+        step(scheduler, 2)
     assert [s.request_id for s in scheduler.running] == ["old", "large", "passes"]
 
 
@@ -268,7 +309,7 @@ def test_who_waits_for_what_is_being_computed_computes_it_if_that_one_goes() -> 
     step(scheduler, BUDGET)
     computed = first.num_computed
     scheduler.remove(first)
-    scheduler.schedule(BUDGET)
+    scheduler.schedule(PromptBudget(BUDGET))
     assert second.num_cached == computed > 0
 
 
@@ -279,7 +320,7 @@ def test_nobody_waits_for_what_will_not_be_kept(retain: bool) -> None:
     first.retain = retain
     scheduler.add(first)
     scheduler.add(second)
-    assert len(scheduler.schedule(BUDGET)) == (1 if retain else 2)
+    assert len(scheduler.schedule(PromptBudget(BUDGET))) == (1 if retain else 2)
 
 
 def test_who_is_preempted_finds_what_nobody_needed() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cierzo.engine.scheduling.prompt_budget import PromptBudget
 from cierzo.engine.scheduling.step_budget import FIRST_TOKENS, StepBudget
 from cierzo.engine.step_costs import StepCosts, Work
 from tests.engine.test_step_costs import devstral, reading, small
@@ -23,11 +24,11 @@ def budgets(
     alone = beside = 0
     for _ in range(60):
         costs.observe(decodes if sequences else Work(1, 0, 500), machine(decodes))
-        alone = budget.prompt_budget(Work(), depth)
+        alone = budget.tokens(Work(), depth)
         work = reading(alone, depth)
         costs.observe(work, machine(work))
         if sequences:
-            beside = budget.prompt_budget(decodes, depth)
+            beside = budget.tokens(decodes, depth)
             work = reading(beside, depth, sequences=sequences, context=decodes.context)
             costs.observe(work, machine(work))
     return alone, beside
@@ -74,8 +75,8 @@ def test_a_very_slow_machine_takes_no_longer_than_a_ping_may_wait(sequences: int
 
 def test_the_limit_holds_before_and_after_the_speed_is_known() -> None:
     costs = StepCosts()
-    assert StepBudget(4, costs).prompt_budget(Work(), 0) == 4
-    assert StepBudget(64, costs).prompt_budget(Work(), 0) == FIRST_TOKENS
+    assert StepBudget(4, costs).prompt_budget(Work(), 0) == PromptBudget(4)
+    assert StepBudget(64, costs).prompt_budget(Work(), 0) == PromptBudget(FIRST_TOKENS)
     assert budgets(slower(small, 1e-3), sequences=1, limit=4) == (4, 3)
 
 

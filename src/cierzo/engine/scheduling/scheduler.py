@@ -1,11 +1,15 @@
 """Which tokens the next step computes: half for who came first, half for who is soonest done.
 
-Each step takes one token of every decoding sequence, then fills what is left of its budget with
-chunks of prompts. Half of that goes to those with the least left to do, the other half, and what
-the first half leaves, to those who came first. So a small prompt does not wait for the whole of a
-large one, nor a large one for a stream of small ones: each is read after at most twice the tokens
-that it would take if all went by age, and twice those that it would take if all went by size. Of
-equals, the one that came first is read first.
+Each step takes one token of every decoding sequence, then spends its budget on chunks of prompts.
+Half of that goes to those with the least left to do, the other half, and what the first half
+leaves, to those who came first. So a small prompt does not wait for the whole of a large one, nor a
+large one for a stream of small ones: each is read after at most twice what it would take if all
+went by age, and twice of what it would take if all went by size. Of equals, the one that came first
+is read first. What is halved is time, as far as it is known, since a token far into a long prompt
+takes as much of it as many at the beginning of a short one.
+
+What either side had more than its half is the other's later, up to a few steps' worth. So one that
+came while the oldest had everything, and waited for a step to end, gets that much at once.
 
 What is cached of a sequence is not computed again. If a running one is about to compute what a
 waiting one would begin with, that one waits for it.
@@ -22,6 +26,7 @@ from operator import attrgetter
 
 from cierzo.engine.cache.kv_cache import KvCache
 from cierzo.engine.scheduling.admission import is_short, longest_admissible, placement_order
+from cierzo.engine.scheduling.prompt_budget import PromptBudget
 from cierzo.engine.scheduling.thrift import Thrift
 from cierzo.engine.sequence import Sequence
 
@@ -30,6 +35,7 @@ from cierzo.engine.sequence import Sequence
 ANSWER_TOKENS = 64
 
 VICTIMS = 8  # of the youngest are looked at when one must go
+MOST_AHEAD = 4  # steps' budgets that one side may owe to the other
 
 _by_age = attrgetter("arrival")
 
@@ -65,6 +71,19 @@ class Chunk:
         return self.start + self.count - self.logits_from
 
 
+@dataclass(slots=True)
+class _Share:
+    """What is left of a part of a step."""
+
+    cost: float
+    tokens: int
+    rows: int  # of logits
+
+    @property
+    def spent(self) -> bool:
+        return self.cost <= 0 or self.tokens <= 0 or self.rows <= 0
+
+
 class Scheduler:
     """Holds every unfinished sequence, running or waiting, each of the two in order of arrival."""
 
@@ -91,7 +110,8 @@ class Scheduler:
         self.num_preemptions = 0
         self._num_added = 0
         self._plan: dict[Sequence, Chunk] = {}  # the step that is being put together
-        self._odd_to_shortest = False
+        self._budget = PromptBudget(1)  # and what it may spend on prompts
+        self._oldest_ahead = 0.0  # cost that the oldest had more than its half
         self._thrift = Thrift(cache)
 
     def add(self, sequence: Sequence) -> None:
@@ -120,16 +140,16 @@ class Scheduler:
         else:
             self.cache.release(sequence)
 
-    def schedule(self, prompt_budget: int) -> list[Chunk]:
+    def schedule(self, budget: PromptBudget) -> list[Chunk]:
         """The chunks of the next step; empty only when there is no sequence that is not held.
 
-        `prompt_budget` (at least 1) bounds the tokens of prompts, to keep the step short.
-        Decoding sequences come first in the result.
+        The budget bounds what prompts cost, to keep the step short; a token of them it always
+        affords. Decoding sequences come first in the result.
         """
-        self._plan = {}
+        self._plan, self._budget = {}, budget
         self._plan_decodes()
         if self.waiting or len(self._plan) < len(self.running):
-            self._plan_prompts(prompt_budget)
+            self._plan_prompts()
         chunks = list(self._plan.values())
         self._thrift.earn(sum(chunk.count for chunk in chunks))
         return chunks
@@ -166,23 +186,29 @@ class Scheduler:
             sequence.blocks.append(block)
         return wanted
 
-    def _plan_prompts(self, prompt_budget: int) -> None:
+    def _plan_prompts(self) -> None:
         """Shares what is left of the step between the shortest and the oldest."""
-        planned = sum(chunk.count for chunk in self._plan.values())
-        tokens = min(prompt_budget, self.max_batch_tokens - planned)
-        rows = self.max_logits_rows - planned
+        decodes = sum(chunk.count for chunk in self._plan.values())
+        tokens, rows = self.max_batch_tokens - decodes, self.max_logits_rows - decodes
         reading = (s for s in self.running if s.num_pending > 1)
         oldest = sorted([*reading, *self._ready()], key=_by_age)
-        # The odd one to each in turn, lest a budget of 1 be always the same one's.
-        odd = self._odd_to_shortest = not self._odd_to_shortest
-        half = (tokens + odd) // 2, (rows + odd) // 2
-        left = self._fill(sorted(oldest, key=self._left_to_do), *half)
-        self._fill(oldest, tokens - half[0] + left[0], rows - half[1] + left[1])
+        cost = self._budget.cost
+        ahead = min(max(self._oldest_ahead, -MOST_AHEAD * cost), MOST_AHEAD * cost)
+        part = min(max((1 + ahead / cost) / 2, 0.0), 1.0)
+        share = _Share(cost * part, int(tokens * part), int(rows * part))
+        rest = _Share(cost - share.cost, tokens - share.tokens, rows - share.rows)
+        had = self._fill(sorted(oldest, key=self._left_to_do), share)
+        rest = _Share(rest.cost + share.cost, rest.tokens + share.tokens, rest.rows + share.rows)
+        for sequence, more in self._fill(oldest, rest).items():
+            had[sequence] = had.get(sequence, 0.0) + more
+        if oldest:
+            self._oldest_ahead = ahead + 2 * had.get(oldest[0], 0.0) - sum(had.values())
 
-    def _fill(self, order: list[Sequence], tokens: int, rows: int) -> tuple[int, int]:
-        """Plans so many more tokens and rows, in this order. How many of them are left."""
+    def _fill(self, order: list[Sequence], share: _Share) -> dict[Sequence, float]:
+        """Spends a share, in this order, on chunks or more of them. What each got, as cost."""
+        had: dict[Sequence, float] = {}
         for sequence in order:
-            if tokens <= 0 or rows <= 0:
+            if share.spent:
                 break
             planned = self._plan.get(sequence)
             if planned is None and len(self._plan) >= self.max_batch_sequences:
@@ -191,13 +217,18 @@ class Scheduler:
                 continue
             if sequence.loading:
                 continue  # what is on disk of it is being read
-            had_tokens, had_rows = (planned.count, planned.num_logits) if planned else (0, 0)
-            chunk = self._prompt_chunk(sequence, had_tokens + tokens, had_rows + rows)
+            start, count, rows = sequence.num_computed, 0, 0
+            if planned is not None:
+                start, count, rows = planned.end, planned.count, planned.num_logits
+            tokens = min(self._budget.affordable(share.cost, start), share.tokens)
+            chunk = self._prompt_chunk(sequence, count + tokens, rows + share.rows)
             if chunk is not None:
                 self._plan[sequence] = chunk
-                tokens -= chunk.count - had_tokens
-                rows -= chunk.num_logits - had_rows
-        return tokens, rows
+                had[sequence] = self._budget.of(start, chunk.count - count)
+                share.cost -= had[sequence]
+                share.tokens -= chunk.count - count
+                share.rows -= chunk.num_logits - rows
+        return had
 
     def _prompt_chunk(self, sequence: Sequence, tokens: int, rows: int) -> Chunk | None:
         """As much of what is pending as tokens, rows and blocks allow; None if no block does."""
@@ -228,15 +259,16 @@ class Scheduler:
         is_oldest = not self.running or sequence.arrival < self.running[0].arrival
         return is_oldest or self._thrift.allows(sequence)
 
-    def _left_to_do(self, sequence: Sequence) -> tuple[int, int]:
+    def _left_to_do(self, sequence: Sequence) -> tuple[float, int]:
         """What the shortest have least of; of equals the first come has. An answer under way, of
         which a grammar forced some tokens, is as good as done, and so is what is cached."""
-        pending = sequence.num_pending
+        done = sequence.num_computed
         if not sequence.started:
-            pending -= self.cache.find(sequence).depth * self.cache.block_size
-        if pending > sequence.num_generated:
-            pending += min(sequence.max_len - sequence.num_tokens, ANSWER_TOKENS)
-        return pending, sequence.arrival
+            done = self.cache.find(sequence).depth * self.cache.block_size
+        left = sequence.num_tokens - done
+        if left > sequence.num_generated:
+            left += min(sequence.max_len - sequence.num_tokens, ANSWER_TOKENS)
+        return self._budget.of(done, left), sequence.arrival
 
     def _admit(self, sequence: Sequence) -> bool:
         """Lets a waiting sequence run, if there is a place and room for all of it."""

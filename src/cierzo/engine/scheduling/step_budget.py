@@ -1,4 +1,4 @@
-"""How many prompt tokens a step may take: enough to be read fast, few enough to keep it short.
+"""What a step may spend on prompts: enough to be read fast, few enough to keep it short.
 
 The length of a step is how long everyone else's next token and a newcomer must wait. What a step
 takes is learned (`StepCosts`), so it is known how fast a prompt is read in pieces of any size, and
@@ -13,8 +13,10 @@ that are small where the model is large.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
+from cierzo.engine.scheduling.prompt_budget import PromptBudget
 from cierzo.engine.step_costs import KNOTS, StepCosts, Work
 
 # To make a step shorter still is of little use, and what is known of how fast each size is may be
@@ -50,11 +52,18 @@ class StepBudget:
         tokens = self._alone(0.0)
         return self._seconds(Work(logits=False), tokens, 0.0) / tokens
 
-    def prompt_budget(self, decodes: Work, depth: float) -> int:
-        """Tokens of prompts for the next step, at least 1, beside what decodes. They attend to
-        about `depth` positions."""
+    def prompt_budget(self, decodes: Work, depth: int) -> PromptBudget:
+        """What the next step may spend on prompts, beside what decodes: as much as the best number
+        of tokens costs that attend to about `depth` positions."""
         if not self._costs.known:
-            return min(FIRST_TOKENS, self._max_batch_tokens)
+            return PromptBudget(min(FIRST_TOKENS, self._max_batch_tokens))
+        tokens = self.tokens(decodes, depth)
+        per_token = self._seconds(Work(logits=False), tokens, 0.0) / tokens
+        unit = PromptBudget(0.0, per_token, self._costs.seconds_per_position)
+        return replace(unit, cost=unit.of(depth, tokens))
+
+    def tokens(self, decodes: Work, depth: float) -> int:
+        """The best number of tokens of prompts for the next step, at least 1."""
         alone = self._alone(depth)
         if decodes.sequences == 0:
             return alone

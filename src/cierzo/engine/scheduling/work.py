@@ -35,10 +35,10 @@ def decodes_of(running: Iterable[Sequence]) -> Work:
     )
 
 
-def depth_of(running: Iterable[Sequence]) -> float:
+def depth_of(running: Iterable[Sequence]) -> int:
     """How far prompts are read that are being read, on average."""
     read = [s.num_computed for s in running if s.num_pending > 1 and not s.is_decoding]
-    return sum(read) / len(read) if read else 0.0
+    return sum(read) // len(read) if read else 0
 
 
 class Expected:
