@@ -69,7 +69,7 @@ class Bench:
 
     def step_seconds(self, rows: int) -> float:
         """A step of one sequence in the middle of the answer, by the model alone."""
-        end = PROMPT_TOKENS + self.tokens // 2
+        end = max(PROMPT_TOKENS + self.tokens // 2, rows)
         blocks = -(-end // BLOCK_SIZE)
         batch = Batch(
             token_ids=np.full(rows, 100, dtype=np.int32),
