@@ -128,10 +128,15 @@ class _Reader:
             ends = _LINE_FEED.ranges if self.as_python else classes.NEWLINES
             return Chars(((0, 0x10FFFF),) if self.all else complement(ends))
         if char in "^$":
-            return _BEFORE_THE_END if char == "$" and self.as_python else Anchor(char)  # type: ignore[arg-type]
+            return self.edge(char)
         if char in "*+?":
             raise PatternError(f"nothing to repeat at {self.at - 1}")
         return self.literal(ord(char))
+
+    def edge(self, char: str) -> Node:
+        if char == "^":
+            return Anchor("^")
+        return _BEFORE_THE_END if self.as_python else Anchor("$")
 
     def literal(self, point: int) -> Node:
         return Chars(self.folded(((point, point),)))
