@@ -234,7 +234,8 @@ def look(now: dict[str, float], pid: int) -> Kept:
 def children(pid: int) -> Iterator[int]:
     """The engine's process."""
     for task in Path(f"/proc/{pid}/task").iterdir():
-        yield from map(int, (task / "children").read_text().split())
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            yield from map(int, (task / "children").read_text().split())
 
 
 def faults(
