@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cierzo.engine.drafts.drafter import TRIED
 from cierzo.model.fetch.registry import resolve
 from tests.api.live import Live, start
 
@@ -62,4 +63,6 @@ def test_what_is_said_as_predicted_is_drafted(smollm2: Live) -> None:
     again = smollm2.post("/v1/chat/completions", body).json()
     assert again["choices"] == first["choices"]
     details = again["usage"]["completion_tokens_details"]
-    assert details["accepted_prediction_tokens"] > first["usage"]["completion_tokens"] / 2
+    # All of them where a step costs what it should; on a machine that stands still now and then,
+    # at least what is tried to see whether it pays.
+    assert details["accepted_prediction_tokens"] >= TRIED

@@ -12,6 +12,7 @@ when it is asked for, and not after each step.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +94,10 @@ class StepCosts:
                 weights[place] /= 2  # once more, and it is no outlier
                 return
             weight = weights[place]
-            blend = max(_BLEND, 1 / (weight + 1))
+            # What is known may be the outlier: a step cannot have been so much faster by chance.
+            is_truer = seconds * _OUTLIER < before
+            blend = 1.0 if is_truer else max(_BLEND, 1 / (weight + 1))
+            self._unfitted += is_truer * _STEPS_A_FIT  # it matters at once
             self._features[place] += blend * (_features(work) - self._features[place])
             self._seconds[place] += blend * (seconds - before)
             weights *= _FADING
@@ -118,14 +122,24 @@ class StepCosts:
         self._refit()
         return self._per.get(_PROMPT_CONTEXT, 0.0)
 
-    def pays(self, expected: float, sequences: int, drafted: int, chance: float) -> bool:
-        """Whether one more drafted token, right with that chance, makes tokens come faster.
+    def best_drafts(self, sequences: int, chances: Iterable[float]) -> int:
+        """How many drafted tokens make tokens come fastest, beside so many sequences that decode.
 
-        Without it, so many are drafted, and the step is expected to give so many tokens.
+        `chances`: that the first of them is right, the second, and so on; 0 while nothing is known.
+        All are looked at: where the kernels for few tokens end, one more does not pay, but many do.
         """
-        now = self.seconds(Work(sequences, drafted, self._context))
-        more = self.seconds(Work(sequences, drafted + 1, self._context))
-        return (expected + chance) * now > expected * more
+        if not self.known:
+            return 0
+        alone = self.seconds(Work(sequences, 0, self._context))
+        beside = alone - self._of_rows(sequences)
+        expected = float(sequences)  # tokens that the step gives
+        best, speed = 0, expected / max(alone, 1e-9)
+        for drafted, chance in enumerate(chances, 1):
+            expected += chance
+            seconds = beside + self._of_rows(sequences + drafted)
+            if expected > speed * seconds:
+                best, speed = drafted, expected / seconds
+        return best
 
     def _of_rows(self, rows: int) -> float:
         table = self._by_rows

@@ -6,7 +6,7 @@ import numpy as np
 
 from cierzo import _native
 from cierzo.engine.drafts.draft import Draft
-from cierzo.engine.drafts.drafter import Drafter
+from cierzo.engine.drafts.drafter import TRIED, TRIED_EACH, Drafter
 from cierzo.engine.sampling_params import SamplingParams
 from cierzo.engine.sequence import Sequence
 from cierzo.engine.step_costs import StepCosts, Work
@@ -87,6 +87,25 @@ def test_drafts_that_are_wrong_cease_and_those_that_are_right_grow() -> None:
         drafter.learn(one[1], first, 0)
     plan(drafter, [one], decoding=1, room=60)
     assert one[0].num_draft == 0
+
+
+def test_what_seems_not_to_pay_is_tried_now_and_then_where_it_is_likely() -> None:
+    """The one step with drafts that was seen may have been disturbed."""
+    dear = StepCosts()
+    for drafted_tokens, seconds in ((0, 0.005), (7, 3.0)):
+        dear.observe(Work(1, drafted_tokens), seconds)
+    drafter = Drafter(dear)
+    likely, unlikely = drafting([1, 2, 3], predicted=FILE), drafting([*FILE, 1, *FILE[:3]])
+    counts = []
+    for _ in range(2 * (TRIED_EACH + 1)):
+        plan(drafter, [likely, unlikely], decoding=2, room=60)
+        counts.append((likely[0].num_draft, unlikely[0].num_draft))
+    assert counts == [(TRIED, 0), *[(0, 0)] * TRIED_EACH] * 2
+    plan(drafter, [unlikely], decoding=1, room=60)
+    assert unlikely[0].num_draft == 0
+    dear.observe(Work(1, TRIED), 0.006)
+    plan(drafter, [likely], decoding=1, room=60)
+    assert likely[0].num_draft > TRIED
 
 
 def test_tokens_that_were_taken_back_are_followed() -> None:

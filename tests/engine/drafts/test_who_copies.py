@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ PARAMS = SamplingParams(max_tokens=60, temperature=1.0, seed=5, ignore_eos=True)
 class EverythingPays(StepCosts):
     """A machine on which drafted tokens cost nothing."""
 
-    def pays(self, expected: float, sequences: int, drafted: int, chance: float) -> bool:
-        return True
+    def best_drafts(self, sequences: int, chances: Iterable[float]) -> int:
+        return len(list(chances))
 
 
 def engine_of(path: Path, **settings: Any) -> Engine:

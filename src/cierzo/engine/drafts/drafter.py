@@ -1,7 +1,9 @@
 """How many tokens each sequence drafts in the next step, and which.
 
 A step computes a drafted token as one more row of its batch. As many are drafted as make tokens
-come faster, by how often such drafts were right so far and by what a row was seen to cost.
+come faster, by how often such drafts were right so far and by what a row was seen to cost. What was
+seen may be of a moment in which somebody else had the processor: likely drafts are tried now and
+then although they seem not to pay.
 """
 
 from __future__ import annotations
@@ -15,6 +17,11 @@ from cierzo.engine.step_costs import StepCosts
 
 MOST = 80  # tokens drafted at once: more would make them come 1% sooner
 MOST_BESIDE = 24  # while others decode, who wait for their next token meanwhile
+# What is drafted although it seems not to pay, and in one step of how many.
+TRIED = 7
+TRIED_EACH = 32
+_LIKELY = 0.75  # chance of the first token, from which on that is so
+_HOPELESS = 0.02  # one that no row is cheap enough for
 # Acceptance is counted apart for what agrees with few and with many of the last tokens, and for
 # what it is copied from.
 _AGREEMENTS = (4, 6, 8, 12, 20, 32)
@@ -55,6 +62,7 @@ class Drafter:
     def __init__(self, costs: StepCosts) -> None:
         self._costs = costs
         self._records = {origin: _Record(guess) for origin, guess in _FIRST_GUESSES.items()}
+        self._undrafted = TRIED_EACH  # steps without any, since the last one with some
 
     def plan(self, drafts: Iterable[tuple[Sequence, Draft]], decoding: int, room: int) -> None:
         """Writes drafts behind the tokens of sequences, and how many into `num_draft`.
@@ -62,9 +70,7 @@ class Drafter:
         So many sequences decode in the step, and it has room for so many drafted tokens. The drafts
         are current.
         """
-        expected = float(decoding)  # tokens that the step will give
         most = MOST if decoding == 1 else MOST_BESIDE
-        drafted = 0
         heap: list[tuple[float, int, _Plan]] = []
         for number, (sequence, draft) in enumerate(drafts):
             sequence.num_draft = 0
@@ -74,27 +80,17 @@ class Drafter:
                 plan = _Plan(sequence, draft, agreement, chances, most)
                 if plan.most > 0:
                     heap.append((-plan.chance(), number, plan))
-        heapify(heap)
-        wanted: dict[int, _Plan] = {}
-        while heap and room > 0:
-            chance, number, plan = heap[0]
-            if not self._costs.pays(expected, decoding, drafted, -chance):
-                break
-            expected -= chance
-            drafted += 1
-            room -= 1
+        plans = [plan for _, _, plan in heap]
+        order = _likeliest_first(heap, room)
+        count = self._costs.best_drafts(decoding, (chance for chance, _ in order))
+        if self._undrafted >= TRIED_EACH and order and order[0][0] >= _LIKELY:
+            count = max(count, min(TRIED, len(order)))
+        self._undrafted = 0 if count else self._undrafted + 1
+        for _, plan in order[:count]:
             plan.count += 1
-            wanted[number] = plan
-            if plan.count < plan.most:
-                heapreplace(heap, (chance * plan.chance(), number, plan))
-            else:
-                heappop(heap)
-        for plan in wanted.values():
-            tokens = plan.draft.index.propose(plan.count)
-            sequence = plan.sequence
-            sequence.num_draft = len(tokens)
-            first = sequence.num_tokens
-            sequence.tokens[first : first + len(tokens)] = tokens
+        for plan in plans:
+            if plan.count:
+                plan.write()
 
     def learn(self, draft: Draft, drafted: int, accepted: int) -> None:
         """Of so many drafted tokens so many were right; those behind the first wrong one say
@@ -123,9 +119,36 @@ class _Plan:
         self._agreement = agreement
         self._chances = chances
 
-    def chance(self) -> float:
-        """That the next token is right, if those before are."""
-        return self._chances[min(self._agreement + self.count, len(self._chances) - 1)]
+    def chance(self, place: int = 0) -> float:
+        """That the token at this place of the draft is right, if those before are."""
+        return self._chances[min(self._agreement + place, len(self._chances) - 1)]
+
+    def write(self) -> None:
+        """Writes as many tokens as are planned behind those of the sequence."""
+        sequence = self.sequence
+        tokens = self.draft.index.propose(self.count)
+        sequence.num_draft = len(tokens)
+        first = sequence.num_tokens
+        sequence.tokens[first : first + len(tokens)] = tokens
+
+
+def _likeliest_first(heap: list[tuple[float, int, _Plan]], most: int) -> list[tuple[float, _Plan]]:
+    """What all plans may draft, up to so many tokens: chances that they are right, and whose.
+
+    `heap`: the chance of each plan's first token, negative.
+    """
+    heapify(heap)
+    order: list[tuple[float, _Plan]] = []
+    places: dict[int, int] = {}
+    while heap and len(order) < most and -heap[0][0] > _HOPELESS:
+        chance, number, plan = heap[0]
+        order.append((-chance, plan))
+        place = places[number] = places.get(number, 0) + 1
+        if place < plan.most:
+            heapreplace(heap, (chance * plan.chance(place), number, plan))
+        else:
+            heappop(heap)
+    return order
 
 
 def _kind(agreement: int) -> int:
