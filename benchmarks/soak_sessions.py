@@ -6,7 +6,8 @@ Histories grow turn by turn, are forked and begun anew; many requests are broken
 Answers that came whole are asked for again later, when their history has been evicted, read from
 disk or left by another request in the middle, and must be the same. After each round everybody
 lets go: no block may stay in use, and memory must not grow beyond that of the first half by more
-than 2%.
+than 2%. What the server remembers of texts has a bound, to which it is filled first, by prompts too
+long for the model: what grows afterwards is a leak.
 Exits with 1, and says what was wrong, when anything was.
 """
 
@@ -23,12 +24,14 @@ import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bystander import JSON, serving
 from benchmarks.hostile import words
 from benchmarks.soak import ANSWER_SECONDS, Soak, broken_off, faults, in_rounds, metrics, tell
+from cierzo.chat.recent import MOST_BYTES
 
 ROUND_SECONDS = 45.0
 MEMORY_MB = 256  # SmolLM2 takes 23 kB a token: eight sessions of 4,000 tokens need three times that
@@ -37,6 +40,8 @@ LONGEST = 4_000  # tokens of a history, more or less
 ASKED_AGAIN = 0.1
 MOST_REMEMBERED = 200  # answers that may be asked for again
 MEMORY_SLACK = 0.02
+FILLINGS = 3  # the allocator needs some rounds, too
+FILLING_WORDS = 10_000  # of a prompt that is refused
 
 Message = dict[str, Any]
 
@@ -126,6 +131,21 @@ def client(soak: Soak, session: Session, answers: Answers) -> None:
             session.messages.append({"role": "assistant", "content": answer})
 
 
+def fill(port: int) -> None:
+    """Has the server remember as much of texts as it ever will."""
+    texts = (words(FILLING_WORDS, 10**7 + number) for number in count())
+    remembered = 0
+    while remembered < FILLINGS * MOST_BYTES:
+        text = next(texts)
+        body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
+        connection.request("POST", "/v1/chat/completions", body, JSON)
+        if (status := connection.getresponse().status) != 400:
+            raise ValueError(f"a prompt of {FILLING_WORDS} words was answered with {status}")
+        connection.close()
+        remembered += len(text)
+
+
 def run(options: argparse.Namespace, folder: str) -> list[str]:
     """Serves and asks for so many minutes; what was wrong."""
     arguments = ["--kv-cache-memory-mb", str(MEMORY_MB), "--kv-cache-disk-gb", str(DISK_GB)]
@@ -134,6 +154,7 @@ def run(options: argparse.Namespace, folder: str) -> list[str]:
     sessions = [Session(chance) for chance in chances]
     answers = Answers(random.Random(options.seed))
     with serving(shlex.split(options.server), options.model, arguments) as (port, pid):
+        fill(port)
         soak = Soak(port)
         work = [partial(client, soak, session, answers) for session in sessions]
         probes, rests = in_rounds(soak, pid, options.minutes, ROUND_SECONDS, work)

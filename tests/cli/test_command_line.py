@@ -23,6 +23,13 @@ def test_serve_has_an_option_for_every_setting_but_the_limits() -> None:
     assert expected <= options()["cierzo serve"]
 
 
+def test_help_names_the_unit_of_a_setting(tmp_path: Path) -> None:
+    shown = cierzo("serve", "--help", cwd=tmp_path).stdout
+    for option in ("--kv-cache-disk-gb GB", "--kv-cache-memory-mb MB", "--threads N"):
+        assert f"  {option} " in shown
+    assert "--grace-seconds SECONDS" in shown
+
+
 def test_version(tmp_path: Path) -> None:
     done = cierzo("--version", cwd=tmp_path)
     assert done.returncode == 0

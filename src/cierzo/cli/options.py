@@ -85,4 +85,7 @@ def _joined(given: str | list[str] | None) -> str | None:
 def _metavar(setting: Setting) -> str:
     if setting.choices:
         return "[" + "|".join(setting.choices) + "]"
-    return {int: "N", float: "SECONDS", tuple: "LIST"}.get(type(setting.default), "TEXT")
+    unit = setting.name.rpartition("_")[2]
+    if unit in ("seconds", "gb", "mb"):
+        return unit.upper()
+    return {int: "N", tuple: "LIST"}.get(type(setting.default), "TEXT")

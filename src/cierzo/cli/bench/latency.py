@@ -40,7 +40,8 @@ def latency(
     """Measure one request alone: random prompt, greedy, no end before the last token.
 
     The engine runs in this process, so peak_rss_mb (10^6 bytes) is that of the process that
-    holds the model. One run to warm up is not counted. load_s is from the file to ready.
+    holds the model. One run to warm up is not counted. load_s is from the file to ready. Nothing
+    is taken from the prefix cache or left in it.
     """
     from cierzo.llm import open_engine
     from cierzo.model.fetch.registry import resolve
@@ -50,9 +51,9 @@ def latency(
     # A cache for the one request, not for the whole context, which may not even fit.
     length = settings.engine.max_model_len or prompt_tokens + output_tokens
     began = time.perf_counter()
-    engine, info = open_engine(
-        resolved.path, replace(settings.engine, max_model_len=length), resolved.tokenizer
-    )
+    # An earlier run had the same prompts.
+    alone = replace(settings.engine, max_model_len=length, prefix_cache="off")
+    engine, info = open_engine(resolved.path, alone, resolved.tokenizer)
     load_seconds = time.perf_counter() - began
     measure(engine, prompt_tokens, output_tokens, seed=0)
     runs = [measure(engine, prompt_tokens, output_tokens, seed=i + 1) for i in range(repeat)]
@@ -75,7 +76,7 @@ def latency(
 
 
 def measure(engine: Engine, prompt_tokens: int, output_tokens: int, *, seed: int) -> Latency:
-    """Runs one request whose prompt follows from `seed`, so that no run finds another's cache."""
+    """Runs one request whose prompt follows from `seed`."""
     import numpy as np
 
     from cierzo.engine.sampling_params import SamplingParams
