@@ -218,43 +218,19 @@ inline Bytes with_bits(Bytes a, Bytes from) {
 }
 
 #if defined(__AVXVNNI__)
-inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
-    return _mm256_dpbusd_avx_epi32(acc, w, x);
-}
-inline __m256i dot_register_below_128(__m256i acc, __m256i w, __m256i x) {
-    return dot_register(acc, w, x);
+// acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
+inline I32 dot(I32 acc, Bytes w, I32 x) {
+    return lanes(_mm256_dpbusd_avx_epi32(bits(acc.lo), w.lo, bits(x.lo)),
+                 _mm256_dpbusd_avx_epi32(bits(acc.hi), w.hi, bits(x.hi)));
 }
 inline __m256i dot_pairs_register(__m256i acc, __m256i a, __m256i b) {
     return _mm256_dpwssd_avx_epi32(acc, a, b);
 }
 #else
-// vpmaddubsw saturates its 16-bit pairs once w passes 128; the top bit apart, each half fits.
-inline __m256i dot_register(__m256i acc, __m256i w, __m256i x) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    const __m256i low = _mm256_and_si256(w, _mm256_set1_epi8(0x7f));
-    const __m256i top = _mm256_and_si256(_mm256_srli_epi16(w, 7), _mm256_set1_epi8(1));
-    const __m256i low_sum = _mm256_madd_epi16(_mm256_maddubs_epi16(low, x), ones);
-    const __m256i top_sum = _mm256_madd_epi16(_mm256_maddubs_epi16(top, x), _mm256_set1_epi16(128));
-    return _mm256_add_epi32(acc, _mm256_add_epi32(low_sum, top_sum));
-}
-inline __m256i dot_register_below_128(__m256i acc, __m256i w, __m256i x) {
-    const __m256i pairs = _mm256_maddubs_epi16(w, x);
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
 inline __m256i dot_pairs_register(__m256i acc, __m256i a, __m256i b) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
 }
 #endif
-// acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
-inline I32 dot(I32 acc, Bytes w, I32 x) {
-    return lanes(dot_register(bits(acc.lo), w.lo, bits(x.lo)),
-                 dot_register(bits(acc.hi), w.hi, bits(x.hi)));
-}
-// The same, where every byte of w is below 128.
-inline I32 dot_below_128(I32 acc, Bytes w, I32 x) {
-    return lanes(dot_register_below_128(bits(acc.lo), w.lo, bits(x.lo)),
-                 dot_register_below_128(bits(acc.hi), w.hi, bits(x.hi)));
-}
 // acc[i] += a[2i] * b[2i] + a[2i + 1] * b[2i + 1] of pairs of 16-bit integers, modulo 2^32.
 inline I32 dot_pairs(I32 acc, I32 a, I32 b) {
     return lanes(dot_pairs_register(bits(acc.lo), bits(a.lo), bits(b.lo)),

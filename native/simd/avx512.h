@@ -150,7 +150,5 @@ inline Bytes with_bits(Bytes a, Bytes from) {
 inline I32 dot(I32 acc, Bytes w, I32 x) {
     return lanes(_mm512_dpbusd_epi32(__m512i(acc), w.v, __m512i(x)));
 }
-// The same, where every byte of w is below 128.
-inline I32 dot_below_128(I32 acc, Bytes w, I32 x) { return dot(acc, w, x); }
 
 }  // namespace cierzo::CIERZO_ISA

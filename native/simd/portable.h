@@ -221,7 +221,4 @@ inline I32 dot(I32 acc, Bytes w, I32 x) {
     return {acc.v + ((even << 16 >> 16) + (even >> 16)) + ((odd << 16 >> 16) + (odd >> 16))};
 }
 
-// The same, where every byte of w is below 128.
-inline I32 dot_below_128(I32 acc, Bytes w, I32 x) { return dot(acc, w, x); }
-
 }  // namespace cierzo::CIERZO_ISA

@@ -5,6 +5,7 @@
 //   F32    sixteen floats
 //   I32    sixteen 32-bit integers
 //   Bytes  sixty-four bytes: sixteen lanes of four
+// How products of bytes are added up, which differs most between the sets, is in dots.h.
 // Reductions over lanes use one tree (8 apart, 4, 2, 1), so they give the same bits on every set.
 // The polynomials below are written once, over those functions.
 #pragma once

@@ -23,6 +23,7 @@
 #include <algorithm>
 
 #include "kernels/linear/formats.h"
+#include "simd/dots.h"
 
 namespace cierzo::CIERZO_ISA {
 namespace linear {
@@ -88,11 +89,6 @@ inline I32 broadcast_four(const int8_t* q) {
     return broadcast_i32(four);
 }
 
-template <int Bits>
-inline I32 dot_numbers(I32 n, Bytes w, I32 x) {
-    return Bits == 8 ? dot(n, w, x) : dot_below_128(n, w, x);
-}
-
 // Runs `work.template operator()<n>()` for a count n of 1 to Max known at run time.
 template <int Max, typename Work>
 inline void with_count(int n, Work&& work) {
@@ -107,7 +103,8 @@ template <Layout kLayout>
 inline int32_t start_of(const int32_t* half_sums, int half) {
     constexpr Traits t = traits(kLayout);
     const int32_t sum = t.halves == 2 ? half_sums[half] : half_sums[0] + half_sums[1];
-    return kBiasBits - t.zero_point * sum;
+    constexpr int zero_point = t.zero_point - Dots<kind_of_dots(t.bits), kQuads>::kSubtracted;
+    return kBiasBits - zero_point * sum;
 }
 
 // --- few tokens ---------------------------------------------------------------------------------
@@ -126,16 +123,18 @@ template <Layout kLayout, int Blocks, int Tokens>
     for (int group = 0; group < groups; ++group) {
         const size_t at = row * x.scale_stride + group;
         const int8_t* q = x.q + row * x.q_stride + group * kGroup;
-        // Two sums, of the first and the second 16 columns.
-        I32 n[2][Blocks][Tokens];
+        // Sums of the first and the second 16 columns apart, or of both.
+        constexpr int kSums = t.halves == 2 ? 2 : kChains;
+        Dots<t.bits, kQuads / kSums> n[kSums][Blocks][Tokens];
 #pragma GCC unroll 4
         for (int r = 0; r < Tokens; ++r) {
             const int32_t* half_sums = x.sum + 2 * (at + r * x.scale_stride);
 #pragma GCC unroll 2
-            for (int b = 0; b < Blocks; ++b) {
-                n[0][b][r] = broadcast_i32(start_of<kLayout>(half_sums, 0));
-                n[1][b][r] =
-                    t.halves == 2 ? broadcast_i32(start_of<kLayout>(half_sums, 1)) : zero_i32();
+            for (int sum = 0; sum < kSums; ++sum) {
+                const I32 start =
+                    sum < t.halves ? broadcast_i32(start_of<kLayout>(half_sums, sum)) : zero_i32();
+#pragma GCC unroll 2
+                for (int b = 0; b < Blocks; ++b) n[sum][b][r].start(start);
             }
         }
         const Reader<kLayout> second = Blocks == 2 ? first.next() : first;
@@ -155,7 +154,8 @@ template <Layout kLayout, int Blocks, int Tokens>
                     const I32 four = broadcast_four(q + r * x.q_stride + 16 * half + 4 * j);
 #pragma GCC unroll 2
                     for (int b = 0; b < Blocks; ++b) {
-                        n[half][b][r] = dot_numbers<t.bits>(n[half][b][r], w[half][b], four);
+                        const int number = kSums == 2 ? j : 2 * j + half;
+                        n[half % kSums][b][r].add(number, w[half][b], four);
                     }
                 }
             }
@@ -169,7 +169,8 @@ template <Layout kLayout, int Blocks, int Tokens>
                 const F32 bias = mul(scale, broadcast(-kBias));
 #pragma GCC unroll 4
                 for (int r = 0; r < Tokens; ++r) {
-                    const I32 sum = t.halves == 2 ? n[half][b][r] : add(n[0][b][r], n[1][b][r]);
+                    I32 sum = n[half][b][r].total();
+                    if constexpr (kSums > t.halves) sum = add(sum, n[1][b][r].total());
                     acc[b][r] = fma(scaled(sum, scale, bias),
                                     broadcast(x.scale[at + r * x.scale_stride]), acc[b][r]);
                 }
@@ -224,27 +225,28 @@ template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
     for (int g = 0; g < count; ++g, ++weights) {
 #pragma GCC unroll 2
         for (int half = 0; half < Halves; ++half) {
-            I32 n[Blocks][Tokens];
+            Dots<Bits, kPerHalf> n[Blocks][Tokens];
 #pragma GCC unroll 8
             for (int r = 0; r < Tokens; ++r) {
                 // Layouts with a minimum have no zero point.
                 const I32 start = broadcast_i32(Min ? kBiasBits : input.start[half][r][g]);
 #pragma GCC unroll 2
-                for (int b = 0; b < Blocks; ++b) n[b][r] = start;
+                for (int b = 0; b < Blocks; ++b) n[b][r].start(start);
             }
 #pragma GCC unroll 8
-            for (int j = half * kPerHalf; j < (half + 1) * kPerHalf; ++j) {
+            for (int j = 0; j < kPerHalf; ++j) {
+                const int quad = half * kPerHalf + j;
                 Bytes w[Blocks];
 #pragma GCC unroll 2
                 for (int b = 0; b < Blocks; ++b) {
-                    w[b] = load_bytes(weights[b * block_stride].quads[j]);
+                    w[b] = load_bytes(weights[b * block_stride].quads[quad]);
                 }
 #pragma GCC unroll 8
                 for (int r = 0; r < Tokens; ++r) {
-                    const I32 x = broadcast_four(input.q[r] + g * kGroup + 4 * j);
+                    const I32 x = broadcast_four(input.q[r] + g * kGroup + 4 * quad);
 #pragma GCC unroll 2
                     for (int b = 0; b < Blocks; ++b) {
-                        n[b][r] = dot_numbers<Bits>(n[b][r], w[b], x);
+                        n[b][r].add(j, w[b], x);
                     }
                 }
             }
@@ -254,8 +256,8 @@ template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
                 const F32 bias = load(weights[b * block_stride].bias[half]);
 #pragma GCC unroll 8
                 for (int r = 0; r < Tokens; ++r) {
-                    acc[b][r] =
-                        fma(scaled(n[b][r], scale, bias), broadcast(input.scale[r][g]), acc[b][r]);
+                    acc[b][r] = fma(scaled(n[b][r].total(), scale, bias),
+                                    broadcast(input.scale[r][g]), acc[b][r]);
                 }
             }
         }
@@ -354,7 +356,7 @@ inline void all_tiles(const UnpackedGroup* weights, const InputTile* tiles, int 
     constexpr Traits t = traits(kLayout);
     for (int row = 0; row < rows; row += kTileTokens) {
         with_count<kTileTokens>(std::min(kTileTokens, rows - row), [&]<int Tokens>() {
-            tile<t.bits == 8 ? 8 : 7, t.halves, t.min, Blocks, Tokens>(
+            tile<kind_of_dots(t.bits), t.halves, t.min, Blocks, Tokens>(
                 weights, kSliceGroups, tiles[row / kTileTokens], count, fresh,
                 sums + row * kPairRows, target.at(row, 0));
         });
