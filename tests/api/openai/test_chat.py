@@ -50,6 +50,7 @@ def test_a_whole_answer(client: openai.OpenAI) -> None:
 
 def test_a_stream_adds_up_to_the_whole_answer(client: openai.OpenAI) -> None:
     fields: Any = {"model": "tiny", "messages": HELLO, "max_tokens": 40, "seed": 7}
+    client.chat.completions.create(**fields)  # so that both find the prompt in the cache
     whole = client.chat.completions.create(**fields)
     chunks = list(
         client.chat.completions.create(
