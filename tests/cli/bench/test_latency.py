@@ -60,3 +60,15 @@ def test_nothing_is_left_for_the_next_run_to_find(model: Path, tmp_path: Path) -
     done = cierzo("bench", "latency", str(model), *sizes, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not [path for path in tmp_path.glob("kv/**/*") if path.is_file()]
+
+
+@pytest.mark.parametrize("context", ["64", "70"])
+def test_a_context_is_computed_once_and_not_counted(
+    model: Path, tmp_path: Path, context: str
+) -> None:
+    options = ("--context", context, "--repeat", "2", "--json")
+    done = cierzo("bench", "latency", str(model), *SIZES, *options, cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert result["context_tokens"] == int(context)
+    for run in result["runs"]:
+        assert run["prefill_tps"] == pytest.approx(40 / run["ttft_ms"] * 1e3)

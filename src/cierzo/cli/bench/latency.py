@@ -23,7 +23,7 @@ class Latency:
     """One request, alone on the engine. Speeds in tokens a second."""
 
     ttft_ms: float  # from the request to its first token
-    prefill_tps: float  # prompt tokens over that time
+    prefill_tps: float  # tokens of the prompt that were computed, over that time
     decode_tps: float  # tokens after the first over the time from the first to the last
 
 
@@ -33,6 +33,7 @@ def latency(
     *,
     model: Annotated[str, model_argument()],
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens in the prompt.")] = 512,
+    context: Annotated[int, typer.Option(min=0, help="Tokens before it, in the cache.")] = 0,
     output_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 128,
     repeat: Annotated[int, typer.Option(min=1, help="Measured runs; medians are shown.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -40,8 +41,9 @@ def latency(
     """Measure one request alone: random prompt, greedy, no end before the last token.
 
     The engine runs in this process, so peak_rss_mb (10^6 bytes) is that of the process that
-    holds the model. One run to warm up is not counted. load_s is from the file to ready. Nothing
-    is taken from the prefix cache or left in it.
+    holds the model. One run to warm up is not counted. load_s is from the file to ready. With
+    --context, so many tokens are computed first, and every run goes on from there. Nothing else is
+    taken from the prefix cache, and nothing is left in it.
     """
     from cierzo.llm import open_engine
     from cierzo.model.fetch.registry import resolve
@@ -49,17 +51,27 @@ def latency(
     with download_progress() as progress:
         resolved = resolve(settings.model, progress)
     # A cache for the one request, not for the whole context, which may not even fit.
-    length = settings.engine.max_model_len or prompt_tokens + output_tokens
+    length = settings.engine.max_model_len or context + prompt_tokens + output_tokens
     began = time.perf_counter()
-    # An earlier run had the same prompts.
-    alone = replace(settings.engine, max_model_len=length, prefix_cache="off")
+    alone = replace(
+        settings.engine,
+        max_model_len=length,
+        prefix_cache="on" if context else "off",
+        kv_cache_disk_gb=0,  # an earlier run had the same prompts
+    )
     engine, info = open_engine(resolved.path, alone, resolved.tokenizer)
     load_seconds = time.perf_counter() - began
-    measure(engine, prompt_tokens, output_tokens, seed=0)
-    runs = [measure(engine, prompt_tokens, output_tokens, seed=i + 1) for i in range(repeat)]
+    before = random_tokens(engine, context, seed=-1)
+    if context:
+        measure(engine, before, output_tokens=1)
+    runs = [
+        measure(engine, before + random_tokens(engine, prompt_tokens, seed), output_tokens)
+        for seed in range(repeat + 1)
+    ][1:]
     result: dict[str, object] = {
         "model": resolved.name,
         "backend": info.backend,
+        "context_tokens": context,
         "prompt_tokens": prompt_tokens,
         "output_tokens": output_tokens,
         "prefill_tps": round(statistics.median(run.prefill_tps for run in runs), 2),
@@ -75,26 +87,34 @@ def latency(
         typer.echo(f"{name:14} {value}")
 
 
-def measure(engine: Engine, prompt_tokens: int, output_tokens: int, *, seed: int) -> Latency:
-    """Runs one request whose prompt follows from `seed`."""
+def random_tokens(engine: Engine, count: int, seed: int) -> list[int]:
+    """So many tokens, which follow from `seed` (-1 and up)."""
     import numpy as np
 
+    tokens: list[int] = (
+        np.random.default_rng(seed + 1).integers(0, engine.vocab_size, count).tolist()
+    )
+    return tokens
+
+
+def measure(engine: Engine, prompt: list[int], output_tokens: int) -> Latency:
+    """Runs one request."""
     from cierzo.engine.sampling_params import SamplingParams
 
-    vocab_size = engine.vocab_size
-    prompt = np.random.default_rng(seed).integers(0, vocab_size, prompt_tokens).tolist()
     params = SamplingParams(max_tokens=output_tokens, temperature=0.0, ignore_eos=True)
     times: list[float] = []
+    cached = 0
     began = time.perf_counter()
-    engine.add(f"bench-{seed}", prompt, params)
+    engine.add("bench", prompt, params)
     while engine.has_work():
         for output in engine.step():
             times.extend([time.perf_counter()] * len(output.token_ids))
+            cached = output.num_cached_tokens
     first = times[0] - began
     rest = times[-1] - times[0]
     return Latency(
         ttft_ms=first * 1e3,
-        prefill_tps=prompt_tokens / first,
+        prefill_tps=(len(prompt) - cached) / first,
         decode_tps=(len(times) - 1) / rest if rest else 0.0,
     )
 
