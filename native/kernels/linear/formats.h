@@ -1,20 +1,21 @@
 // How each quantized layout lies in a block of 16 rows, and how to read it back 32 columns at a
 // time.
 //
-// A block is made of planes, one after the other, each running over the groups of 32 columns:
+// A block is one run after the other, each of 8 groups of 32 columns (the last may have fewer), so
+// that memory is read in order. In a run its groups' parts of a kind lie together:
 // clang-format off
-//   plane      of a group                                                 of which layouts
+//   part       of a group                                                 of which layouts
 //   low        16 rows x 32 numbers of 4 bits (256 bytes) or of 8 (512)   all
 //   high       their fifth bit (64 bytes), or fifth and sixth (128)       5-bit ones, Q6_K
 //   scale      16 float16 (32 bytes)                                      all but K layouts
 //              or 16 bytes; two times 16 for Q6_K, one a half-group       K layouts
 //   min        the same as scale                                          those with a minimum
-//   super      16 float16 for each 256 columns: the unit of scale bytes   K layouts
-//   super_min  the same: the unit of min bytes                            Q4_K, Q5_K
+//   super      16 float16 for the run: the unit of scale bytes            K layouts
+//              16 more: the unit of min bytes                             Q4_K, Q5_K
 // clang-format on
 // A quad is 4 consecutive columns of 16 rows: 64 bytes as `dot` wants them, row by row. A 64-byte
-// load of the 4-bit plane holds quad j in its low and quad j + 4 in its high nibbles. In a high
-// plane, bit j (bits 2j, 2j + 1) of a byte belongs to quad j.
+// load of 4-bit numbers holds quad j in its low and quad j + 4 in its high nibbles. In a high
+// part, bit j (bits 2j, 2j + 1) of a byte belongs to quad j.
 //
 // The values are w = scale * (number - zero_point) + min, exactly those of the file.
 #pragma once
@@ -61,27 +62,50 @@ constexpr Traits traits(Layout layout) {
     }
 }
 
-// Offsets of the planes in a block, and their sizes for one group (or 256 columns).
-struct Planes {
-    size_t low_bytes, high_bytes, scale_bytes, min_bytes;
-    size_t high, scale, min, super, super_min, end;
+// Bytes of a group's parts, and of what a run has besides.
+struct Sizes {
+    size_t low, high, scale, min, super;
+
+    // Of one group, without `super`.
+    constexpr size_t group() const { return low + high + scale + min; }
 };
 
-constexpr Planes planes(Traits t, int cols) {
-    const size_t groups = cols / kGroup;
-    const size_t supers = cols / kSuper;
-    Planes p{};
-    p.low_bytes = t.bits == 8 ? 512 : 256;
-    p.high_bytes = t.bits == 8 ? 0 : (t.bits - 4) * 64;
-    p.scale_bytes = t.super ? 16 * t.halves : 32;
-    p.min_bytes = t.min ? p.scale_bytes : 0;
-    p.high = groups * p.low_bytes;
-    p.scale = p.high + groups * p.high_bytes;
-    p.min = p.scale + groups * p.scale_bytes;
-    p.super = p.min + groups * p.min_bytes;
-    p.super_min = p.super + (t.super ? supers * 32 : 0);
-    p.end = p.super_min + (t.super && t.min ? supers * 32 : 0);
-    return p;
+constexpr Sizes sizes(Traits t) {
+    Sizes s{};
+    s.low = t.bits == 8 ? 512 : 256;
+    s.high = t.bits == 8 ? 0 : (t.bits - 4) * 64;
+    s.scale = t.super ? 16 * t.halves : 32;
+    s.min = t.min ? s.scale : 0;
+    s.super = t.super ? (t.min ? 64 : 32) : 0;
+    return s;
+}
+
+inline constexpr int kRun = kSuper / kGroup;  // groups
+
+// Bytes of the runs before group `group`, or of a block that ends with it.
+constexpr size_t run_offset(Traits t, int group) {
+    const Sizes s = sizes(t);
+    return group * s.group() + group / kRun * s.super;
+}
+
+// Where the parts of a group lie.
+template <typename Byte>
+struct Place {
+    Byte *low, *high, *scale, *min, *super;
+};
+
+template <typename Byte>
+[[gnu::always_inline]] inline Place<Byte> place(Traits t, Byte* block, int groups, int group) {
+    const Sizes s = sizes(t);
+    const int i = group % kRun;
+    const int first = group - i;
+    const int count = t.super ? kRun : groups - first < kRun ? groups - first : kRun;
+    Byte* low = block + run_offset(t, first);
+    Byte* high = low + count * s.low;
+    Byte* scale = high + count * s.high;
+    Byte* min = scale + count * s.scale;
+    Byte* super = min + count * s.min;
+    return {low + i * s.low, high + i * s.high, scale + i * s.scale, min + i * s.min, super};
 }
 
 // a with the bits of `from` under Mask << position (0..7) at bit 4 and up. The position is a
@@ -108,6 +132,65 @@ template <uint8_t Mask>
     }
 }
 
+// Reads one group of a block.
+template <Layout kLayout>
+class Group {
+  public:
+    static constexpr Traits kTraits = traits(kLayout);
+
+    explicit Group(const Place<const uint8_t>& at) : at_(at) {}
+
+    // Quads j and j + 4, j in 0..3, as unsigned bytes. Inlined whatever the compiler thinks of it:
+    // only in an unrolled loop over j is `j` a constant.
+    [[gnu::always_inline]] void quad_pair(int j, Bytes& first, Bytes& second) const {
+        const uint8_t* low = at_.low + j * kQuadBytes;
+        if constexpr (kTraits.bits == 8) {
+            first = load_bytes(low);
+            second = load_bytes(low + kQuads / 2 * kQuadBytes);
+            return;
+        }
+        const Bytes both = load_bytes(low);
+        first = low_nibbles(both);
+        second = high_nibbles(both);
+        if constexpr (kTraits.bits == 5) {
+            const Bytes bits = load_bytes(at_.high);
+            first = with_bit_four<1>(first, bits, j);
+            second = with_bit_four<1>(second, bits, j + 4);
+        } else if constexpr (kTraits.bits == 6) {
+            first = with_bit_four<3>(first, load_bytes(at_.high), 2 * j);
+            second = with_bit_four<3>(second, load_bytes(at_.high + kQuadBytes), 2 * j);
+        }
+    }
+
+    // The scale of a (half-)group, by row.
+    [[gnu::always_inline]] F32 scale(int half) const {
+        const uint8_t* p = at_.scale + half * kLanes;
+        if constexpr (!kTraits.super) {
+            return load_f16(reinterpret_cast<const uint16_t*>(p));
+        } else if constexpr (kLayout == Layout::Q6_K) {
+            return mul(super(0), load_i8(reinterpret_cast<const int8_t*>(p)));
+        } else {
+            return mul(super(0), load_u8(p));
+        }
+    }
+
+    // The minimum, by row: what is added to scale * number.
+    [[gnu::always_inline]] F32 min() const {
+        if constexpr (kTraits.super) {
+            return sub(zero_f32(), mul(super(1), load_u8(at_.min)));
+        } else {
+            return load_f16(reinterpret_cast<const uint16_t*>(at_.min));
+        }
+    }
+
+  private:
+    F32 super(int unit) const {
+        return load_f16(reinterpret_cast<const uint16_t*>(at_.super) + unit * kLanes);
+    }
+
+    Place<const uint8_t> at_;
+};
+
 // Reads one block of a layout.
 template <Layout kLayout>
 class Reader {
@@ -115,7 +198,7 @@ class Reader {
     static constexpr Traits kTraits = traits(kLayout);
 
     Reader(const Weight& weight, int block)
-        : planes_(planes(kTraits, weight.cols)),
+        : groups_(weight.cols / kGroup),
           block_bytes_(weight.block_bytes),
           data_(weight.data + block * weight.block_bytes) {}
 
@@ -126,72 +209,28 @@ class Reader {
         return other;
     }
 
-    // Quads j and j + 4 of a group, j in 0..3, as unsigned bytes. Inlined whatever the compiler
-    // thinks of it: only in an unrolled loop over j is `j` a constant.
-    [[gnu::always_inline]] void quad_pair(int group, int j, Bytes& first, Bytes& second) const {
-        const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes;
-        if constexpr (kTraits.bits == 8) {
-            first = load_bytes(low);
-            second = load_bytes(low + kQuads / 2 * kQuadBytes);
-            return;
-        }
-        const Bytes both = load_bytes(low);
-        first = low_nibbles(both);
-        second = high_nibbles(both);
-        const uint8_t* high = data_ + planes_.high + group * planes_.high_bytes;
-        if constexpr (kTraits.bits == 5) {
-            const Bytes bits = load_bytes(high);
-            first = with_bit_four<1>(first, bits, j);
-            second = with_bit_four<1>(second, bits, j + 4);
-        } else if constexpr (kTraits.bits == 6) {
-            first = with_bit_four<3>(first, load_bytes(high), 2 * j);
-            second = with_bit_four<3>(second, load_bytes(high + kQuadBytes), 2 * j);
-        }
+    [[gnu::always_inline]] Group<kLayout> at(int group) const {
+        return Group<kLayout>(place(kTraits, data_, groups_, group));
     }
 
-    // Asks for what lies `kAhead` bytes after a pair of quads, maybe in a later block.
+    // Asks for the jth quarter of what lies `kAhead` bytes after a group; where the block ends
+    // before, in the one that is read after it, `Blocks` further. Into the second cache: the first
+    // has too few places for what is on its way, and on Zen 4 asking for it is slower than not.
+    template <int Blocks>
     [[gnu::always_inline]] void prefetch(int group, int j) const {
-        constexpr size_t kAhead = 2048;
-        const uint8_t* low = data_ + group * planes_.low_bytes + j * kQuadBytes + kAhead;
-        __builtin_prefetch(low);
-        if constexpr (kTraits.bits == 8) __builtin_prefetch(low + kQuads / 2 * kQuadBytes);
-        if constexpr (kTraits.bits == 5 || kTraits.bits == 6) {
-            // As many groups ahead as the low plane, one line for each high bit of a number.
-            const uint8_t* high = data_ + planes_.high + group * planes_.high_bytes +
-                                  kAhead / planes_.low_bytes * planes_.high_bytes;
-            if (j < kTraits.bits - 4) __builtin_prefetch(high + j * kQuadBytes);
-        }
-    }
-
-    // The scale of a (half-)group, by row.
-    [[gnu::always_inline]] F32 scale(int group, int half) const {
-        const uint8_t* p = data_ + planes_.scale + group * planes_.scale_bytes + half * kLanes;
-        if constexpr (!kTraits.super) {
-            return load_f16(reinterpret_cast<const uint16_t*>(p));
-        } else if constexpr (kLayout == Layout::Q6_K) {
-            return mul(super(planes_.super, group), load_i8(reinterpret_cast<const int8_t*>(p)));
-        } else {
-            return mul(super(planes_.super, group), load_u8(p));
-        }
-    }
-
-    // The minimum of a group, by row: what is added to scale * number.
-    [[gnu::always_inline]] F32 min(int group) const {
-        const uint8_t* p = data_ + planes_.min + group * planes_.min_bytes;
-        if constexpr (kTraits.super) {
-            return sub(zero_f32(), mul(super(planes_.super_min, group), load_u8(p)));
-        } else {
-            return load_f16(reinterpret_cast<const uint16_t*>(p));
+        constexpr size_t kAhead = 8192;
+        constexpr size_t kLine = 64;
+        constexpr size_t bytes = run_offset(kTraits, kRun) / kRun;
+        size_t there = run_offset(kTraits, group / kRun * kRun) + group % kRun * bytes + kAhead;
+        if (there >= block_bytes_) there += (Blocks - 1) * block_bytes_;
+#pragma GCC unroll 3
+        for (size_t line = j; line * kLine < bytes; line += 4) {
+            __builtin_prefetch(data_ + there + line * kLine, 0, 2);
         }
     }
 
   private:
-    F32 super(size_t plane, int group) const {
-        constexpr int groups = kSuper / kGroup;
-        return load_f16(reinterpret_cast<const uint16_t*>(data_ + plane + group / groups * 32));
-    }
-
-    Planes planes_;
+    int groups_;
     size_t block_bytes_;
     const uint8_t* data_;
 };

@@ -97,14 +97,14 @@ template <Layout kLayout>
 inline void pack_row(const uint8_t* row, int cols, int lane, uint8_t* out) {
     constexpr Traits t = traits(kLayout);
     constexpr FileBlock f = file_block(kLayout);
-    const Planes p = planes(t, cols);
     for (int group = 0; group < cols / kGroup; ++group) {
         const uint8_t* block = row + static_cast<size_t>(group) * kGroup / f.cols * f.bytes;
         const int g = group % (f.cols / kGroup);
         uint32_t numbers[kQuads];
         for (int j = 0; j < kQuads; ++j) numbers[j] = file_numbers<kLayout>(block, g, j);
 
-        uint8_t* low = out + group * p.low_bytes + 4 * lane;
+        const Place<uint8_t> to = place(t, out, cols / kGroup, group);
+        uint8_t* low = to.low + 4 * lane;
         if constexpr (t.bits == 8) {
             for (int j = 0; j < kQuads; ++j) put_word(low + j * kQuadBytes, numbers[j]);
         } else {
@@ -114,7 +114,7 @@ inline void pack_row(const uint8_t* row, int cols, int lane, uint8_t* out) {
                 put_word(low + j * kQuadBytes, first | second << 4);
             }
         }
-        uint8_t* high = out + p.high + group * p.high_bytes + 4 * lane;
+        uint8_t* high = to.high + 4 * lane;
         if constexpr (t.bits == 5) {
             uint32_t bits = 0;
             for (int j = 0; j < kQuads; ++j) bits |= ((numbers[j] >> 4) & 0x01010101u) << j;
@@ -129,22 +129,19 @@ inline void pack_row(const uint8_t* row, int cols, int lane, uint8_t* out) {
             }
         }
 
-        uint8_t* scale = out + p.scale + group * p.scale_bytes;
-        uint8_t* min = out + p.min + group * p.min_bytes;
         if constexpr (!t.super) {
-            copy_half(scale + 2 * lane, block + f.scale);
-            if constexpr (t.min) copy_half(min + 2 * lane, block + f.min);
+            copy_half(to.scale + 2 * lane, block + f.scale);
+            if constexpr (t.min) copy_half(to.min + 2 * lane, block + f.min);
         } else {
             if constexpr (kLayout == Layout::Q6_K) {
-                scale[lane] = block[f.scale_bytes + 2 * g];
-                scale[kLanes + lane] = block[f.scale_bytes + 2 * g + 1];
+                to.scale[lane] = block[f.scale_bytes + 2 * g];
+                to.scale[kLanes + lane] = block[f.scale_bytes + 2 * g + 1];
             } else {
-                unpack_scale_min(block + f.scale_bytes, g, scale[lane], min[lane]);
+                unpack_scale_min(block + f.scale_bytes, g, to.scale[lane], to.min[lane]);
             }
             if (g == 0) {
-                const size_t super = group / (kSuper / kGroup) * 32 + 2 * lane;
-                copy_half(out + p.super + super, block + f.scale);
-                if constexpr (t.min) copy_half(out + p.super_min + super, block + f.min);
+                copy_half(to.super + 2 * lane, block + f.scale);
+                if constexpr (t.min) copy_half(to.super + 2 * (kLanes + lane), block + f.min);
             }
         }
     }
@@ -165,7 +162,7 @@ inline size_t block_bytes(Layout layout, int cols) {
     if (cols <= 0) return 0;
     if (!takes_quantized(layout)) return cols * kLanes * float_bytes(layout);
     const FileBlock f = file_block(layout);
-    return cols % f.cols == 0 ? planes(traits(layout), cols).end : 0;
+    return cols % f.cols == 0 ? run_offset(traits(layout), cols / kGroup) : 0;
 }
 
 inline void pack(const uint8_t* raw, const Weight& weight, int block_begin, int block_end) {
@@ -207,17 +204,18 @@ CIERZO_OPAQUE inline void dequantize_packed_row(const Weight& weight, int row, f
     const Reader<kLayout> reader(weight, row / kLanes);
     const int lane = row % kLanes;
     for (int group = 0; group < weight.cols / kGroup; ++group) {
+        const Group<kLayout> from = reader.at(group);
         alignas(64) uint8_t numbers[kQuads][kQuadBytes];
         for (int j = 0; j < kQuads / 2; ++j) {
             Bytes first, second;
-            reader.quad_pair(group, j, first, second);
+            from.quad_pair(j, first, second);
             store_bytes(numbers[j], first);
             store_bytes(numbers[j + kQuads / 2], second);
         }
         alignas(64) float scale[2][kLanes];
         alignas(64) float min[kLanes] = {};
-        for (int half = 0; half < t.halves; ++half) store(scale[half], reader.scale(group, half));
-        if constexpr (t.min) store(min, reader.min(group));
+        for (int half = 0; half < t.halves; ++half) store(scale[half], from.scale(half));
+        if constexpr (t.min) store(min, from.min());
         for (int j = 0; j < kQuads; ++j) {
             for (int i = 0; i < 4; ++i) {
                 const int number = numbers[j][4 * lane + i] - t.zero_point;

@@ -119,6 +119,7 @@ template <Layout kLayout, int Blocks, int Tokens>
         for (F32& a : rows) a = zero_f32();
     }
     const Reader<kLayout> first(weight, block);
+    const Reader<kLayout> second = Blocks == 2 ? first.next() : first;
     const int groups = weight.cols / kGroup;
     for (int group = 0; group < groups; ++group) {
         const size_t at = row * x.scale_stride + group;
@@ -137,15 +138,15 @@ template <Layout kLayout, int Blocks, int Tokens>
                 for (int b = 0; b < Blocks; ++b) n[sum][b][r].start(start);
             }
         }
-        const Reader<kLayout> second = Blocks == 2 ? first.next() : first;
+        const Group<kLayout> from[2] = {first.at(group), second.at(group)};
 #pragma GCC unroll 4
         for (int j = 0; j < kQuads / 2; ++j) {
             Bytes w[2][Blocks];
-            first.prefetch(group, j);
-            first.quad_pair(group, j, w[0][0], w[1][0]);
+            first.template prefetch<Blocks>(group, j);
+            from[0].quad_pair(j, w[0][0], w[1][0]);
             if constexpr (Blocks == 2) {
-                second.prefetch(group, j);
-                second.quad_pair(group, j, w[0][1], w[1][1]);
+                second.template prefetch<Blocks>(group, j);
+                from[1].quad_pair(j, w[0][1], w[1][1]);
             }
 #pragma GCC unroll 4
             for (int r = 0; r < Tokens; ++r) {
@@ -162,10 +163,9 @@ template <Layout kLayout, int Blocks, int Tokens>
         }
 #pragma GCC unroll 2
         for (int b = 0; b < Blocks; ++b) {
-            const Reader<kLayout>& reader = b == 0 ? first : second;
 #pragma GCC unroll 2
             for (int half = 0; half < t.halves; ++half) {
-                const F32 scale = reader.scale(group, half);
+                const F32 scale = from[b].scale(half);
                 const F32 bias = mul(scale, broadcast(-kBias));
 #pragma GCC unroll 4
                 for (int r = 0; r < Tokens; ++r) {
@@ -176,7 +176,7 @@ template <Layout kLayout, int Blocks, int Tokens>
                 }
             }
             if constexpr (t.min) {
-                const F32 min = reader.min(group);
+                const F32 min = from[b].min();
 #pragma GCC unroll 4
                 for (int r = 0; r < Tokens; ++r) {
                     acc[b][r] = fma(min, broadcast(x.offset[at + r * x.scale_stride]), acc[b][r]);
@@ -295,19 +295,20 @@ inline void unpack_slice(const Weight& weight, int block, int first, int count,
     constexpr Traits t = traits(kLayout);
     const Reader<kLayout> reader(weight, block);
     for (int g = 0; g < count; ++g) {
+        const Group<kLayout> from = reader.at(first + g);
 #pragma GCC unroll 4
         for (int j = 0; j < kQuads / 2; ++j) {
             Bytes low, high;
-            reader.quad_pair(first + g, j, low, high);
+            from.quad_pair(j, low, high);
             store_bytes(out[g].quads[j], low);
             store_bytes(out[g].quads[j + kQuads / 2], high);
         }
         for (int half = 0; half < t.halves; ++half) {
-            const F32 scale = reader.scale(first + g, half);
+            const F32 scale = from.scale(half);
             store(out[g].scale[half], scale);
             store(out[g].bias[half], mul(scale, broadcast(-kBias)));
         }
-        if constexpr (t.min) store(out[g].scale[1], reader.min(first + g));
+        if constexpr (t.min) store(out[g].scale[1], from.min());
     }
 }
 
