@@ -141,9 +141,8 @@ class Pool:
             if thread in since:
                 chunk_time = 2 * (arrived - since[thread]) // max(2, taken[thread])
                 longest[thread] = max(longest[thread], chunk_time)
-            late = end - arrived - chunk_time
-            if chunk_time > 0 and late > _native.RestRule.LATE:
-                lost += late
+            if chunk_time > 0 and end - arrived > _native.RestRule.LATE + chunk_time:
+                lost += end - arrived
         self.now = end
         if lost and end - since[last] > _native.RestRule.LATE:
             rests = self.rule.late(last, end, lost)

@@ -10,7 +10,8 @@ namespace cierzo {
 void bind_probe_rest_rule(nb::module_& m) {
     nb::class_<RestRule>(m, "RestRule")
         .def(nb::init<int>(), "threads"_a)
-        .def_ro_static("LATE", &RestRule::kLate, "A wait counts from so many ns.")
+        .def_ro_static("LATE", &RestRule::kLate,
+                       "A wait counts if it is so many ns longer than a chunk.")
         .def_prop_ro("active", &RestRule::active)
         .def("step_begins", &RestRule::step_begins, "now"_a)
         .def("step_ends", &RestRule::step_ends, "now"_a)

@@ -38,8 +38,10 @@ int RestRule::late(int thread, int64_t now, int64_t lost) {
     const int64_t stalled = lost / (active_ - 1);
     if (passed - stalled > account.window) open_account(account, now - stalled, kWindow);
     account.cost += lost + stalled;
-    // Where both do about as much, a thread that works is there when the disturbance ends.
-    if (5 * account.cost <= 6 * std::max(account.window, passed)) return kNobody;
+    // Where both do about as much, a thread that works is there when the disturbance ends; but one
+    // that has just come back should show that it has.
+    const int64_t span = std::max(account.window, passed);
+    if (account.cost <= (account.window == kTrial ? span / 2 : span + span / 10)) return kNobody;
     open_account(account, now, kWindow);
     const int rests = thread == 0 ? substitute(now) : thread;
     if (rests == kNobody) return kNobody;

@@ -18,7 +18,7 @@ namespace cierzo {
 class RestRule {
   public:
     static constexpr int kNobody = -1;
-    // A wait counts from so much beyond what the waiter itself worked, in ns.
+    // A wait counts if it is so much longer than a chunk takes the waiter, in ns.
     static constexpr int64_t kLate = 300'000;
 
     explicit RestRule(int threads);

@@ -189,15 +189,15 @@ void ThreadPool::wait_for_next_phase(uint64_t ticket, int thread, int64_t start)
     }
 }
 
-// `thread` has done the last chunk. Those that waited for it longer than a chunk takes them lost
-// the rest; one that did nothing in this step does not know how long that is.
+// `thread` has done the last chunk. Those that waited for it much longer than a chunk takes them
+// lost that time; one that did nothing in this step does not know how long a chunk takes.
 void ThreadPool::look_for_loss(uint64_t phase, int thread, int64_t now) {
     int64_t lost = 0;
     for (const auto& worker : workers_) {
         if (worker->idle_phase.load(std::memory_order_acquire) != phase) continue;
         const int64_t chunk_time = worker->chunk_time.load(std::memory_order_relaxed);
-        const int64_t late = now - worker->idle_since.load(std::memory_order_relaxed) - chunk_time;
-        if (chunk_time > 0 && late > RestRule::kLate) lost += late;
+        const int64_t waited = now - worker->idle_since.load(std::memory_order_relaxed);
+        if (chunk_time > 0 && waited > RestRule::kLate + chunk_time) lost += waited;
     }
     if (lost == 0) return;
     const int rests = rule_.late(thread, now, lost);
