@@ -118,10 +118,11 @@ class Pool:
 
     def _phase(self, longest: list[int]) -> None:
         opened = self.now
-        ready = []
-        for i in range(len(self.cores)):
-            if i not in self.rests:
-                ready.append((self._core(i).running_at(max(opened, self.free[i])), i))
+        ready = [
+            (self._core(i).running_at(max(opened, self.free[i])), i)
+            for i in range(len(self.cores))
+            if i not in self.rests
+        ]
         heapq.heapify(ready)
         since: dict[int, int] = {}
         taken = [0] * len(self.cores)
@@ -198,7 +199,7 @@ def scenarios(until: int) -> Iterator[tuple[str, list[Core]]]:
     yield "2, two processes on the second core", [idle, stolen(1, 0.67, 6, until)]
     yield "2, a process, 10 ms of 50", [idle, burned(1, until, on=10 * MS, off=40 * MS)]
     yield "2, a process, 1 s of 2", [idle, burned(1, until, on=1000 * MS, off=1000 * MS)]
-    yield "4, 30% stolen of the first core, 0.33 ms each", [stolen(1, 0.3, 0.33, until)] + [idle] * 3
+    yield "4, 30% stolen of the first core", [stolen(1, 0.3, 0.33, until), *[idle] * 3]
     yield "4, 10% stolen of each", [stolen(s, 0.1, 0.33, until) for s in range(4)]
     yield "16, quiet but for 1 ms a second of each", [stolen(s, 0.001, 1, until) for s in range(16)]
     yield "64, quiet but for 1 ms a second of each", [stolen(s, 0.001, 1, until) for s in range(64)]
@@ -239,9 +240,10 @@ def main() -> None:
             continue
         for kind, load in loads.items():
             if len(cores) > 4 and kind == "decode":
-                load = replace(load, phase=100_000)  # a larger model: fewer events
-            span = until if len(cores) <= 4 else until // 5
-            v = judge(cores, load, span)
+                slower = replace(load, phase=100_000)  # a larger model: fewer events
+                v = judge(cores, slower, until // 5)
+            else:
+                v = judge(cores, load, until if len(cores) <= 4 else until // 5)
             print(
                 f"| {name} | {kind} | {v.always:.2f} | {v.one_less:.2f} | {v.rule:.2f} "
                 f"| {v.rule / v.oracle:.1%} | {v.resting:.2f} |",

@@ -29,16 +29,20 @@ inline void relax() {
 #endif
 }
 
+int checked(int threads) {
+    if (threads < 1 || threads > 1024) {
+        throw std::invalid_argument("threads must be between 1 and 1024");
+    }
+    return threads;
+}
+
 bool is_set(const std::atomic<bool>* flag) {
     return flag != nullptr && flag->load(std::memory_order_relaxed);
 }
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads), rule_(threads), active_(threads) {
-    if (threads < 1 || threads > 1024) {
-        throw std::invalid_argument("threads must be between 1 and 1024");
-    }
+ThreadPool::ThreadPool(int threads) : threads_(checked(threads)), rule_(threads), active_(threads) {
     for (int i = 0; i < threads; ++i) workers_.push_back(std::make_unique<Worker>());
     for (int i = 1; i < threads; ++i) {
         workers_[i]->thread = std::thread([this, i] { worker_loop(i); });
