@@ -55,13 +55,49 @@ class Never:
         return NOBODY
 
 
+class Former(Never):
+    """The rule until November 2026: the last thread rests where a share of the time is lost.
+
+    Whoever lost it: with a share f of the time lost, n threads do n (1 - f), and one less n - 1.
+    """
+
+    def __init__(self, threads: int) -> None:
+        """As the real one."""
+        super().__init__(threads)
+        self._threads, self._begin, self._window, self._lost, self._until = threads, 0, 50, 0.0, 0
+
+    def late(self, thread: int, now: int, lost: int) -> int:
+        """Judges every 50 ms, 15 ms after a thread has come back."""
+        self._lost += lost / max(1, self.active - 1)
+        passed, total = now - self._begin, self._lost
+        if passed < self._window * MS:
+            return NOBODY
+        self._begin, self._window, self._lost = now, 50, 0.0
+        if self.active == 1 or 5 * total * self.active <= 4 * passed:
+            return NOBODY
+        self.active -= 1
+        self._until = now + 200 * MS
+        return self.active
+
+    def due(self, now: int) -> int:
+        """One comes back every 200 ms."""
+        if self.active == self._threads or now < self._until:
+            return NOBODY
+        self._begin, self._window, self._lost, self._until = now, 15, 0.0, now + 200 * MS
+        self.active += 1
+        return self.active - 1
+
+
+Rule = _native.RestRule | Never
+
+
 class Pool:
     """A model of `native/runtime/thread_pool.cpp`: thread i on core i."""
 
     def __init__(
         self,
         cores: list[Core],
-        rule: _native.RestRule | Never,
+        rule: Rule,
         load: Load,
         rests: Iterable[int] = (),
     ) -> None:
@@ -158,6 +194,7 @@ class Verdict:
     always: float  # all threads
     one_less: float  # without the core that is taken away most
     oracle: float  # the best number of threads
+    former: float
     rule: float
     resting: float
 
@@ -177,7 +214,8 @@ def judge(cores: list[Core], load: Load, until: int) -> Verdict:
     pool = Pool(cores, _native.RestRule(n), load)
     rule = pool.throughput(until)
     best = max(speeds.values())
-    return Verdict(speeds[0], speeds[1], best, rule, pool.rested / pool.now)
+    former = Pool(cores, Former(n), load).throughput(until)
+    return Verdict(speeds[0], speeds[1], best, former, rule, pool.rested / pool.now)
 
 
 def scenarios(until: int) -> Iterator[tuple[str, list[Core]]]:
@@ -233,8 +271,8 @@ def main() -> None:
     }
     until = int(arguments.seconds * 1e9)
     found = recorded(arguments.cores) if arguments.cores else scenarios(until)
-    print("| threads, what happens | steps | all | one less | the rule | of the best | resting |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print("| threads, what happens | steps | all | one less | former | rule | of the best | rest |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     for name, cores in found:
         if arguments.only not in name:
             continue
@@ -245,8 +283,8 @@ def main() -> None:
             else:
                 v = judge(cores, load, until if len(cores) <= 4 else until // 5)
             print(
-                f"| {name} | {kind} | {v.always:.2f} | {v.one_less:.2f} | {v.rule:.2f} "
-                f"| {v.rule / v.oracle:.1%} | {v.resting:.2f} |",
+                f"| {name} | {kind} | {v.always:.2f} | {v.one_less:.2f} | {v.former:.2f} "
+                f"| {v.rule:.2f} | {v.rule / v.oracle:.1%} | {v.resting:.2f} |",
                 flush=True,
             )
 
