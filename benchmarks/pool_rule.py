@@ -56,7 +56,7 @@ class Never:
 
 
 class Former(Never):
-    """The rule until November 2026: the last thread rests where a share of the time is lost.
+    """About the rule until November 2026: the last thread rests where much of the time is lost.
 
     Whoever lost it: with a share f of the time lost, n threads do n (1 - f), and one less n - 1.
     """
