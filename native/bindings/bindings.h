@@ -13,5 +13,6 @@ void bind_drafts(nanobind::module_& m);
 // In builds for developers only.
 void bind_probe(nanobind::module_& m);
 void bind_probe_attention(nanobind::module_& m);
+void bind_probe_rest_rule(nanobind::module_& m);
 
 }  // namespace cierzo

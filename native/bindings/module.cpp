@@ -11,5 +11,6 @@ NB_MODULE(_native, m) {
 #ifdef CIERZO_PROBE
     cierzo::bind_probe(m);
     cierzo::bind_probe_attention(m);
+    cierzo::bind_probe_rest_rule(m);
 #endif
 }

@@ -11,13 +11,8 @@ namespace cierzo {
 namespace {
 
 constexpr int64_t kMicrosecond = 1'000;
-constexpr int64_t kMillisecond = 1'000'000;
 constexpr int64_t kIdleSpin = 100 * kMicrosecond;   // between steps, before sleeping
 constexpr int64_t kYieldAfter = 30 * kMicrosecond;  // within a step, before giving way
-constexpr int64_t kLate = 300 * kMicrosecond;       // beyond what the waiter itself worked
-constexpr int64_t kWindow = 50 * kMillisecond;      // in which lost time is added up
-constexpr int64_t kProbe = 15 * kMillisecond;       // the same, when a thread is tried again
-constexpr int64_t kReduced = 200 * kMillisecond;    // time with one thread less
 constexpr int kSpinsPerClock = 16;
 
 int64_t now_ns() {
@@ -34,17 +29,20 @@ inline void relax() {
 #endif
 }
 
+int checked(int threads) {
+    if (threads < 1 || threads > 1024) {
+        throw std::invalid_argument("threads must be between 1 and 1024");
+    }
+    return threads;
+}
+
 bool is_set(const std::atomic<bool>* flag) {
     return flag != nullptr && flag->load(std::memory_order_relaxed);
 }
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads)
-    : threads_(threads), active_(threads), probe_at_(0), lost_time_(now_ns(), kWindow) {
-    if (threads < 1 || threads > 1024) {
-        throw std::invalid_argument("threads must be between 1 and 1024");
-    }
+ThreadPool::ThreadPool(int threads) : threads_(checked(threads)), rule_(threads), active_(threads) {
     for (int i = 0; i < threads; ++i) workers_.push_back(std::make_unique<Worker>());
     for (int i = 1; i < threads; ++i) {
         workers_[i]->thread = std::thread([this, i] { worker_loop(i); });
@@ -69,33 +67,27 @@ bool ThreadPool::run(std::span<Task* const> tasks, const std::atomic<bool>* cut)
         }
         return true;
     }
-    int active = active_.load(std::memory_order_relaxed);
-    if (active < threads_) {
-        const int64_t now = now_ns();
-        if (now >= probe_at_.load(std::memory_order_relaxed)) {
-            active_.store(++active, std::memory_order_relaxed);
-            probe_at_.store(now + kReduced, std::memory_order_relaxed);
-            lost_time_.begin(now, kProbe);
-        }
-    }
     tasks_ = tasks;
     next_task_ = 0;
     cut_ = cut;
     was_cut_ = false;
+    rule_.step_begins(now_ns());
     running_.store(true);
     open_next(ticket_.load(std::memory_order_relaxed));
-    for (int i = 1; i < active; ++i) {
-        if (workers_[i]->asleep.load() != 0 && workers_[i]->asleep.exchange(0) != 0) {
-            workers_[i]->asleep.notify_one();
-        }
+    for (int i = 1; i < threads_; ++i) {
+        if (!workers_[i]->rests.load(std::memory_order_relaxed)) wake(i);
     }
     take_part(0);
     return !was_cut_;
 }
 
+void ThreadPool::wake(int thread) {
+    std::atomic<uint32_t>& asleep = workers_[thread]->asleep;
+    if (asleep.load() != 0 && asleep.exchange(0) != 0) asleep.notify_one();
+}
+
 bool ThreadPool::wanted(int thread) const {
-    return running_.load(std::memory_order_acquire) &&
-           thread < active_.load(std::memory_order_relaxed);
+    return running_.load(std::memory_order_acquire) && !workers_[thread]->rests.load();
 }
 
 void ThreadPool::worker_loop(int thread) {
@@ -104,7 +96,8 @@ void ThreadPool::worker_loop(int thread) {
         take_part(thread);
         const int64_t start = now_ns();
         bool found = false;
-        while (thread < active_.load(std::memory_order_relaxed) && now_ns() - start < kIdleSpin) {
+        while (!workers_[thread]->rests.load(std::memory_order_relaxed) &&
+               now_ns() - start < kIdleSpin) {
             for (int spin = 0; spin < kSpinsPerClock && !found; ++spin) {
                 relax();
                 found = wanted(thread);
@@ -124,39 +117,54 @@ void ThreadPool::worker_loop(int thread) {
 
 // Works on the running step until it ends or this thread is not wanted.
 void ThreadPool::take_part(int thread) {
+    Worker& self = *workers_[thread];
     uint64_t worked_phase = 0;
     int64_t worked_since = 0;
-    int64_t longest = 0;  // work of this thread in one phase, ns
+    int64_t worked_chunks = 0;  // in that phase
+    int64_t longest = 0;        // that a chunk of the step took this thread, about, ns
     while (wanted(thread)) {
         const uint64_t seen = ticket_.load(std::memory_order_acquire);
         if (!claimable(seen)) {
             const int64_t start = now_ns();
-            const bool took_part = worked_phase == seen >> kFieldBits;
-            const int64_t own_work = took_part ? start - worked_since : longest;
-            longest = std::max(longest, own_work);
-            wait_for_next_phase(seen, thread, start, own_work);
+            int64_t chunk_time = longest;
+            if (worked_phase == seen >> kFieldBits && worked_chunks > 0) {
+                // The first chunks of a phase are the largest.
+                chunk_time = 2 * (start - worked_since) / std::max<int64_t>(2, worked_chunks);
+                longest = std::max(longest, chunk_time);
+            }
+            self.idle_since.store(start, std::memory_order_relaxed);
+            self.chunk_time.store(chunk_time, std::memory_order_relaxed);
+            self.idle_phase.store(seen >> kFieldBits, std::memory_order_release);
+            wait_for_next_phase(seen, thread, start);
             continue;
         }
         if (worked_phase != seen >> kFieldBits) {
             worked_phase = seen >> kFieldBits;
             worked_since = now_ns();
+            worked_chunks = 0;
         }
-        claim_and_run(thread);
+        worked_chunks += claim_and_run(thread, worked_since) ? 1 : 0;
     }
 }
 
-// Claims a chunk of the open phase and does it; opens the next phase after the last one.
-void ThreadPool::claim_and_run(int thread) {
+// Claims a chunk of the open phase and does it; opens the next phase after the last one. False if
+// none was left. `since`: when this thread began with the phase.
+bool ThreadPool::claim_and_run(int thread, int64_t since) {
     const uint64_t ticket = ticket_.fetch_add(1, std::memory_order_acq_rel);
-    if (!claimable(ticket)) return;
+    if (!claimable(ticket)) return false;
     // The chunk in our hands keeps the phase open, so these stand still.
     const uint32_t chunks = open_chunks_;
     open_task_->run_chunk(static_cast<uint32_t>((ticket & kFieldMask) - (kFull - chunks)), thread);
-    if (finished_.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks) open_next(ticket);
+    if (finished_.fetch_add(1, std::memory_order_acq_rel) + 1 != chunks) return true;
+    const int64_t now = now_ns();
+    if (now - since > RestRule::kLate) look_for_loss(ticket >> kFieldBits, thread, now);
+    open_next(ticket);
+    return true;
 }
 
 void ThreadPool::open_next(uint64_t ticket) {
     const uint64_t phase = (ticket >> kFieldBits) + 1;
+    if (active_.load(std::memory_order_relaxed) < threads_) bring_back();
     finished_.store(0, std::memory_order_relaxed);
     while (next_task_ < tasks_.size() && tasks_[next_task_]->chunks == 0) ++next_task_;
     if (next_task_ < tasks_.size() && is_set(cut_)) {
@@ -164,6 +172,7 @@ void ThreadPool::open_next(uint64_t ticket) {
         next_task_ = tasks_.size();
     }
     if (next_task_ == tasks_.size()) {
+        rule_.step_ends(now_ns());
         ticket_.store(phase << kFieldBits | kFull, std::memory_order_release);
         running_.store(false, std::memory_order_release);  // the caller may start another step now
         return;
@@ -174,28 +183,38 @@ void ThreadPool::open_next(uint64_t ticket) {
 }
 
 // All chunks are claimed; others still work on theirs, for about as long as we did at most.
-void ThreadPool::wait_for_next_phase(uint64_t ticket, int thread, int64_t start, int64_t own_work) {
-    int64_t waited = 0;
+void ThreadPool::wait_for_next_phase(uint64_t ticket, int thread, int64_t start) {
     for (int spin = 1; wanted(thread) && ticket_.load(std::memory_order_relaxed) >> kFieldBits ==
                                              ticket >> kFieldBits;
          ++spin) {
         relax();
-        if (spin % kSpinsPerClock != 0) continue;
-        waited = now_ns() - start;
         // Whoever holds the chunk may be queueing for this very core.
-        if (waited > kYieldAfter) sched_yield();
+        if (spin % kSpinsPerClock == 0 && now_ns() - start > kYieldAfter) sched_yield();
     }
-    if (waited > kLate + own_work) report_late(ticket >> kFieldBits, waited - own_work);
 }
 
-void ThreadPool::report_late(uint64_t phase, int64_t lost) {
-    if (late_phase_.exchange(phase, std::memory_order_relaxed) == phase) return;
-    const int64_t now = now_ns();
-    int active = active_.load(std::memory_order_relaxed);
-    if (!lost_time_.add(now, lost, active)) return;
-    if (active > 1 && active_.compare_exchange_strong(active, active - 1)) {
-        probe_at_.store(now + kReduced, std::memory_order_relaxed);
+// `thread` has done the last chunk. Those that waited for it much longer than a chunk takes them
+// lost that time; one that did nothing in this step does not know how long a chunk takes.
+void ThreadPool::look_for_loss(uint64_t phase, int thread, int64_t now) {
+    int64_t lost = 0;
+    for (const auto& worker : workers_) {
+        if (worker->idle_phase.load(std::memory_order_acquire) != phase) continue;
+        const int64_t chunk_time = worker->chunk_time.load(std::memory_order_relaxed);
+        const int64_t waited = now - worker->idle_since.load(std::memory_order_relaxed);
+        if (chunk_time > 0 && waited > RestRule::kLate + chunk_time) lost += waited;
     }
+    if (lost == 0) return;
+    const int rests = rule_.late(thread, now, lost);
+    if (rests != RestRule::kNobody) workers_[rests]->rests.store(true);
+    active_.store(rule_.active(), std::memory_order_relaxed);
+}
+
+void ThreadPool::bring_back() {
+    const int thread = rule_.due(now_ns());
+    if (thread == RestRule::kNobody) return;
+    workers_[thread]->rests.store(false);
+    active_.store(rule_.active(), std::memory_order_relaxed);
+    wake(thread);
 }
 
 }  // namespace cierzo

@@ -6,8 +6,8 @@
 // waits for threads to arrive, only for chunks to be done, so a thread that lost its core holds up
 // nothing but the chunk in its hands, and on return it finds the current phase in the ticket.
 //
-// Where more time is lost to late chunks than a thread is worth, another process has one of our
-// cores: the pool then goes on with one less for a while and tries again. Which thread runs which
+// Whoever opens a phase late, because it was kept off its core, is known by that; a thread that
+// costs the others more than it is worth rests for a while (rest_rule.h). Which thread runs which
 // chunk is left to chance; results must not depend on it.
 #pragma once
 
@@ -18,7 +18,7 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/lost_time.h"
+#include "runtime/rest_rule.h"
 
 namespace cierzo {
 
@@ -44,7 +44,7 @@ class ThreadPool {
     bool run(std::span<Task* const> tasks, const std::atomic<bool>* cut = nullptr);
 
     int threads() const { return threads_; }
-    // Threads in use now: fewer than `threads()` while another process has a core.
+    // Threads in use now: fewer than `threads()` while other processes have cores.
     int active_threads() const { return active_.load(std::memory_order_relaxed); }
 
   private:
@@ -55,6 +55,11 @@ class ThreadPool {
 
     struct alignas(64) Worker {
         std::atomic<uint32_t> asleep{0};
+        std::atomic<bool> rests{false};
+        // When it ran out of chunks: the phase, the time, and how long a chunk took it, about.
+        std::atomic<uint64_t> idle_phase{0};
+        std::atomic<int64_t> idle_since{0};
+        std::atomic<int64_t> chunk_time{0};
         std::thread thread;
     };
 
@@ -62,10 +67,12 @@ class ThreadPool {
 
     void worker_loop(int thread);
     void take_part(int thread);
-    void claim_and_run(int thread);
+    bool claim_and_run(int thread, int64_t since);
     void open_next(uint64_t ticket);
-    void wait_for_next_phase(uint64_t ticket, int thread, int64_t start, int64_t own_work);
-    void report_late(uint64_t phase, int64_t lost);
+    void wait_for_next_phase(uint64_t ticket, int thread, int64_t start);
+    void look_for_loss(uint64_t phase, int thread, int64_t now);
+    void bring_back();
+    void wake(int thread);
     bool wanted(int thread) const;
 
     const int threads_;
@@ -83,10 +90,8 @@ class ThreadPool {
     Task* open_task_ = nullptr;
     uint32_t open_chunks_ = 0;
 
+    RestRule rule_;  // touched by whoever opens a phase, too
     alignas(64) std::atomic<int> active_;
-    std::atomic<uint64_t> late_phase_{0};  // the phase last reported, so that it counts once
-    std::atomic<int64_t> probe_at_;        // when to try with one thread more, in ns
-    LostTime lost_time_;                   // since the last time that was judged
 };
 
 }  // namespace cierzo

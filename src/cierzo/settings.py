@@ -75,7 +75,7 @@ def _choice(default: T, text: str, choices: tuple[str, ...]) -> T:
 class EngineSettings:
     """What the engine process needs to know besides the model."""
 
-    threads: int = _setting(0, "worker threads; 0: one a physical core", 0, 1024)
+    threads: int = _setting(0, "worker threads; 0: one a fast core, within quotas", 0, 1024)
     max_model_len: int = _setting(
         0, "longest context in tokens; 0: what the checkpoint says", 0, 16_777_216
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from cierzo.backends.batch import Batch
 from cierzo.backends.cpu import CpuBackend
 from cierzo.backends.cpu.sizes import cache_block_bytes
-from cierzo.backends.cpu.threads import default_threads
+from cierzo.backends.cpu.threads import DefaultThreads
 from cierzo.backends.ops import AttentionShape, CacheShape
 from cierzo.backends.tensor import RawTensor, StorageType
 from cierzo.settings import CacheDtype
@@ -167,14 +166,11 @@ def test_it_says_what_it_is() -> None:
     assert CpuBackend(1).name.endswith(", 1 thread)")
 
 
-def test_default_threads_stay_within_what_the_process_may_use() -> None:
-    assert 1 <= default_threads() <= len(os.sched_getaffinity(0))
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})
-    try:
-        assert default_threads() == 1
-    finally:
-        os.sched_setaffinity(0, allowed)
+def test_it_says_why_it_has_so_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = DefaultThreads(2, "2 of 64 processors by the cgroup's quota")
+    monkeypatch.setattr("cierzo.backends.cpu.backend.default_threads", lambda: chosen)
+    told = ", 2 threads: 2 of 64 processors by the cgroup's quota)"
+    assert CpuBackend().name.endswith(told)
 
 
 @pytest.mark.parametrize("threads", [-1, 1025])

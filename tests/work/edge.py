@@ -33,6 +33,7 @@ class Edge:
         client._supervisor.info = EngineInfo(
             pid=0,
             backend="cpu",
+            threads=1,
             max_model_len=CONTEXT,
             vocab_size=words.vocab_size,
             num_blocks=1,

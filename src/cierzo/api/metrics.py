@@ -106,6 +106,11 @@ class _EngineCollector(Collector):
             ),
             "cierzo_cache_blocks_on_disk": ("Blocks of the cache on disk.", stats.disk_blocks),
             "cierzo_cache_blocks_total": ("Blocks of the KV cache.", stats.num_blocks),
+            "cierzo_threads": ("Threads that may compute.", stats.threads),
+            "cierzo_threads_in_use": (
+                "Threads in use now; the others rest, for other processes have their cores.",
+                stats.threads_in_use,
+            ),
             "cierzo_engine_ready": (
                 "1 when the engine takes requests.",
                 int(self._client.status.state == "ready"),

@@ -51,8 +51,21 @@ class CacheShape:
     dtype: CacheDtype
 
 
+@dataclass(frozen=True)
+class Threads:
+    """Threads of this machine that compute steps."""
+
+    all: int
+    in_use: int  # the others rest: their cores are used by other processes
+
+
 class Ops(Protocol[A, W]):
     """Operations of one device. Activations are float32 in value, whatever the device holds."""
+
+    @property
+    def threads(self) -> Threads:
+        """What computes, now."""
+        ...
 
     @property
     def max_logits_rows(self) -> int:

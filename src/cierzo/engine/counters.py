@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cierzo.backends.ops import Threads
 from cierzo.engine.drafts.draft import Origin
 from cierzo.engine.messages import EngineStats
 from cierzo.engine.scheduling.scheduler import Scheduler
@@ -42,7 +43,7 @@ class Counters:
             self.accepted_recent += accepted
 
 
-def stats_of(counters: Counters, scheduler: Scheduler) -> EngineStats:
+def stats_of(counters: Counters, scheduler: Scheduler, threads: Threads) -> EngineStats:
     """Gauges of now, and counters since the start."""
     cache = scheduler.cache
     disk = cache.disk.told() if cache.disk is not None else {}
@@ -53,6 +54,8 @@ def stats_of(counters: Counters, scheduler: Scheduler) -> EngineStats:
         cached_blocks=cache.num_cached,
         evicted_blocks=cache.num_evicted,
         num_blocks=cache.num_blocks,
+        threads=threads.all,
+        threads_in_use=threads.in_use,
         preemptions=scheduler.num_preemptions,
         **vars(counters),
         **disk,

@@ -281,7 +281,7 @@ class Engine:
     def stats(self) -> EngineStats:
         """Gauges of now, and counters since the start."""
         self.cache.collect()
-        return stats_of(self._counters, self.scheduler)
+        return stats_of(self._counters, self.scheduler, self.runner.threads)
 
     def _want_masks(self, chunks: list[Chunk]) -> list[Request]:
         """Requests whose next token will be sampled under a mask."""

@@ -64,6 +64,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int
     backend: str  # as shown to people, such as "cpu (avx512, 2 threads)"
+    threads: int
     max_model_len: int  # tokens of prompt and answer together, for one request
     vocab_size: int
     num_blocks: int
@@ -81,6 +82,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     cached_blocks: int = 0
     num_blocks: int = 0
     disk_blocks: int = 0
+    threads: int = 0
+    threads_in_use: int = 0  # the others rest while other processes have their cores
     requests: int = 0  # counters from here on
     finished: int = 0
     aborted: int = 0

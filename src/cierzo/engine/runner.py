@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cierzo.backends.batch import Batch
-from cierzo.backends.ops import Logits
+from cierzo.backends.ops import Logits, Threads
 
 
 class VocabularySize(Protocol):
@@ -44,6 +44,11 @@ class Runner(Protocol):
     @property
     def max_logits_rows(self) -> int:
         """Rows of logits that one step can give."""
+        ...
+
+    @property
+    def threads(self) -> Threads:
+        """What computes, now."""
         ...
 
     def copy_block(self, source: int, target: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cierzo.backends.batch import Batch
-from cierzo.backends.ops import AttentionShape, Backend, CacheShape, Logits
+from cierzo.backends.ops import AttentionShape, Backend, CacheShape, Logits, Threads
 from cierzo.model import transformer
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.checkpoint import Checkpoint
@@ -81,6 +81,7 @@ class ModelRunner:
         self.load_block = ops.load_block
         self.set_cut = ops.set_cut
         self._identity = ops.identity
+        self._ops = ops
 
     @property
     def world(self) -> bytes:
@@ -88,6 +89,11 @@ class ModelRunner:
         code = Path(transformer.__file__).read_bytes()
         parts = (self._identity(), repr(self.config).encode(), code)
         return blake2b(b"".join(parts), digest_size=32).digest()
+
+    @property
+    def threads(self) -> Threads:
+        """What computes, now."""
+        return self._ops.threads
 
     def run(self, batch: Batch) -> Logits:
         """One step: float32 [L, vocab_size], valid until the next.

@@ -12,9 +12,9 @@ from cierzo import _native
 from cierzo.backends.batch import Batch, Int32Array
 from cierzo.backends.cpu.identity import Identity
 from cierzo.backends.cpu.sizes import BLOCK_SIZE
-from cierzo.backends.cpu.threads import default_threads
+from cierzo.backends.cpu.threads import DefaultThreads, default_threads
 from cierzo.backends.cpu.weights import pack
-from cierzo.backends.ops import AttentionShape, CacheShape, Logits, StepCut, StepFunction
+from cierzo.backends.ops import AttentionShape, CacheShape, Logits, StepCut, StepFunction, Threads
 from cierzo.backends.tensor import RawTensor, StorageType
 from cierzo.settings import Quantization
 
@@ -33,11 +33,12 @@ class CpuBackend:
     block_size = BLOCK_SIZE
 
     def __init__(self, threads: int = 0) -> None:
-        """`threads` 0: one a physical core that this process may use."""
-        self._pool = _native.ThreadPool(threads or default_threads())
-        count = self._pool.threads
-        plural = "" if count == 1 else "s"
-        self.name = f"cpu ({_native.active_isa()}, {count} thread{plural})"
+        """`threads` 0: as many as `default_threads` says."""
+        chosen = DefaultThreads(threads, "") if threads else default_threads()
+        self._pool = _native.ThreadPool(chosen.count)
+        plural = "" if chosen.count == 1 else "s"
+        because = f": {chosen.reason}" if chosen.reason else ""
+        self.name = f"cpu ({_native.active_isa()}, {chosen.count} thread{plural}{because})"
 
     @property
     def threads(self) -> int:
@@ -99,7 +100,7 @@ class CpuOps:
             max_batch_sequences=max_batch_sequences,
             max_model_len=max_model_len,
         )
-        self._threads = pool.threads
+        self._pool = pool
         self._identity = Identity(attention, cache, pool.threads)
         # Weights that the program refers to and does not own.
         self._weights: list[CpuWeight] = []
@@ -109,13 +110,18 @@ class CpuOps:
         """See `Ops`; known once `logits` is recorded."""
         return self._program.max_logits_rows
 
+    @property
+    def threads(self) -> Threads:
+        """See `Ops`."""
+        return Threads(self._pool.threads, self._pool.active_threads)
+
     # --- weights --------------------------------------------------------------------------------
 
     def matrix(self, *parts: RawTensor, quantize: Quantization | None = None) -> CpuWeight:
         """See `Ops`. Parts may have different types."""
         for part in parts:
             self._identity.add(part, quantize)
-        weight = CpuWeight(parts=tuple(pack(part, self._threads, quantize) for part in parts))
+        weight = CpuWeight(parts=tuple(pack(part, self._pool.threads, quantize) for part in parts))
         self._weights.append(weight)
         return weight
 

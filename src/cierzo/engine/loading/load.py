@@ -63,6 +63,7 @@ def load(launch: EngineLaunch, report: Callable[[str], None]) -> tuple[Engine, E
     return engine, EngineInfo(
         pid=os.getpid(),
         backend=backend.name,
+        threads=backend.threads,
         max_model_len=engine.max_model_len,
         vocab_size=checkpoint.config.vocab_size,
         num_blocks=plan.num_blocks,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from cierzo.backends.cpu.control_groups import control_groups
+
 GIB = 2**30
 MIB = 2**20
 LARGEST_SHARE = 0.9  # of what is free, for a cache that is needed in any case
@@ -122,28 +124,14 @@ class _GroupMemory(NamedTuple):
 
 def _group_limits(proc: Path, cgroup: Path) -> list[_GroupMemory]:
     """Each control group that this process is in and that has a limit."""
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return []
     limits = []
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0":  # version 2
-            root, names = cgroup, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):  # version 1
-            root = cgroup / "memory"
+    for version, group in control_groups("memory", proc, cgroup):
+        names = ("memory.max", "memory.current", "inactive_file")
+        if version == 1:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        folder = root / path.lstrip("/")
-        # A container may see its own group at the root of the tree, under a path from outside.
-        for group in [folder, *folder.parents]:
-            if group != root and root not in group.parents:
-                break
-            numbers = _group_numbers(group, *names)
-            if numbers is not None:
-                limits.append(numbers)
+        numbers = _group_numbers(group, *names)
+        if numbers is not None:
+            limits.append(numbers)
     return limits
 
 

@@ -282,7 +282,12 @@ class EngineClient:
     def on_ready(self, process: EngineProcess) -> None:
         """For the supervisor: an engine takes requests from now on."""
         info = self.info
-        self._stats = EngineStats(free_blocks=info.num_blocks, num_blocks=info.num_blocks)
+        self._stats = EngineStats(
+            free_blocks=info.num_blocks,
+            num_blocks=info.num_blocks,
+            threads=info.threads,
+            threads_in_use=info.threads,
+        )
         if self._vocabulary is not None:
             process.send(SetVocabulary(self._vocabulary))
         for request in self._requests.values():
