@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 _CPUS = Path("/sys/devices/system/cpu")
@@ -15,6 +16,8 @@ def default_threads() -> int:
 
     A second hardware thread of a core adds nothing to kernels that keep its vector unit busy.
     """
+    if sys.platform != "linux":  # there is nothing to ask, but how many there are
+        return os.cpu_count() or 1
     cores = {_siblings(cpu) for cpu in os.sched_getaffinity(0)}
     return max(1, min(len(cores), _quota()))
 
