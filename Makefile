@@ -22,15 +22,15 @@ BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 AGENTS := .venv-agents
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# One at a time in the environment: two terminals may run make at once.
-LOCKED := flock $(VENV)/.lock
+# One at a time in the environment: two terminals may run make at once. macOS has no such command.
+LOCKED := $(if $(filter Darwin,$(shell uname)),,flock $(VENV)/.lock)
 PIP_INSTALL := $(LOCKED) $(PIP) install --quiet
 # Building in the environment itself keeps what is compiled for the next time.
 INSTALL_CIERZO := $(PIP_INSTALL) --no-build-isolation
 BUILD_TOOLS := "scikit-build-core>=1.1" "nanobind>=3.1" "cmake>=3.24" ninja
 NATIVE_SOURCES := CMakeLists.txt $(shell find native -type f)
 CODE := src tests benchmarks
-CXX_FILES = $(shell find native benchmarks -name '*.h' -o -name '*.cpp')
+CXX_FILES = $(shell find native benchmarks tests/native -name '*.h' -o -name '*.cpp')
 
 # The first of these that Cierzo runs on; evaluated only where an environment is made.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
@@ -46,7 +46,7 @@ MODEL ?=
 TORCH_INDEX ?=
 ARGS ?=
 # A worker takes up to 2 GB, with its servers; a file's tests stay together, for they share those.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$((n < 8 ? n : 8)))
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: serve test test-fast test-clients test-agents sanitize sanitize-address sanitize-thread lint format bench docs setup native clean
@@ -146,7 +146,7 @@ $(VENV)/.created:
 	@printf '#include <bit>\n#if !defined(__clang__) && __GNUC__ < 11\n#error\n#endif\n' \
 	  | $(CXX) -std=c++20 -fsyntax-only -x c++ - 2>/dev/null \
 	  || $(call FAIL,$(CXX) is too old; GCC 11 or Clang 14 or a later one is needed; name it: make CXX=g++-12)
-	@command -v flock >/dev/null \
+	@test -z "$(LOCKED)" || command -v flock >/dev/null \
 	  || $(call FAIL,there is no flock command; it is in the package util-linux)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $(BUILD_TOOLS)

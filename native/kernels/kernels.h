@@ -32,5 +32,11 @@ const Kernels& kernels();
 namespace avx512 {
 const Kernels& kernels();
 }
+namespace dotprod {
+const Kernels& kernels();
+}
+namespace i8mm {
+const Kernels& kernels();
+}
 
 }  // namespace cierzo

@@ -1,6 +1,12 @@
 // Which instruction set this process uses: the best the processor has, or the one it was told.
 #include "runtime/cpu_features.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 #include <cstdlib>
 #include <stdexcept>
 
@@ -11,6 +17,33 @@ struct Candidate {
     bool supported;
     const Kernels& (*kernels)();
 };
+
+#if defined(__aarch64__)
+// Extensions of NEON: products of four bytes at once, both signed (FEAT_DotProd), or one unsigned
+// (part of FEAT_I8MM).
+struct NeonExtensions {
+    bool dotprod = false;
+    bool i8mm = false;
+};
+
+NeonExtensions neon_extensions() {
+#if defined(__linux__)
+    // As in the kernel's asm/hwcap.h, of which older ones lack the second.
+    constexpr unsigned long kDotProd = 1ul << 20;  // HWCAP_ASIMDDP
+    constexpr unsigned long kI8mm = 1ul << 13;     // HWCAP2_I8MM
+    return {(getauxval(AT_HWCAP) & kDotProd) != 0, (getauxval(AT_HWCAP2) & kI8mm) != 0};
+#elif defined(__APPLE__)
+    const auto has = [](const char* name) {
+        int value = 0;
+        size_t size = sizeof value;
+        return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+    };
+    return {has("hw.optional.arm.FEAT_DotProd"), has("hw.optional.arm.FEAT_I8MM")};
+#else
+    return {};
+#endif
+}
+#endif
 
 // Best first.
 std::vector<Candidate> candidates() {
@@ -25,6 +58,10 @@ std::vector<Candidate> candidates() {
     found.push_back({avx512, &avx512::kernels});
     found.push_back({avx2 && __builtin_cpu_supports("avxvnni") != 0, &avxvnni::kernels});
     found.push_back({avx2, &avx2::kernels});
+#elif defined(__aarch64__)
+    const NeonExtensions neon = neon_extensions();
+    found.push_back({neon.dotprod && neon.i8mm, &i8mm::kernels});
+    found.push_back({neon.dotprod, &dotprod::kernels});
 #endif
     found.push_back({true, &portable::kernels});
     return found;

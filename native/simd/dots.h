@@ -2,12 +2,23 @@
 //
 // `Dots<Bits, Quads>` adds up to so many quads: in each of sixteen lanes four products of numbers
 // of so many bits (unsigned bytes) with activations (signed bytes, -127 to 127), exactly. The sum
-// is that of `number - kSubtracted`.
+// is that of `number - kSubtracted`. `quad_of` gives a quad of activations as `add` takes it.
 #pragma once
 
 #include "simd/simd.h"
 
+#if defined(CIERZO_ISA_dotprod) || defined(CIERZO_ISA_i8mm)
+#include "simd/dots_neon.h"
+#else
+
 namespace cierzo::CIERZO_ISA {
+
+// Quad `number` of one row of activations, in every lane.
+inline I32 quad_of(const int8_t* row, int number) {
+    int32_t four;
+    __builtin_memcpy(&four, row + 4 * number, sizeof four);
+    return broadcast_i32(four);
+}
 
 #if !defined(CIERZO_ISA_avx2)
 
@@ -85,3 +96,4 @@ inline constexpr int kChains = 1;
 #endif
 
 }  // namespace cierzo::CIERZO_ISA
+#endif

@@ -5,7 +5,9 @@
 //   F32    sixteen floats
 //   I32    sixteen 32-bit integers
 //   Bytes  sixty-four bytes: sixteen lanes of four
-// How products of bytes are added up, which differs most between the sets, is in dots.h.
+// How products of bytes are added up, which differs most between the sets, is in dots.h. dot_pairs
+// multiplies pairs of 16-bit integers: one pair, in every lane, with sixteen as load_i16_pairs or
+// load_i8_pairs gives them, in whatever order the set likes.
 // Reductions over lanes use one tree (8 apart, 4, 2, 1), so they give the same bits on every set.
 // The polynomials below are written once, over those functions.
 #pragma once
@@ -17,6 +19,8 @@
 #include "simd/avx512.h"
 #elif defined(CIERZO_ISA_avx2) || defined(CIERZO_ISA_avxvnni)
 #include "simd/avx2.h"
+#elif defined(CIERZO_ISA_dotprod) || defined(CIERZO_ISA_i8mm)
+#include "simd/neon.h"
 #else
 #include "simd/portable.h"
 #endif

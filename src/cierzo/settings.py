@@ -29,7 +29,10 @@ PREFIX = "CIERZO_"
 # Variables of Cierzo that are read where they are used, because they must hold before settings do.
 OTHER_VARIABLES = {
     "CIERZO_CACHE": "folder for downloaded models and the cache on disk (default: ~/.cache/cierzo)",
-    "CIERZO_ISA": "instruction set to use: portable, avx2, avxvnni or avx512 (default: the best)",
+    "CIERZO_ISA": (
+        "instruction set to use: portable; avx2, avxvnni or avx512 on x86-64; dotprod or i8mm on "
+        "ARM (default: the best)"
+    ),
 }
 
 

@@ -41,6 +41,11 @@ inline constexpr int kFewPasses = 4;     // up to here in passes of kFewTokens
 inline constexpr int kSliceGroups = 20;  // groups of a slice: 30 KB of unpacked pair
 inline constexpr int kPair = 2;          // blocks worked on together
 inline constexpr int kPairRows = kPair * kLanes;
+#if defined(CIERZO_ISA_dotprod) || defined(CIERZO_ISA_i8mm)
+inline constexpr int kFewBlocks = 1;  // of the few-token path: two would not fit the registers
+#else
+inline constexpr int kFewBlocks = kPair;
+#endif
 inline constexpr int kPanelTokens = 258;  // tokens whose sums fit the scratch at once
 inline constexpr int kPanelTiles = (kPanelTokens + kTileTokens - 1) / kTileTokens;
 inline constexpr int kPanelPairs = 16;  // pairs that share a slice of activations
@@ -80,13 +85,6 @@ struct Scratch {
 // n * scale, of a sum that started at kBiasBits.
 inline F32 scaled(I32 n, F32 scale, F32 bias) {
     return kFused ? fma(as_f32(n), scale, bias) : mul(to_f32(n), scale);
-}
-
-// Four numbers of one row of activations, in every lane.
-inline I32 broadcast_four(const int8_t* q) {
-    int32_t four;
-    __builtin_memcpy(&four, q, sizeof four);
-    return broadcast_i32(four);
 }
 
 // Runs `work.template operator()<n>()` for a count n of 1 to Max known at run time.
@@ -152,7 +150,7 @@ template <Layout kLayout, int Blocks, int Tokens>
             for (int r = 0; r < Tokens; ++r) {
 #pragma GCC unroll 2
                 for (int half = 0; half < 2; ++half) {
-                    const I32 four = broadcast_four(q + r * x.q_stride + 16 * half + 4 * j);
+                    const auto four = quad_of(q + r * x.q_stride, 4 * half + j);
 #pragma GCC unroll 2
                     for (int b = 0; b < Blocks; ++b) {
                         const int number = kSums == 2 ? j : 2 * j + half;
@@ -243,7 +241,7 @@ template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
                 }
 #pragma GCC unroll 8
                 for (int r = 0; r < Tokens; ++r) {
-                    const I32 x = broadcast_four(input.q[r] + g * kGroup + 4 * quad);
+                    const auto x = quad_of(input.q[r] + g * kGroup, quad);
 #pragma GCC unroll 2
                     for (int b = 0; b < Blocks; ++b) {
                         n[b][r].add(j, w[b], x);
@@ -380,13 +378,13 @@ inline void product(const Factor* factors, int num_factors, int block, int block
                     const QuantizedRows& x, int row_begin, int rows, Scratch& scratch) {
     if (rows <= kFewTokens * kFewPasses) {
         for (int f = 0; f < num_factors; ++f) {
-            for (int b = 0; b < blocks; b += kPair) {
+            for (int b = 0; b < blocks; b += kFewBlocks) {
                 for (int row = 0; row < rows; row += kFewTokens) {
-                    float* sums = factors[f].sums[b / kPair][row];
+                    float* sums = factors[f].sums[b / kPair][row] + b % kPair * kLanes;
                     with_count<kFewTokens>(std::min(kFewTokens, rows - row), [&]<int Tokens>() {
-                        if (b + 1 < blocks) {
-                            few_tokens<kLayout, 2, Tokens>(*factors[f].weight, block + b, x,
-                                                           row_begin + row, sums);
+                        if (b + kFewBlocks <= blocks) {
+                            few_tokens<kLayout, kFewBlocks, Tokens>(*factors[f].weight, block + b,
+                                                                    x, row_begin + row, sums);
                         } else {
                             few_tokens<kLayout, 1, Tokens>(*factors[f].weight, block + b, x,
                                                            row_begin + row, sums);

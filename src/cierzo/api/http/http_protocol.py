@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import http
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -76,9 +77,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._socket = transport.get_extra_info("socket")
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The kernel's part of "a client that stops reading": what it holds for one, or for one
-        # that has vanished, it drops after the same time.
-        patience = int(self.limits.request_seconds * 1000)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
+        # that has vanished, it drops after the same time. Other systems have a time of their own.
+        if sys.platform == "linux":
+            patience = int(self.limits.request_seconds * 1000)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
         if len(self.connections) > self.max_connections + REFUSED_AT_ONCE:
             self._dropping = True
             self.transport.abort()

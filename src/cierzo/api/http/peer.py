@@ -13,6 +13,7 @@ import errno
 import ipaddress
 import socket
 import struct
+import sys
 from typing import Protocol
 
 _TCP_CLOSE = 7  # the state of a connection that was reset
@@ -39,6 +40,8 @@ class Connection(Protocol):
 
 def has_gone(connection: Connection) -> bool | None:
     """Whether nobody will read what is sent; None where only sending would tell."""
+    if sys.platform != "linux":
+        return None
     state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
     if state[0] == _TCP_CLOSE:
         return True

@@ -82,5 +82,7 @@ def _features() -> list[str]:
 
 
 def _libc() -> str:
-    """Which cosines there are."""
+    """Which cosines there are. Where there is no GNU libc they come with the system."""
+    if "CS_GNU_LIBC_VERSION" not in os.confstr_names:
+        return " ".join(os.uname())
     return os.confstr("CS_GNU_LIBC_VERSION") or ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def default_threads(root: Path = Path("/")) -> DefaultThreads:
     `root` is where /proc and /sys are.
     """
     processors = os.cpu_count() or 1
-    if not hasattr(os, "sched_getaffinity"):  # macOS
+    if sys.platform == "darwin":
         return _fast_of_macos(processors)
     return choose_threads(processors, os.sched_getaffinity(0), root)
 

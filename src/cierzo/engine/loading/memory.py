@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -104,8 +105,11 @@ def plan_memory(
 def available_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes this process may still take: what the machine has free, or its control group allows.
 
-    Page cache counts as free, in both: the kernel gives it up when asked.
+    Page cache counts as free, in both: the kernel gives it up when asked. Where the kernel tells
+    nothing of the kind (macOS), it is half of what the machine has.
     """
+    if not (proc / "meminfo").exists():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     available = 0
     for line in (proc / "meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
