@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "kernels/attention.h"
@@ -43,18 +44,23 @@ inline I32 broadcast_pair(const int16_t* p) {
     return broadcast_i32(pair);
 }
 
-// acc[r][v] += sum over pairs k of rows[r][k] * columns[k][16 v ...]. `ahead`, if not null, is as
-// large as the columns and read soon.
+// acc[r][v] += sum over pairs k of rows[r][k] * columns[k][16 v ...]. What is `ahead`, if not null,
+// is as large as the columns and read soon.
 template <typename Cache, int Rows, int Vectors>
 inline void accumulate(const int16_t* rows, size_t row_stride,
                        const typename Cache::Element* columns, size_t column_stride, int pairs,
-                       I32 (&acc)[Rows][Vectors], const typename Cache::Element* ahead = nullptr) {
+                       I32 (&acc)[Rows][Vectors],
+                       const std::array<const typename Cache::Element*, 2>& ahead = {}) {
     for (int k = 0; k < pairs; ++k) {
         if constexpr (Rows <= kFewRows) {
-            const char* line = reinterpret_cast<const char*>(ahead + k * column_stride);
             constexpr int bytes = 2 * Vectors * kLanes * sizeof(typename Cache::Element);
-            for (int at = 0; ahead != nullptr && at < bytes; at += kCacheLine) {
-                __builtin_prefetch(line + at);
+            for (const auto* soon : ahead) {
+                if (soon == nullptr) continue;
+                const char* line = reinterpret_cast<const char*>(soon + k * column_stride);
+                // Into the second cache: the first cannot hold a split.
+                for (int at = 0; at < bytes; at += kCacheLine) {
+                    __builtin_prefetch(line + at, 0, 2);
+                }
             }
         }
         I32 column[Vectors];
@@ -81,9 +87,10 @@ inline void clear(I32 (&acc)[Rows][Vectors]) {
 }
 
 // Scores of `Rows` queries with one block's positions, but for the queries' scales:
-// scores[r][0..31].
+// scores[r][0..31]. `next`: the keys of the block after it, if there is one.
 template <typename Cache, int Rows>
-void score_block(const int16_t* query, int head_dim, const Block<Cache>& block, float* scores) {
+void score_block(const int16_t* query, int head_dim, const Block<Cache>& block,
+                 const typename Cache::Element* next, float* scores) {
     if constexpr (Rows <= kFewRows) {
         const char* scales = reinterpret_cast<const char*>(block.key_scales);
         for (size_t at = 0; at < 2 * kBlockPositions * sizeof(float); at += kCacheLine) {
@@ -93,9 +100,10 @@ void score_block(const int16_t* query, int head_dim, const Block<Cache>& block, 
     for (int first = 0; first < kBlockVectors; first += kTileVectors) {
         I32 acc[Rows][kTileVectors];
         clear(acc);
-        accumulate<Cache, Rows, kTileVectors>(query, head_dim, block.keys + 2 * first * kLanes,
-                                              2 * kBlockPositions, head_dim / 2, acc,
-                                              block.values + 2 * first * kLanes);
+        const int column = 2 * first * kLanes;
+        accumulate<Cache, Rows, kTileVectors>(
+            query, head_dim, block.keys + column, 2 * kBlockPositions, head_dim / 2, acc,
+            {block.values + column, next == nullptr ? nullptr : next + column});
 #pragma GCC unroll 4
         for (int v = 0; v < kTileVectors; ++v) {
             const int lane = (first + v) * kLanes;
@@ -161,12 +169,12 @@ inline RowSoftmax softmax(float* scores, float query_scale, const float* value_s
         each_vector(count, [&](int i, auto within) {
             highest = vmax(highest, within(load(scores + i), broadcast(-infinity)));
         });
-        const float max = reduce_max(highest);
+        row.max = reduce_max(highest) * query_scale;
         F32 total = zero_f32();
         F32 weight_total = zero_f32();
         F32 heaviest = zero_f32();
         each_vector(count, [&](int i, auto within) {
-            const F32 x = mul(sub(load(scores + i), broadcast(max)), broadcast(query_scale));
+            const F32 x = fma(load(scores + i), broadcast(query_scale), broadcast(-row.max));
             const F32 p = within(exp2_nonpositive(x), zero_f32());
             const F32 w = within(mul(p, load(value_scales + i)), zero_f32());
             total = add(total, p);
@@ -174,7 +182,6 @@ inline RowSoftmax softmax(float* scores, float query_scale, const float* value_s
             heaviest = vmax(heaviest, w);
             store(scores + i, w);
         });
-        row.max = max * query_scale;
         row.sum = reduce_add(total);
         // A sum that is not a number wins this comparison.
         row.step = std::max(reduce_add(weight_total) * per(Cache::kWeightSum),
@@ -198,15 +205,21 @@ void split_rows(const HeadCache& cache, const AttentionTile& tile, int first_row
     const int start = split * kSplitPositions;
     const int32_t* blocks = tile.blocks + split * kSplitBlocks;
     int counts[Rows];
-    int longest = 0;
+    int seen = 0;  // from the split's beginning, maybe beyond its end
     for (int r = 0; r < Rows; ++r) {
-        counts[r] = std::clamp(tile.visible[first_row + r] - start, 0, kSplitPositions);
-        longest = std::max(longest, counts[r]);
+        const int visible = tile.visible[first_row + r] - start;
+        counts[r] = std::clamp(visible, 0, kSplitPositions);
+        seen = std::max(seen, visible);
     }
+    const int longest = std::min(seen, kSplitPositions);
     const int padded = (longest + kLanes - 1) / kLanes * kLanes;
     for (int begin = 0; begin < longest; begin += kBlockPositions) {
-        const Block<Cache> block(cache, blocks[begin / kBlockPositions]);
-        score_block<Cache, Rows>(tile.query + first_row * d, d, block, scratch.scores[0] + begin);
+        const int index = begin / kBlockPositions;
+        const Block<Cache> block(cache, blocks[index]);
+        const bool last = begin + kBlockPositions >= seen;
+        score_block<Cache, Rows>(tile.query + first_row * d, d, block,
+                                 last ? nullptr : Block<Cache>(cache, blocks[index + 1]).keys,
+                                 scratch.scores[0] + begin);
         std::copy_n(block.value_scales, kBlockPositions, scratch.value_scales + begin);
     }
     float step[Rows];

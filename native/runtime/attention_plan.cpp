@@ -52,9 +52,13 @@ void AttentionPlanner::plan(const BatchView& batch, AttentionPlan& plan) const {
             block.first_partial = partials;
             partials += size;
         }
-        for (int kv_head = 0; kv_head < kv_heads; ++kv_head) {
-            if (!cut) plan.units.push_back({b, kv_head, -1});
-            for (int split = 0; cut && split < block.splits; ++split) {
+    }
+    // By head, so that threads which work at the same time read the same part of the cache.
+    for (int kv_head = 0; kv_head < kv_heads; ++kv_head) {
+        for (int b = 0; b < static_cast<int>(plan.blocks.size()); ++b) {
+            const AttentionBlock& block = plan.blocks[b];
+            if (block.first_partial < 0) plan.units.push_back({b, kv_head, -1});
+            for (int split = 0; block.first_partial >= 0 && split < block.splits; ++split) {
                 plan.units.push_back({b, kv_head, split});
             }
         }

@@ -27,7 +27,7 @@ struct AttentionUnit {
 
 struct AttentionPlan {
     std::vector<AttentionBlock> blocks;
-    std::vector<AttentionUnit> units;  // large ones first
+    std::vector<AttentionUnit> units;  // head by head, large ones first
 };
 
 struct AttentionPlanner {

@@ -71,13 +71,13 @@ inline F32 round_f32(F32 a) {
     constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     return {_mm256_round_ps(a.lo, nearest), _mm256_round_ps(a.hi, nearest)};
 }
-// a * 2^n for integral n in [-126, 127] and a normal result; n = -127 gives zero.
+// a * 2^n for integral n in [-126, 127] and a normal result; anything for n = -127.
 inline F32 times_power_of_two(F32 a, F32 n) {
-    const auto power = [](__m256 x) {
-        const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
-        return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+    const auto times = [](__m256 x, __m256 power) {
+        const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(power), 23);
+        return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent));
     };
-    return {_mm256_mul_ps(a.lo, power(n.lo)), _mm256_mul_ps(a.hi, power(n.hi))};
+    return {times(a.lo, n.lo), times(a.hi, n.hi)};
 }
 // 0 where x < bound, else a (where x is not a number, too).
 inline F32 zero_where_below(F32 x, F32 bound, F32 a) {
