@@ -194,6 +194,7 @@ void bind_runtime(nb::module_& m) {
         .def(
             "embed", [](Program& p, const PackedWeight& table) { return p.embed(table.view()); },
             "table"_a, handle)
+        .def("wanted_rows", &Program::wanted_rows, "x"_a, handle)
         .def(
             "rms_norm",
             [](Program& p, Activation* x, const Float32Vector& weight, float eps) {

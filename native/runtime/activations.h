@@ -20,6 +20,7 @@ struct Activation {
     bool as_int8 = false;              // some operation reads int8
     int planes = 1;                    // int8 rows that make one row: 2 for twice the bits
     bool producer_quantizes = false;   // its producer writes int8 on the way, where asked
+    bool wanted_rows = false;          // rows of the step whose logits are wanted, no others
     Activation* overwrites = nullptr;  // may take over this one's buffer if it dies at our birth
 
     float* data = nullptr;

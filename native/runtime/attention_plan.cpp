@@ -14,22 +14,23 @@ int splits_of(int positions) { return (positions + kSplitPositions - 1) / kSplit
 
 }  // namespace
 
-void AttentionPlanner::plan(const BatchView& batch, AttentionPlan& plan) const {
+void AttentionPlanner::plan(const AttentionRows& rows, AttentionPlan& plan) const {
     plan.blocks.clear();
     plan.units.clear();
     // As many tokens a block as the kernel takes, unless that leaves threads without work.
     int tokens_per_block = std::max(1, kMaxTileRows / group);
     while (tokens_per_block > 4 &&
-           batch.tokens() / tokens_per_block * kv_heads < kUnitsPerThread * threads) {
+           static_cast<int>(rows.positions.size()) / tokens_per_block * kv_heads <
+               kUnitsPerThread * threads) {
         tokens_per_block /= 2;
     }
 
     int64_t work = 0;  // token-splits over all blocks
-    for (int s = 0; s < batch.sequences(); ++s) {
-        const int begin = batch.query_start[s];
-        for (int end = batch.query_start[s + 1]; end > begin;) {
+    for (int s = 0; s + 1 < static_cast<int>(rows.start.size()); ++s) {
+        const int begin = rows.start[s];
+        for (int end = rows.start[s + 1]; end > begin;) {
             const int first = std::max(begin, end - tokens_per_block);
-            const int splits = splits_of(batch.positions[end - 1] + 1);
+            const int splits = splits_of(rows.positions[end - 1] + 1);
             plan.blocks.push_back({s, first, end - first, splits, -1});
             work += int64_t{splits} * (end - first);
             end = first;

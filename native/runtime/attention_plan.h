@@ -3,16 +3,21 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "runtime/batch.h"
-
 namespace cierzo {
+
+// Rows that attend, sequence by sequence; within one, positions ascend.
+struct AttentionRows {
+    std::span<const int32_t> start;      // [S + 1] first row of each sequence
+    std::span<const int32_t> positions;  // [rows]
+};
 
 // Consecutive tokens of one sequence that one kernel call handles for one KV head.
 struct AttentionBlock {
     int sequence;
-    int first_token;  // row of the step
+    int first_token;  // row
     int tokens;
     int splits;         // of 256 positions that its last token sees
     int first_partial;  // where its partial states lie, in tokens x splits; -1: one thread does all
@@ -37,7 +42,7 @@ struct AttentionPlanner {
     int max_partials;  // token-splits that the partial states have room for, a KV head
 
     // Fills `plan` (reusing its memory). Long contexts of few tokens are spread over threads.
-    void plan(const BatchView& batch, AttentionPlan& plan) const;
+    void plan(const AttentionRows& rows, AttentionPlan& plan) const;
 };
 
 }  // namespace cierzo

@@ -42,7 +42,7 @@ bool Matrix::takes_float() const { return any_part(*this, false); }
 bool Matrix::takes_quantized() const { return any_part(*this, true); }
 
 void RowOperation::prepare() {
-    const int rows = step_.rows(logits_rows_);
+    const int rows = step_.rows(wanted_rows_);
     const int wanted = kChunksPerThread * step_.threads;
     rows_per_chunk_ = std::clamp((rows + wanted - 1) / wanted, 1, kMaxRowsPerChunk);
     chunks = static_cast<uint32_t>((rows + rows_per_chunk_ - 1) / rows_per_chunk_);
@@ -50,7 +50,7 @@ void RowOperation::prepare() {
 
 void RowOperation::run_chunk(uint32_t chunk, int thread) noexcept {
     const int begin = static_cast<int>(chunk) * rows_per_chunk_;
-    const int end = std::min(begin + rows_per_chunk_, step_.rows(logits_rows_));
+    const int end = std::min(begin + rows_per_chunk_, step_.rows(wanted_rows_));
     for (int row = begin; row < end; ++row) run_row(row, thread);
 }
 
@@ -71,10 +71,14 @@ void EmbedOperation::run_row(int row, int) noexcept {
     }
 }
 
+void GatherOperation::run_row(int row, int) noexcept {
+    std::copy_n(x_->data + step_.batch.logits_rows[row] * x_->stride, x_->width,
+                out_->data + row * out_->stride);
+}
+
 void NormOperation::run_row(int row, int thread) noexcept {
-    const int source = gather_ ? step_.batch.logits_rows[row] : row;
     float* out = out_->as_float ? out_->data + row * out_->stride : step_.work_area(thread);
-    step_.kernels->rows.rms_norm(x_->data + source * x_->stride, weight_.data(), eps_, out_->width,
+    step_.kernels->rows.rms_norm(x_->data + row * x_->stride, weight_.data(), eps_, out_->width,
                                  out);
     if (out_->as_int8) {
         const LinearKernels& kernels = step_.kernels->linear;
@@ -107,7 +111,7 @@ void RopeStoreOperation::run_row(int row, int) noexcept {
 }
 
 void ProductOperation::prepare() {
-    const int rows = step_.rows(logits_rows_);
+    const int rows = step_.rows(wanted_rows_);
     if (rows == planned_rows_) return;
     planned_rows_ = rows;
     // Each range takes a share of what is left, so that threads end together without many chunks.
@@ -136,9 +140,9 @@ void ProductOperation::run_chunk(uint32_t chunk, int thread) noexcept {
               std::min(token_begin + token_step_, planned_rows_), step_.scratch[thread]);
 }
 
-LinearOperation::LinearOperation(StepState& step, bool logits_rows, const Activation* x,
-                                 Matrix weight, const Activation* residual, Activation* out)
-    : ProductOperation(step, logits_rows,
+LinearOperation::LinearOperation(StepState& step, const Activation* x, Matrix weight,
+                                 const Activation* residual, Activation* out)
+    : ProductOperation(step, x->wanted_rows,
                        [&weight] {
                            int blocks = 0;
                            for (const Weight* part : weight.parts) blocks += part->blocks();
@@ -228,8 +232,9 @@ size_t AttentionOperation::work_area_floats(const AttentionSizes& sizes) {
 }
 
 void AttentionOperation::run_chunk(uint32_t chunk, int thread) noexcept {
-    const AttentionUnit unit = step_.attention.units[chunk];
-    const AttentionBlock& block = step_.attention.blocks[unit.block];
+    const AttentionUnit unit = plan().units[chunk];
+    const AttentionBlock& block = plan().blocks[unit.block];
+    const std::span<const int32_t> positions = step_.attention_rows(qkv_->wanted_rows).positions;
     const AttentionKernels& kernels = step_.kernels->attention;
     const HeadCache cache = cache_.head(layer_, unit.kv_head);
     const int d = sizes_.head_dim;
@@ -247,7 +252,7 @@ void AttentionOperation::run_chunk(uint32_t chunk, int thread) noexcept {
         query_scale[r] =
             factor * kernels.quantize_query(cache.type, qkv_->data + row * qkv_->stride + head * d,
                                             d, query + r * d);
-        visible[r] = step_.batch.positions[row] + 1;
+        visible[r] = positions[row] + 1;
     }
     const AttentionTile tile{rows, query, query_scale, visible, step_.batch.blocks(block.sequence)};
 

@@ -43,12 +43,20 @@ struct StepState {
     int threads;
     BatchView batch;
     std::vector<int32_t> sequence_of;  // [T] which sequence a row belongs to
-    AttentionPlan attention;
+    // The rows whose logits are wanted, as if there were no others.
+    std::vector<int32_t> wanted_start;      // [S + 1]
+    std::vector<int32_t> wanted_positions;  // [L]
+    AttentionPlan attention;                // of all rows
+    AttentionPlan wanted_attention;
     std::vector<uint8_t*> scratch;  // per thread: kernel scratch, then work area
     size_t kernel_scratch_bytes;
 
-    int rows(bool logits_rows) const {
-        return logits_rows ? static_cast<int>(batch.logits_rows.size()) : batch.tokens();
+    int rows(bool wanted) const {
+        return wanted ? static_cast<int>(batch.logits_rows.size()) : batch.tokens();
+    }
+    AttentionRows attention_rows(bool wanted) const {
+        if (wanted) return {wanted_start, wanted_positions};
+        return {batch.query_start, batch.positions};
     }
     float* work_area(int thread) const {
         return reinterpret_cast<float*>(scratch[thread] + kernel_scratch_bytes);
@@ -69,7 +77,7 @@ class Operation : public Task {
 // Rows of the step, a few to a chunk.
 class RowOperation : public Operation {
   public:
-    RowOperation(StepState& step, bool logits_rows) : Operation(step), logits_rows_(logits_rows) {}
+    RowOperation(StepState& step, bool wanted_rows) : Operation(step), wanted_rows_(wanted_rows) {}
     void prepare() override;
     void run_chunk(uint32_t chunk, int thread) noexcept override;
 
@@ -77,7 +85,7 @@ class RowOperation : public Operation {
     virtual void run_row(int row, int thread) noexcept = 0;
 
   private:
-    bool logits_rows_;
+    bool wanted_rows_;
     int rows_per_chunk_ = 1;
 };
 
@@ -99,13 +107,27 @@ class EmbedOperation : public RowOperation {
     float* cos_sin_;  // [T, 2 * head_dim]: see RowKernels::rotate
 };
 
-// out[i] = rms_norm(x[i]); with logits_rows, of the rows whose logits are wanted.
+// out[i] = x[logits_rows[i]].
+class GatherOperation : public RowOperation {
+  public:
+    GatherOperation(StepState& step, const Activation* x, Activation* out)
+        : RowOperation(step, true), x_(x), out_(out) {}
+    const char* name() const override { return "gather"; }
+
+  protected:
+    void run_row(int row, int thread) noexcept override;
+
+  private:
+    const Activation* x_;
+    Activation* out_;
+};
+
+// out[i] = rms_norm(x[i]).
 class NormOperation : public RowOperation {
   public:
-    NormOperation(StepState& step, bool logits_rows, const Activation* x, std::vector<float> weight,
-                  float eps, Activation* out)
-        : RowOperation(step, logits_rows),
-          gather_(logits_rows),
+    NormOperation(StepState& step, const Activation* x, std::vector<float> weight, float eps,
+                  Activation* out)
+        : RowOperation(step, x->wanted_rows),
           x_(x),
           weight_(std::move(weight)),
           eps_(eps),
@@ -116,7 +138,6 @@ class NormOperation : public RowOperation {
     void run_row(int row, int thread) noexcept override;
 
   private:
-    bool gather_;
     const Activation* x_;
     std::vector<float> weight_;
     float eps_;
@@ -126,8 +147,7 @@ class NormOperation : public RowOperation {
 // Quantises what its producer could not.
 class QuantizeOperation : public RowOperation {
   public:
-    QuantizeOperation(StepState& step, bool logits_rows, Activation* x)
-        : RowOperation(step, logits_rows), x_(x) {}
+    QuantizeOperation(StepState& step, Activation* x) : RowOperation(step, x->wanted_rows), x_(x) {}
     const char* name() const override { return "quantize"; }
 
   protected:
@@ -164,8 +184,8 @@ class RopeStoreOperation : public RowOperation {
 // A range of 16-row blocks of a product, cut so that early chunks are large and late ones small.
 class ProductOperation : public Operation {
   public:
-    ProductOperation(StepState& step, bool logits_rows, int units)
-        : Operation(step), logits_rows_(logits_rows), units_(units) {}
+    ProductOperation(StepState& step, bool wanted_rows, int units)
+        : Operation(step), wanted_rows_(wanted_rows), units_(units) {}
     void prepare() override;
     void run_chunk(uint32_t chunk, int thread) noexcept override;
 
@@ -174,7 +194,7 @@ class ProductOperation : public Operation {
                            void* scratch) noexcept = 0;
 
   private:
-    bool logits_rows_;
+    bool wanted_rows_;
     int units_;  // that can be told apart
     int planned_rows_ = -1;
     int token_step_ = 1;
@@ -183,8 +203,8 @@ class ProductOperation : public Operation {
 
 class LinearOperation : public ProductOperation {
   public:
-    LinearOperation(StepState& step, bool logits_rows, const Activation* x, Matrix weight,
-                    const Activation* residual, Activation* out);
+    LinearOperation(StepState& step, const Activation* x, Matrix weight, const Activation* residual,
+                    Activation* out);
     const char* name() const override { return "linear"; }
 
   protected:
@@ -207,7 +227,7 @@ class GatedOperation : public ProductOperation {
   public:
     GatedOperation(StepState& step, const Activation* x, const Weight* gate, const Weight* up,
                    Activation* out)
-        : ProductOperation(step, false, gate->rows / (2 * kLanes)),
+        : ProductOperation(step, x->wanted_rows, gate->rows / (2 * kLanes)),
           x_(x),
           gate_(gate),
           up_(up),
@@ -252,13 +272,16 @@ class AttentionOperation : public Operation {
           sizes_(sizes),
           partials_(partials),
           out_(out) {}
-    void prepare() override { chunks = static_cast<uint32_t>(step_.attention.units.size()); }
+    void prepare() override { chunks = static_cast<uint32_t>(plan().units.size()); }
     void run_chunk(uint32_t chunk, int thread) noexcept override;
     const char* name() const override { return "attention"; }
     // Floats of the work area that a chunk needs.
     static size_t work_area_floats(const AttentionSizes& sizes);
 
   private:
+    const AttentionPlan& plan() const {
+        return qkv_->wanted_rows ? step_.wanted_attention : step_.attention;
+    }
     void finish(const AttentionBlock& block, int kv_head, const AttentionState& state) noexcept;
 
     const Activation* qkv_;

@@ -72,7 +72,7 @@ void Program::reads_float(Activation* x) {
     x->dies = next_operation();
 }
 
-void Program::reads_for(Activation* x, const Matrix& weight, bool logits_rows) {
+void Program::reads_for(Activation* x, const Matrix& weight) {
     require(x->width == weight.cols(), "a matrix of " + std::to_string(weight.cols()) +
                                            " columns cannot take an activation of width " +
                                            std::to_string(x->width));
@@ -80,11 +80,17 @@ void Program::reads_for(Activation* x, const Matrix& weight, bool logits_rows) {
         x->as_int8 = true;
         if (!x->producer_quantizes) {
             x->as_float = true;
-            record<QuantizeOperation>(logits_rows, x);
+            record<QuantizeOperation>(x);
         }
     }
     if (weight.takes_float()) x->as_float = true;
     x->dies = next_operation();
+}
+
+Activation* Program::like(const Activation* x, int width) {
+    Activation* out = activations_.add(width, x->rows, next_operation());
+    out->wanted_rows = x->wanted_rows;
+    return out;
 }
 
 Activation* Program::embed(const Weight& table) {
@@ -96,40 +102,48 @@ Activation* Program::embed(const Weight& table) {
     return out;
 }
 
+Activation* Program::wanted_rows(Activation* x) {
+    must_record();
+    if (x->wanted_rows) return x;
+    reads_float(x);
+    Activation* out = like(x, x->width);
+    out->as_float = true;
+    out->wanted_rows = true;
+    record<GatherOperation>(x, out);
+    return out;
+}
+
 Activation* Program::rms_norm(Activation* x, std::vector<float> weight, float eps) {
     must_record();
     require(static_cast<int>(weight.size()) == x->width, "a norm's weight must be as wide as x");
     require(x->width % 16 == 0, "the hidden size must be a multiple of 16");
     reads_float(x);
-    Activation* out = activations_.add(x->width, limits_.max_batch_tokens, next_operation());
+    Activation* out = like(x, x->width);
     out->producer_quantizes = true;
-    record<NormOperation>(false, x, std::move(weight), eps, out);
-    return out;
-}
-
-Activation* Program::product(Activation* x, const Matrix& weight, Activation* residual,
-                             bool logits_rows) {
-    reads_for(x, weight, logits_rows);
-    if (residual != nullptr) {
-        require(residual->width == weight.rows(), "a residual must be as wide as the product");
-        reads_float(residual);
-    }
-    Activation* out = activations_.add(weight.rows(), x->rows, next_operation());
-    out->as_float = true;
-    out->overwrites = residual;
-    record<LinearOperation>(logits_rows, x, weight, residual, out);
+    record<NormOperation>(x, std::move(weight), eps, out);
     return out;
 }
 
 Activation* Program::linear(Activation* x, const Matrix& weight, Activation* residual) {
     must_record();
-    return product(x, weight, residual, false);
+    reads_for(x, weight);
+    if (residual != nullptr) {
+        require(residual->wanted_rows == x->wanted_rows, "a residual must have the product's rows");
+        require(residual->width == weight.rows(), "a residual must be as wide as the product");
+        reads_float(residual);
+    }
+    Activation* out = like(x, weight.rows());
+    out->as_float = true;
+    out->overwrites = residual;
+    record<LinearOperation>(x, weight, residual, out);
+    return out;
 }
 
 Activation* Program::rope_and_store(Activation* qkv, int layer) {
     must_record();
     require(qkv->width == sizes_.qkv_width(), "rope_and_store takes q, k and v side by side");
     require(layer >= 0 && layer < cache_->shape().layers, "the cache has no such layer");
+    require(!qkv->wanted_rows, "the cache takes keys and values of all rows");
     reads_float(qkv);
     record<RopeStoreOperation>(qkv, *cache_, layer, sizes_, cos_sin_.as<float>());
     return qkv;  // q lies in its first columns
@@ -140,8 +154,7 @@ Activation* Program::paged_attention(Activation* qkv, int layer) {
     require(qkv->width == sizes_.qkv_width(), "paged_attention takes rope_and_store's result");
     require(layer >= 0 && layer < cache_->shape().layers, "the cache has no such layer");
     reads_float(qkv);
-    Activation* out =
-        activations_.add(sizes_.query_width(), limits_.max_batch_tokens, next_operation());
+    Activation* out = like(qkv, sizes_.query_width());
     out->as_float = true;
     out->producer_quantizes = sizes_.group() * sizes_.head_dim % kGroup == 0;
     record<AttentionOperation>(qkv, *cache_, layer, sizes_, partials_, out);
@@ -153,32 +166,34 @@ Activation* Program::gated_mlp(Activation* x, const Weight& gate, const Weight& 
     must_record();
     require(gate.rows == up.rows && gate.cols == up.cols, "gate and up must have the same shape");
     require(gate.rows % kGroup == 0, "the intermediate size must be a multiple of 32");
-    reads_for(x, Matrix{{&gate, &up}}, false);
-    Activation* middle = activations_.add(gate.rows, limits_.max_batch_tokens, next_operation());
+    reads_for(x, Matrix{{&gate, &up}});
+    Activation* middle = like(x, gate.rows);
     middle->producer_quantizes = true;
     if (precise) {
         if (takes_quantized(gate.layout) && takes_quantized(up.layout)) x->planes = 2;
         middle->planes = 2;
     }
     record<GatedOperation>(x, &gate, &up, middle);
-    return product(middle, down, residual, false);
+    return linear(middle, down, residual);
 }
 
 Activation* Program::logits(Activation* x, std::vector<float> norm, float eps,
                             const Matrix& lm_head) {
     must_record();
     require(static_cast<int>(norm.size()) == x->width, "a norm's weight must be as wide as x");
+    x = wanted_rows(x);
     reads_float(x);
     max_logits_rows_ = static_cast<int>(std::clamp<int64_t>(
         kLogitsFloats / lm_head.rows(),
         std::min(limits_.max_batch_sequences, limits_.max_batch_tokens), limits_.max_batch_tokens));
     Activation* rows = activations_.add(x->width, max_logits_rows_, next_operation());
     rows->producer_quantizes = true;
+    rows->wanted_rows = true;
     // The noise of int8 activations shows most in the logits themselves, and here twice the bits
     // cost little: the weights are read once, for few rows.
     rows->planes = 2;
-    record<NormOperation>(true, x, std::move(norm), eps, rows);
-    Activation* out = product(rows, lm_head, nullptr, true);
+    record<NormOperation>(x, std::move(norm), eps, rows);
+    Activation* out = linear(rows, lm_head, nullptr);
     // Not one of the shared buffers: the caller reads it after the step.
     out->as_float = false;
     vocab_size_ = out->width;
@@ -220,7 +235,19 @@ void Program::prepare(const BatchView& batch) {
         std::fill(step_.sequence_of.begin() + batch.query_start[s],
                   step_.sequence_of.begin() + batch.query_start[s + 1], s);
     }
-    planner_.plan(batch, step_.attention);
+    step_.wanted_start.clear();
+    step_.wanted_positions.clear();
+    for (const int32_t row : batch.logits_rows) {
+        // Rows of one sequence follow each other.
+        while (step_.wanted_start.size() <= static_cast<size_t>(step_.sequence_of[row])) {
+            step_.wanted_start.push_back(static_cast<int32_t>(step_.wanted_positions.size()));
+        }
+        step_.wanted_positions.push_back(batch.positions[row]);
+    }
+    step_.wanted_start.resize(batch.sequences() + 1,
+                              static_cast<int32_t>(step_.wanted_positions.size()));
+    planner_.plan(step_.attention_rows(false), step_.attention);
+    planner_.plan(step_.attention_rows(true), step_.wanted_attention);
     for (const auto& operation : operations_) operation->prepare();
 }
 

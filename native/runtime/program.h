@@ -29,6 +29,8 @@ class Program {
             const ProgramLimits& limits);
 
     Activation* embed(const Weight& table);
+    // Of the step's rows those whose logits are wanted. What is made of them has no others, either.
+    Activation* wanted_rows(Activation* x);
     Activation* rms_norm(Activation* x, std::vector<float> weight, float eps);
     Activation* linear(Activation* x, const Matrix& weight, Activation* residual);
     Activation* rope_and_store(Activation* qkv, int layer);
@@ -59,9 +61,9 @@ class Program {
     void record(Args&&... args);
     int next_operation() const { return static_cast<int>(operations_.size()); }
     // Declares that the operation about to be recorded reads `x` for `weight`.
-    void reads_for(Activation* x, const Matrix& weight, bool logits_rows);
-    Activation* product(Activation* x, const Matrix& weight, Activation* residual,
-                        bool logits_rows);
+    void reads_for(Activation* x, const Matrix& weight);
+    // A new activation with the rows of `x`.
+    Activation* like(const Activation* x, int width);
     void reads_float(Activation* x);
     void must_record() const;
     void prepare(const BatchView& batch);

@@ -88,6 +88,10 @@ class Ops(Protocol[A, W]):
         """The step's token embeddings: [T, hidden]."""
         ...
 
+    def wanted_rows(self, x: A) -> A:
+        """Of the step's rows those whose logits are wanted: [L, width]. So for all made of it."""
+        ...
+
     def rms_norm(self, x: A, weight: W, eps: float) -> A:
         """x / sqrt(mean(x^2) + eps) * weight, by row."""
         ...
@@ -112,7 +116,7 @@ class Ops(Protocol[A, W]):
         ...
 
     def logits(self, x: A, norm: W, eps: float, lm_head: W) -> A:
-        """lm_head(rms_norm(x)) for the step's `logits_rows`: [L, vocab_size]."""
+        """lm_head(rms_norm(x)) of the wanted rows: [L, vocab_size]."""
         ...
 
     def compile(self, forward: Callable[[], A]) -> StepFunction:

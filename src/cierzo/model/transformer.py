@@ -47,6 +47,9 @@ def forward(ops: Ops[A, W], weights: Weights[W], config: ModelConfig) -> A:
     for i, layer in enumerate(weights.layers):
         h = ops.rms_norm(x, layer.attention_norm, eps)
         q = ops.rope_and_store(ops.linear(h, layer.qkv), i)
+        if i + 1 == len(weights.layers):
+            # No other token's attention needs more of these than their keys and values.
+            q, x = ops.wanted_rows(q), ops.wanted_rows(x)
         x = ops.linear(ops.paged_attention(q, i), layer.output, residual=x)
         h = ops.rms_norm(x, layer.mlp_norm, eps)
         x = ops.gated_mlp(h, layer.gate_up, layer.down, residual=x, precise=i >= first_precise)

@@ -136,6 +136,10 @@ class CpuOps:
         """See `Ops`."""
         return self._program.embed(_one(table))
 
+    def wanted_rows(self, x: _native.Activation) -> _native.Activation:
+        """See `Ops`. A copy."""
+        return self._program.wanted_rows(x)
+
     def rms_norm(self, x: _native.Activation, weight: CpuWeight, eps: float) -> _native.Activation:
         """See `Ops`. Writes int8 as well where a consumer takes it."""
         return self._program.rms_norm(x, _vector(weight), eps)
