@@ -60,8 +60,10 @@ ROWS = (
 class Work:
     """What a token costs: operations (two a multiply-add) in a prompt, bytes when decoded.
 
-    A prompt token goes through the layers (only the last one through the head); a decoded token
-    reads every matrix but the embedding table, unless that is the head too. Attention is left out.
+    A prompt token goes through the layers, but of the last one through the product that makes
+    its query, key and value alone: only the prompt's last token needs more, and the head. A decoded
+    token reads every matrix but the embedding table, unless that is the head too. Attention is left
+    out.
     """
 
     prefill_ops: float
@@ -73,7 +75,10 @@ def work(model: Path) -> Work:
     tensors = {t.name: t for t in GGUFReader(model).tensors if len(t.shape) == 2}
     head = "output.weight" if "output.weight" in tensors else "token_embd.weight"
     layers = [t for name, t in tensors.items() if name.startswith("blk.")]
+    last = f"blk.{max(int(t.name.split('.')[1]) for t in layers)}."
+    kept = (f"{last}attn_q.weight", f"{last}attn_k.weight", f"{last}attn_v.weight")
+    done = [t for t in layers if not t.name.startswith(last) or t.name in kept]
     return Work(
-        prefill_ops=2.0 * sum(int(t.n_elements) for t in layers),
+        prefill_ops=2.0 * sum(int(t.n_elements) for t in done),
         decode_bytes=float(sum(int(t.n_bytes) for t in [*layers, tensors[head]])),
     )
