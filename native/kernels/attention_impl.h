@@ -117,17 +117,21 @@ void score_block(const int16_t* query, int head_dim, const Block<Cache>& block,
 }
 
 // value[r][Vectors * 16 dims] = step[r] * sum over the first `positions` of weights[r][p] *
-// values[p].
+// values[p]. After the positions' blocks the sequence has `more`, whose keys are read next.
 template <typename Cache, int Rows, int Vectors>
-void weigh_values(const HeadCache& cache, const int32_t* blocks, int positions,
+void weigh_values(const HeadCache& cache, const int32_t* blocks, int positions, int more,
                   const int16_t* weights, const float* step, int dim, float* value) {
     I32 acc[Rows][Vectors];
     clear(acc);
     for (int begin = 0; begin < positions; begin += kBlockPositions) {
         const Block<Cache> block(cache, blocks[begin / kBlockPositions]);
         const int count = std::min(kBlockPositions, positions - begin);
-        accumulate<Cache, Rows, Vectors>(weights + begin, kSplitPositions, block.values + 2 * dim,
-                                         2 * cache.head_dim, (count + 1) / 2, acc);
+        const int index = begin / kBlockPositions;
+        const int after = index + kSplitBlocks;
+        accumulate<Cache, Rows, Vectors>(
+            weights + begin, kSplitPositions, block.values + 2 * dim, 2 * cache.head_dim,
+            (count + 1) / 2, acc,
+            {index < more ? Block<Cache>(cache, blocks[after]).keys + 2 * dim : nullptr, nullptr});
     }
 #pragma GCC unroll 12
     for (int r = 0; r < Rows; ++r) {
@@ -231,16 +235,17 @@ void split_rows(const HeadCache& cache, const AttentionTile& tile, int first_row
         out.sum[first_row + r] = row.sum;
         step[r] = row.step;
     }
+    const int more = (seen - longest + kBlockPositions - 1) / kBlockPositions;
     float* value = out.value + first_row * d;
     const int16_t* weights = scratch.weights[0];
     // Few rows: wider, so that enough chains are in flight.
     constexpr int kWide = Rows * 4 <= kTileRows * kTileVectors ? 4 : kTileVectors;
     int dim = 0;
     for (; dim + kWide * kLanes <= d; dim += kWide * kLanes) {
-        weigh_values<Cache, Rows, kWide>(cache, blocks, longest, weights, step, dim, value);
+        weigh_values<Cache, Rows, kWide>(cache, blocks, longest, more, weights, step, dim, value);
     }
     for (; dim < d; dim += kLanes) {
-        weigh_values<Cache, Rows, 1>(cache, blocks, longest, weights, step, dim, value);
+        weigh_values<Cache, Rows, 1>(cache, blocks, longest, more, weights, step, dim, value);
     }
 }
 

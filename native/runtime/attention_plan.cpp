@@ -58,9 +58,11 @@ void AttentionPlanner::plan(const AttentionRows& rows, AttentionPlan& plan) cons
     for (int kv_head = 0; kv_head < kv_heads; ++kv_head) {
         for (int b = 0; b < static_cast<int>(plan.blocks.size()); ++b) {
             const AttentionBlock& block = plan.blocks[b];
-            if (block.first_partial < 0) plan.units.push_back({b, kv_head, -1});
-            for (int split = 0; block.first_partial >= 0 && split < block.splits; ++split) {
-                plan.units.push_back({b, kv_head, split});
+            // Splits that follow each other, so that a thread knows what it reads next.
+            const int64_t most = block.first_partial < 0 ? block.splits : fair / block.tokens;
+            const int size = static_cast<int>(std::max<int64_t>(1, most));
+            for (int split = 0; split < block.splits; split += size) {
+                plan.units.push_back({b, kv_head, split, std::min(size, block.splits - split)});
             }
         }
     }

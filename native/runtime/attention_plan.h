@@ -23,11 +23,12 @@ struct AttentionBlock {
     int first_partial;  // where its partial states lie, in tokens x splits; -1: one thread does all
 };
 
-// All splits of a block for one KV head, or one of them.
+// Consecutive splits of a block for one KV head.
 struct AttentionUnit {
     int block;
     int kv_head;
-    int split;  // -1: all of them
+    int first_split;
+    int splits;
 };
 
 struct AttentionPlan {

@@ -219,9 +219,9 @@ AttentionState AttentionPartials::at(const AttentionBlock& block, int kv_head, i
     return {value, max, max + rows};
 }
 
-bool AttentionPartials::complete(int block, int kv_head, int splits) {
+bool AttentionPartials::complete(int block, int kv_head, int count, int splits) {
     std::atomic<int>& done = done_[static_cast<size_t>(block) * sizes_.num_kv_heads + kv_head];
-    if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < splits) return false;
+    if (done.fetch_add(count, std::memory_order_acq_rel) + count < splits) return false;
     done.store(0, std::memory_order_relaxed);
     return true;
 }
@@ -262,7 +262,7 @@ void AttentionOperation::run_chunk(uint32_t chunk, int thread) noexcept {
     const AttentionState next{area, area + rows * d, area + rows * (d + 1)};
     void* scratch = step_.scratch[thread];
 
-    if (unit.split < 0) {
+    if (block.first_partial < 0) {
         kernels.split(cache, tile, 0, total, scratch);
         for (int split = 1; split < block.splits; ++split) {
             kernels.split(cache, tile, split, next, scratch);
@@ -271,8 +271,10 @@ void AttentionOperation::run_chunk(uint32_t chunk, int thread) noexcept {
         finish(block, unit.kv_head, total);
         return;
     }
-    kernels.split(cache, tile, unit.split, partials_.at(block, unit.kv_head, unit.split), scratch);
-    if (!partials_.complete(unit.block, unit.kv_head, block.splits)) return;
+    for (int split = unit.first_split; split < unit.first_split + unit.splits; ++split) {
+        kernels.split(cache, tile, split, partials_.at(block, unit.kv_head, split), scratch);
+    }
+    if (!partials_.complete(unit.block, unit.kv_head, unit.splits, block.splits)) return;
     const AttentionState merged = partials_.at(block, unit.kv_head, 0);
     for (int split = 1; split < block.splits; ++split) {
         kernels.merge(merged, partials_.at(block, unit.kv_head, split), rows, d);

@@ -251,8 +251,9 @@ class AttentionPartials {
     AttentionPartials(const AttentionSizes& sizes, int max_token_splits, int max_blocks);
     int max_token_splits() const { return max_token_splits_; }
     AttentionState at(const AttentionBlock& block, int kv_head, int split) const;
-    // Counts a split of a block as done; true for the last one, after which the count starts anew.
-    bool complete(int block, int kv_head, int splits);
+    // Counts so many of a block's splits as done; true with the last one, after which the count
+    // starts anew.
+    bool complete(int block, int kv_head, int count, int splits);
 
   private:
     const AttentionSizes& sizes_;
