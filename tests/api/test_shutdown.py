@@ -76,6 +76,7 @@ def test_what_outlasts_the_grace_period_gets_an_error(model: Path) -> None:
     ):
         begin(server, whole)
         begin(server, streamed, stream=True)
+        streamed.recv(1, socket.MSG_PEEK)  # the other one was running before
         engine = server.engine_pid()
         server.signal(signal.SIGTERM)
         assert read_all(whole).startswith(b"HTTP/1.1 503 ")
