@@ -63,12 +63,12 @@ def latency(
     )
     engine, info = open_engine(resolved.path, alone, resolved.tokenizer)
     load_seconds = time.perf_counter() - began
-    before = random_tokens(engine, context, seed=-1)
+    before = random_tokens(engine, context, seed=0)
     if context:
         measure(engine, before, output_tokens=1)
     runs = [
         measure(engine, before + random_tokens(engine, prompt_tokens, seed), output_tokens)
-        for seed in range(repeat + 1)
+        for seed in range(1, repeat + 2)
     ][1:]
     result: dict[str, object] = {
         "model": resolved.name,
@@ -90,12 +90,11 @@ def latency(
 
 
 def random_tokens(engine: Engine, count: int, seed: int) -> list[int]:
-    """So many tokens, which follow from `seed` (-1 and up)."""
+    """So many tokens, which follow from `seed`."""
     import numpy as np
 
-    tokens: list[int] = (
-        np.random.default_rng(seed + 1).integers(0, engine.vocab_size, count).tolist()
-    )
+    chance = np.random.default_rng(seed)
+    tokens: list[int] = chance.integers(0, engine.vocab_size, count).tolist()
     return tokens
 
 
