@@ -195,26 +195,19 @@ inline void store_bytes(uint8_t* p, Bytes a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), a.hi);
 }
-inline Bytes low_nibbles(Bytes a) {
-    const __m256i mask = _mm256_set1_epi8(0x0f);
-    return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
-}
-inline Bytes high_nibbles(Bytes a) {
-    const __m256i mask = _mm256_set1_epi8(0x0f);
-    return {_mm256_and_si256(_mm256_srli_epi16(a.lo, 4), mask),
-            _mm256_and_si256(_mm256_srli_epi16(a.hi, 4), mask)};
-}
-// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
-// too.
+// The bits of each byte under Mask, after a shift right by Shift.
 template <int Shift, uint8_t Mask>
-inline __m256i bits_register(__m256i a, __m256i from) {
-    if constexpr (Shift > 0) from = _mm256_srli_epi16(from, Shift);
-    if constexpr (Shift < 0) from = _mm256_slli_epi16(from, -Shift);
-    return _mm256_or_si256(a, _mm256_and_si256(from, _mm256_set1_epi8(static_cast<char>(Mask))));
+inline Bytes take_bits(Bytes from) {
+    const __m256i mask = _mm256_set1_epi8(static_cast<char>(Mask));
+    // A shift moves bits in from the next byte, where the mask has none.
+    return {_mm256_and_si256(_mm256_srli_epi16(from.lo, Shift), mask),
+            _mm256_and_si256(_mm256_srli_epi16(from.hi, Shift), mask)};
 }
+// a with those bits of `from` set, too.
 template <int Shift, uint8_t Mask>
 inline Bytes with_bits(Bytes a, Bytes from) {
-    return {bits_register<Shift, Mask>(a.lo, from.lo), bits_register<Shift, Mask>(a.hi, from.hi)};
+    const Bytes taken = take_bits<Shift, Mask>(from);
+    return {_mm256_or_si256(a.lo, taken.lo), _mm256_or_si256(a.hi, taken.hi)};
 }
 
 #if defined(__AVXVNNI__)

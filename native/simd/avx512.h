@@ -131,17 +131,17 @@ inline int32_t sum_sixteen(const int8_t* p) {
 
 inline Bytes load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 inline void store_bytes(uint8_t* p, Bytes a) { _mm512_storeu_si512(p, a.v); }
-inline Bytes low_nibbles(Bytes a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(0x0f))}; }
-inline Bytes high_nibbles(Bytes a) {
-    return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(0x0f))};
+// The bits of each byte under Mask, after a shift right by Shift.
+template <int Shift, uint8_t Mask>
+inline Bytes take_bits(Bytes from) {
+    // A shift moves bits in from the next byte, where the mask has none.
+    const __m512i moved = _mm512_srli_epi16(from.v, Shift);
+    return {_mm512_and_si512(moved, _mm512_set1_epi8(static_cast<char>(Mask)))};
 }
-// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
-// too.
+// a with those bits of `from` set, too.
 template <int Shift, uint8_t Mask>
 inline Bytes with_bits(Bytes a, Bytes from) {
-    __m512i moved = from.v;
-    if constexpr (Shift > 0) moved = _mm512_srli_epi16(moved, Shift);
-    if constexpr (Shift < 0) moved = _mm512_slli_epi16(moved, -Shift);
+    const __m512i moved = _mm512_srli_epi16(from.v, Shift);
     constexpr int kOrAnd = 0xf8;  // first | (second & third)
     return {
         _mm512_ternarylogic_epi32(a.v, moved, _mm512_set1_epi8(static_cast<char>(Mask)), kOrAnd)};

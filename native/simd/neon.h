@@ -253,22 +253,22 @@ inline void store_bytes(uint8_t* p, Bytes x) {
     vst1q_u8(p + 32, x.c);
     vst1q_u8(p + 48, x.d);
 }
-inline Bytes low_nibbles(Bytes a) {
-    return each([](auto x) { return vandq_u8(x, vdupq_n_u8(0x0f)); }, a);
+// The bits of each byte under Mask, after a shift right by Shift.
+template <int Shift, uint8_t Mask>
+inline Bytes take_bits(Bytes from) {
+    return each(
+        [](uint8x16_t x) {
+            if constexpr (Shift > 0) x = vshrq_n_u8(x, Shift);
+            // What a shift leaves needs no mask.
+            return Mask == 0xff >> Shift ? x : vandq_u8(x, vdupq_n_u8(Mask));
+        },
+        from);
 }
-inline Bytes high_nibbles(Bytes a) {
-    return each([](auto x) { return vshrq_n_u8(x, 4); }, a);
-}
-// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
-// too.
+// a with those bits of `from` set, too.
 template <int Shift, uint8_t Mask>
 inline Bytes with_bits(Bytes a, Bytes from) {
-    const auto set = [](uint8x16_t x, uint8x16_t bits) {
-        if constexpr (Shift > 0) bits = vshrq_n_u8(bits, Shift);
-        if constexpr (Shift < 0) bits = vshlq_n_u8(bits, -Shift);
-        return vorrq_u8(x, vandq_u8(bits, vdupq_n_u8(Mask)));
-    };
-    return each(set, a, from);
+    return each([](uint8x16_t x, uint8x16_t bits) { return vorrq_u8(x, bits); }, a,
+                take_bits<Shift, Mask>(from));
 }
 
 }  // namespace cierzo::CIERZO_ISA

@@ -202,14 +202,15 @@ inline int32_t sum_sixteen(const int8_t* p) {
 
 inline Bytes load_bytes(const uint8_t* p) { return {detail::read<detail::U8x64>(p)}; }
 inline void store_bytes(uint8_t* p, Bytes a) { detail::write(p, a.v); }
-inline Bytes low_nibbles(Bytes a) { return {a.v & 15}; }
-inline Bytes high_nibbles(Bytes a) { return {a.v >> 4}; }
-// a with the bits of `from` under Mask, after a shift right by Shift (left where negative), set
-// too.
+// The bits of each byte under Mask, after a shift right by Shift.
+template <int Shift, uint8_t Mask>
+inline Bytes take_bits(Bytes from) {
+    return {(from.v >> Shift) & Mask};
+}
+// a with those bits of `from` set, too.
 template <int Shift, uint8_t Mask>
 inline Bytes with_bits(Bytes a, Bytes from) {
-    if constexpr (Shift >= 0) return {a.v | ((from.v >> Shift) & Mask)};
-    return {a.v | ((from.v << -Shift) & Mask)};
+    return {a.v | ((from.v >> Shift) & Mask)};
 }
 // acc[i] += sum over j < 4 of unsigned w[4i + j] * signed x[4i + j], exactly.
 inline I32 dot(I32 acc, Bytes w, I32 x) {

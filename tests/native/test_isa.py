@@ -44,11 +44,35 @@ CHECK = textwrap.dedent(
     """
 )
 
+DIGESTS = textwrap.dedent(
+    """
+    import hashlib
+    import numpy as np
+    from cierzo.backends.tensor import StorageType
+    from tests.support.checkpoints import TinyModel, random_weights
+    from tests.support.quantise import stored
+    from tests.support.steps import TinyRunner, random_tokens
 
-@pytest.mark.parametrize("isa", _native.available_isas())
-def test_an_instruction_set_computes_the_model(isa: str) -> None:
+    model = TinyModel(
+        num_attention_heads=8, head_dim=64, num_key_value_heads=2, hidden_size=512,
+        intermediate_size=768,
+    )
+    tokens = random_tokens(model, 300)
+    weights = random_weights(model)
+    for storage in StorageType:
+        kept = {k: stored(v, storage) if v.ndim == 2 else v for k, v in weights.items()}
+        for cache in ("int16", "int8"):
+            runner = TinyRunner(model, storage=storage, kv_cache_dtype=cache, weights=kept)
+            whole, few = runner.prompt(tokens), runner.prompt(tokens[:40], 3)
+            digest = hashlib.sha256(whole.tobytes() + few.tobytes()).hexdigest()
+            print(storage.name, cache, digest)
+    """
+)
+
+
+def _run(script: str, isa: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", CHECK, isa],
+        [sys.executable, "-c", script, *arguments],
         env=os.environ | {"CIERZO_ISA": isa},
         capture_output=True,
         text=True,
@@ -56,6 +80,22 @@ def test_an_instruction_set_computes_the_model(isa: str) -> None:
         timeout=550,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("isa", _native.available_isas())
+def test_an_instruction_set_computes_the_model(isa: str) -> None:
+    _run(CHECK, isa, isa)
+
+
+def test_sets_that_fuse_multiplications_and_additions_have_the_same_bits() -> None:
+    fusing = [isa for isa in _native.available_isas() if isa != "portable"]
+    if len(fusing) < 2:
+        pytest.skip("this processor has no two of them")
+    first, *others = (_run(DIGESTS, isa) for isa in fusing)
+    assert first.count("\n") > 10
+    for other in others:
+        assert other == first
 
 
 def test_an_unknown_instruction_set_is_refused_with_the_choices() -> None:

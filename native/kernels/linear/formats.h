@@ -5,17 +5,16 @@
 // that memory is read in order. In a run its groups' parts of a kind lie together:
 // clang-format off
 //   part       of a group                                                 of which layouts
-//   low        16 rows x 32 numbers of 4 bits (256 bytes) or of 8 (512)   all
-//   high       their fifth bit (64 bytes), or fifth and sixth (128)       5-bit ones, Q6_K
+//   numbers    16 rows x 32, of 4, 5, 6 or 8 bits: as many words          all
 //   scale      16 float16 (32 bytes)                                      all but K layouts
 //              or 16 bytes; two times 16 for Q6_K, one a half-group       K layouts
 //   min        the same as scale                                          those with a minimum
 //   super      16 float16 for the run: the unit of scale bytes            K layouts
 //              16 more: the unit of min bytes                             Q4_K, Q5_K
 // clang-format on
-// A quad is 4 consecutive columns of 16 rows: 64 bytes as `dot` wants them, row by row. A 64-byte
-// load of 4-bit numbers holds quad j in its low and quad j + 4 in its high nibbles. In a high
-// part, bit j (bits 2j, 2j + 1) of a byte belongs to quad j.
+// A quad is 4 consecutive columns of 16 rows: 64 bytes as `dot` wants them, row by row. A word is
+// 64 bytes that hold a quad in the low bits of each, and above these some or all bits of another:
+// see `pieces`.
 //
 // The values are w = scale * (number - zero_point) + min, exactly those of the file.
 #pragma once
@@ -28,7 +27,7 @@ namespace linear {
 
 inline constexpr int kSuper = 256;  // columns that share the units of K layouts
 inline constexpr int kQuads = kGroup / 4;
-inline constexpr int kQuadBytes = 64;
+inline constexpr int kQuadBytes = 64;  // and a word's
 
 // What a layout is made of.
 struct Traits {
@@ -64,16 +63,15 @@ constexpr Traits traits(Layout layout) {
 
 // Bytes of a group's parts, and of what a run has besides.
 struct Sizes {
-    size_t low, high, scale, min, super;
+    size_t numbers, scale, min, super;
 
     // Of one group, without `super`.
-    constexpr size_t group() const { return low + high + scale + min; }
+    constexpr size_t group() const { return numbers + scale + min; }
 };
 
 constexpr Sizes sizes(Traits t) {
     Sizes s{};
-    s.low = t.bits == 8 ? 512 : 256;
-    s.high = t.bits == 8 ? 0 : (t.bits - 4) * 64;
+    s.numbers = t.bits * kQuadBytes;
     s.scale = t.super ? 16 * t.halves : 32;
     s.min = t.min ? s.scale : 0;
     s.super = t.super ? (t.min ? 64 : 32) : 0;
@@ -91,7 +89,7 @@ constexpr size_t run_offset(Traits t, int group) {
 // Where the parts of a group lie.
 template <typename Byte>
 struct Place {
-    Byte *low, *high, *scale, *min, *super;
+    Byte *numbers, *scale, *min, *super;
 };
 
 template <typename Byte>
@@ -100,35 +98,41 @@ template <typename Byte>
     const int i = group % kRun;
     const int first = group - i;
     const int count = t.super ? kRun : groups - first < kRun ? groups - first : kRun;
-    Byte* low = block + run_offset(t, first);
-    Byte* high = low + count * s.low;
-    Byte* scale = high + count * s.high;
+    Byte* numbers = block + run_offset(t, first);
+    Byte* scale = numbers + count * s.numbers;
     Byte* min = scale + count * s.scale;
     Byte* super = min + count * s.min;
-    return {low + i * s.low, high + i * s.high, scale + i * s.scale, min + i * s.min, super};
+    return {numbers + i * s.numbers, scale + i * s.scale, min + i * s.min, super};
 }
 
-// a with the bits of `from` under Mask << position (0..7) at bit 4 and up. The position is a
-// constant once the caller's loop is unrolled, which leaves one case.
-template <uint8_t Mask>
-[[gnu::always_inline]] inline Bytes with_bit_four(Bytes a, Bytes from, int position) {
-    switch (position) {
-        case 0:
-            return with_bits<-4, Mask << 4>(a, from);
-        case 1:
-            return with_bits<-3, Mask << 4>(a, from);
-        case 2:
-            return with_bits<-2, Mask << 4>(a, from);
-        case 3:
-            return with_bits<-1, Mask << 4>(a, from);
+// Some of a number's bits: those under `mask`, which lie `shift` higher in a byte of word `word`.
+struct Piece {
+    int word, shift;
+    uint8_t mask;
+};
+
+struct Pieces {
+    int count;
+    Piece of[3];
+};
+
+// Where the numbers of quad `quad` (0..7) lie. Few instructions put them together: of 6 bits, three
+// words hold three quads and, in the bits above, a fourth; of 5 bits, five words hold eight.
+constexpr Pieces pieces(int bits, int quad) {
+    const int half = quad / 4;
+    switch (bits) {
         case 4:
-            return with_bits<0, Mask << 4>(a, from);
+            return {1, {{quad % 4, 4 * half, 0x0f}}};
         case 5:
-            return with_bits<1, Mask << 4>(a, from);
+            if (quad == 3) return {2, {{2, 5, 0x07}, {3, 3, 0x18}}};
+            if (quad == 6) return {2, {{0, 5, 0x07}, {1, 3, 0x18}}};
+            if (quad == 7) return {3, {{4, 5, 0x07}, {1, 2, 0x08}, {3, 1, 0x10}}};
+            return {1, {{quad - half, 0, 0x1f}}};
         case 6:
-            return with_bits<2, Mask << 4>(a, from);
+            if (quad % 4 < 3) return {1, {{quad - half, 0, 0x3f}}};
+            return {3, {{3 * half, 2, 0x30}, {3 * half + 1, 4, 0x0c}, {3 * half + 2, 6, 0x03}}};
         default:
-            return with_bits<3, Mask << 4>(a, from);
+            return {1, {{quad, 0, 0xff}}};
     }
 }
 
@@ -140,25 +144,26 @@ class Group {
 
     explicit Group(const Place<const uint8_t>& at) : at_(at) {}
 
-    // Quads j and j + 4, j in 0..3, as unsigned bytes. Inlined whatever the compiler thinks of it:
-    // only in an unrolled loop over j is `j` a constant.
-    [[gnu::always_inline]] void quad_pair(int j, Bytes& first, Bytes& second) const {
-        const uint8_t* low = at_.low + j * kQuadBytes;
-        if constexpr (kTraits.bits == 8) {
-            first = load_bytes(low);
-            second = load_bytes(low + kQuads / 2 * kQuadBytes);
-            return;
-        }
-        const Bytes both = load_bytes(low);
-        first = low_nibbles(both);
-        second = high_nibbles(both);
-        if constexpr (kTraits.bits == 5) {
-            const Bytes bits = load_bytes(at_.high);
-            first = with_bit_four<1>(first, bits, j);
-            second = with_bit_four<1>(second, bits, j + 4);
-        } else if constexpr (kTraits.bits == 6) {
-            first = with_bit_four<3>(first, load_bytes(at_.high), 2 * j);
-            second = with_bit_four<3>(second, load_bytes(at_.high + kQuadBytes), 2 * j);
+    // Quad `number` (0..7) as unsigned bytes. Inlined whatever the compiler thinks of it: only in
+    // an unrolled loop is `number` a constant, which leaves one case.
+    [[gnu::always_inline]] Bytes quad(int number) const {
+        switch (number) {
+            case 0:
+                return put_together<0>();
+            case 1:
+                return put_together<1>();
+            case 2:
+                return put_together<2>();
+            case 3:
+                return put_together<3>();
+            case 4:
+                return put_together<4>();
+            case 5:
+                return put_together<5>();
+            case 6:
+                return put_together<6>();
+            default:
+                return put_together<7>();
         }
     }
 
@@ -184,6 +189,25 @@ class Group {
     }
 
   private:
+    template <int kQuad>
+    [[gnu::always_inline]] Bytes put_together() const {
+        constexpr Pieces from = pieces(kTraits.bits, kQuad);
+        const Bytes first = word(from.of[0]);
+        if constexpr (kTraits.bits == 8) return first;
+        Bytes numbers = take_bits<from.of[0].shift, from.of[0].mask>(first);
+        if constexpr (from.count > 1) {
+            numbers = with_bits<from.of[1].shift, from.of[1].mask>(numbers, word(from.of[1]));
+        }
+        if constexpr (from.count > 2) {
+            numbers = with_bits<from.of[2].shift, from.of[2].mask>(numbers, word(from.of[2]));
+        }
+        return numbers;
+    }
+
+    Bytes word(const Piece& piece) const {
+        return load_bytes(at_.numbers + piece.word * kQuadBytes);
+    }
+
     F32 super(int unit) const {
         return load_f16(reinterpret_cast<const uint16_t*>(at_.super) + unit * kLanes);
     }

@@ -104,29 +104,16 @@ inline void pack_row(const uint8_t* row, int cols, int lane, uint8_t* out) {
         for (int j = 0; j < kQuads; ++j) numbers[j] = file_numbers<kLayout>(block, g, j);
 
         const Place<uint8_t> to = place(t, out, cols / kGroup, group);
-        uint8_t* low = to.low + 4 * lane;
-        if constexpr (t.bits == 8) {
-            for (int j = 0; j < kQuads; ++j) put_word(low + j * kQuadBytes, numbers[j]);
-        } else {
-            for (int j = 0; j < kQuads / 2; ++j) {
-                const uint32_t first = numbers[j] & 0x0f0f0f0fu;
-                const uint32_t second = numbers[j + 4] & 0x0f0f0f0fu;
-                put_word(low + j * kQuadBytes, first | second << 4);
+        uint32_t words[kQuads] = {};
+        for (int j = 0; j < kQuads; ++j) {
+            const Pieces into = pieces(t.bits, j);
+            for (int i = 0; i < into.count; ++i) {
+                const Piece& piece = into.of[i];
+                words[piece.word] |= (numbers[j] & piece.mask * 0x01010101u) << piece.shift;
             }
         }
-        uint8_t* high = to.high + 4 * lane;
-        if constexpr (t.bits == 5) {
-            uint32_t bits = 0;
-            for (int j = 0; j < kQuads; ++j) bits |= ((numbers[j] >> 4) & 0x01010101u) << j;
-            put_word(high, bits);
-        } else if constexpr (t.bits == 6) {
-            for (int half = 0; half < 2; ++half) {
-                uint32_t bits = 0;
-                for (int j = 0; j < 4; ++j) {
-                    bits |= ((numbers[4 * half + j] >> 4) & 0x03030303u) << (2 * j);
-                }
-                put_word(high + half * kQuadBytes, bits);
-            }
+        for (int i = 0; i < t.bits; ++i) {
+            put_word(to.numbers + i * kQuadBytes + 4 * lane, words[i]);
         }
 
         if constexpr (!t.super) {
@@ -206,12 +193,7 @@ CIERZO_OPAQUE inline void dequantize_packed_row(const Weight& weight, int row, f
     for (int group = 0; group < weight.cols / kGroup; ++group) {
         const Group<kLayout> from = reader.at(group);
         alignas(64) uint8_t numbers[kQuads][kQuadBytes];
-        for (int j = 0; j < kQuads / 2; ++j) {
-            Bytes first, second;
-            from.quad_pair(j, first, second);
-            store_bytes(numbers[j], first);
-            store_bytes(numbers[j + kQuads / 2], second);
-        }
+        for (int j = 0; j < kQuads; ++j) store_bytes(numbers[j], from.quad(j));
         alignas(64) float scale[2][kLanes];
         alignas(64) float min[kLanes] = {};
         for (int half = 0; half < t.halves; ++half) store(scale[half], from.scale(half));

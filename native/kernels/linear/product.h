@@ -1,18 +1,7 @@
 // Products of int8 activations with packed weights: one expression, in register tiles of any size.
 //
-// For every output element, in order of the groups of 32 columns:
-//
-//     n   = sum of number * x over the (half-)group, exact in int32, less zero_point * sum of x
-//     acc = fma(n * scale_w, scale_x, acc)               n * scale_w rounded to a float
-//     acc = fma(min_w, scale_x * sum of x, acc)          where the layout has a minimum
-//
-// Nothing else enters, so the result has the same bits however rows, tokens and columns are cut.
-//
-// The integer sum starts at the bit pattern of 1.5 * 2^23, where one unit of the float is one unit
-// of the pattern: read as a float it is 1.5 * 2^23 + n, and fma(that, scale_w, -1.5 * 2^23 *
-// scale_w) is n * scale_w with one rounding, because scale_w has at most 18 bits. That is the
-// conversion and the multiplication in one instruction, and eight dot products are worth only ten
-// or eleven.
+// The expression stands in sums.h. Nothing but the order of the groups enters it, so the result has
+// the same bits however rows, tokens and columns are cut.
 //
 // Few tokens: weights are unpacked in registers on their way from memory, which is what bounds the
 // speed. Many tokens: panels of tokens by slices of columns. The slice of the activations is laid
@@ -22,8 +11,7 @@
 
 #include <algorithm>
 
-#include "kernels/linear/formats.h"
-#include "simd/dots.h"
+#include "kernels/linear/few_tokens.h"
 
 namespace cierzo::CIERZO_ISA {
 namespace linear {
@@ -36,27 +24,11 @@ inline constexpr int kTileTokens = 6;
 inline constexpr int kTileBlocks = 1;
 inline constexpr int kTileTokens = 3;
 #endif
-inline constexpr int kFewTokens = 4;     // read straight from memory at once
-inline constexpr int kFewPasses = 4;     // up to here in passes of kFewTokens
-inline constexpr int kSliceGroups = 20;  // groups of a slice: 30 KB of unpacked pair
-inline constexpr int kPair = 2;          // blocks worked on together
-inline constexpr int kPairRows = kPair * kLanes;
-#if defined(CIERZO_ISA_dotprod) || defined(CIERZO_ISA_i8mm)
-inline constexpr int kFewBlocks = 1;  // of the few-token path: two would not fit the registers
-#else
-inline constexpr int kFewBlocks = kPair;
-#endif
+inline constexpr int kFewPasses = 4;      // up to here in passes of kFewTokens
+inline constexpr int kSliceGroups = 20;   // groups of a slice: 30 KB of unpacked pair
 inline constexpr int kPanelTokens = 258;  // tokens whose sums fit the scratch at once
 inline constexpr int kPanelTiles = (kPanelTokens + kTileTokens - 1) / kTileTokens;
 inline constexpr int kPanelPairs = 16;  // pairs that share a slice of activations
-
-#if defined(CIERZO_ISA_portable)
-inline constexpr bool kFused = false;  // fma rounds twice: convert and multiply instead
-#else
-inline constexpr bool kFused = true;
-#endif
-inline constexpr float kBias = kFused ? 12582912.0f : 0.0f;  // 1.5 * 2^23
-inline constexpr int32_t kBiasBits = kFused ? 0x4b400000 : 0;
 
 // One unpacked group of 16 rows. bias = -kBias * scale.
 struct UnpackedGroup {
@@ -81,113 +53,6 @@ struct Scratch {
     InputTile input[kPanelTiles];
     Sums sums[kPanelPairs];
 };
-
-// n * scale, of a sum that started at kBiasBits.
-inline F32 scaled(I32 n, F32 scale, F32 bias) {
-    return kFused ? fma(as_f32(n), scale, bias) : mul(to_f32(n), scale);
-}
-
-// Runs `work.template operator()<n>()` for a count n of 1 to Max known at run time.
-template <int Max, typename Work>
-inline void with_count(int n, Work&& work) {
-    if constexpr (Max > 1) {
-        if (n < Max) return with_count<Max - 1>(n, work);
-    }
-    work.template operator()<Max>();
-}
-
-// What the integer sums of a (half-)group start at: the bias and the zero point's share.
-template <Layout kLayout>
-inline int32_t start_of(const int32_t* half_sums, int half) {
-    constexpr Traits t = traits(kLayout);
-    const int32_t sum = t.halves == 2 ? half_sums[half] : half_sums[0] + half_sums[1];
-    constexpr int zero_point = t.zero_point - Dots<kind_of_dots(t.bits), kQuads>::kSubtracted;
-    return kBiasBits - zero_point * sum;
-}
-
-// --- few tokens ---------------------------------------------------------------------------------
-
-// sums[r][Blocks * 16] of neighbouring blocks over all columns, for rows [row, row + Tokens) of x.
-template <Layout kLayout, int Blocks, int Tokens>
-[[gnu::noinline]] void few_tokens(const Weight& weight, int block, const QuantizedRows& x, int row,
-                                  float* sums) {
-    constexpr Traits t = traits(kLayout);
-    F32 acc[Blocks][Tokens];
-    for (auto& rows : acc) {
-        for (F32& a : rows) a = zero_f32();
-    }
-    const Reader<kLayout> first(weight, block);
-    const Reader<kLayout> second = Blocks == 2 ? first.next() : first;
-    const int groups = weight.cols / kGroup;
-    for (int group = 0; group < groups; ++group) {
-        const size_t at = row * x.scale_stride + group;
-        const int8_t* q = x.q + row * x.q_stride + group * kGroup;
-        // Sums of the first and the second 16 columns apart, or of both.
-        constexpr int kSums = t.halves == 2 ? 2 : kChains;
-        Dots<t.bits, kQuads / kSums> n[kSums][Blocks][Tokens];
-#pragma GCC unroll 4
-        for (int r = 0; r < Tokens; ++r) {
-            const int32_t* half_sums = x.sum + 2 * (at + r * x.scale_stride);
-#pragma GCC unroll 2
-            for (int sum = 0; sum < kSums; ++sum) {
-                const I32 start =
-                    sum < t.halves ? broadcast_i32(start_of<kLayout>(half_sums, sum)) : zero_i32();
-#pragma GCC unroll 2
-                for (int b = 0; b < Blocks; ++b) n[sum][b][r].start(start);
-            }
-        }
-        const Group<kLayout> from[2] = {first.at(group), second.at(group)};
-#pragma GCC unroll 4
-        for (int j = 0; j < kQuads / 2; ++j) {
-            Bytes w[2][Blocks];
-            first.template prefetch<Blocks>(group, j);
-            from[0].quad_pair(j, w[0][0], w[1][0]);
-            if constexpr (Blocks == 2) {
-                second.template prefetch<Blocks>(group, j);
-                from[1].quad_pair(j, w[0][1], w[1][1]);
-            }
-#pragma GCC unroll 4
-            for (int r = 0; r < Tokens; ++r) {
-#pragma GCC unroll 2
-                for (int half = 0; half < 2; ++half) {
-                    const auto four = quad_of(q + r * x.q_stride, 4 * half + j);
-#pragma GCC unroll 2
-                    for (int b = 0; b < Blocks; ++b) {
-                        const int number = kSums == 2 ? j : 2 * j + half;
-                        n[half % kSums][b][r].add(number, w[half][b], four);
-                    }
-                }
-            }
-        }
-#pragma GCC unroll 2
-        for (int b = 0; b < Blocks; ++b) {
-#pragma GCC unroll 2
-            for (int half = 0; half < t.halves; ++half) {
-                const F32 scale = from[b].scale(half);
-                const F32 bias = mul(scale, broadcast(-kBias));
-#pragma GCC unroll 4
-                for (int r = 0; r < Tokens; ++r) {
-                    I32 sum = n[half][b][r].total();
-                    if constexpr (kSums > t.halves) sum = add(sum, n[1][b][r].total());
-                    acc[b][r] = fma(scaled(sum, scale, bias),
-                                    broadcast(x.scale[at + r * x.scale_stride]), acc[b][r]);
-                }
-            }
-            if constexpr (t.min) {
-                const F32 min = from[b].min();
-#pragma GCC unroll 4
-                for (int r = 0; r < Tokens; ++r) {
-                    acc[b][r] = fma(min, broadcast(x.offset[at + r * x.scale_stride]), acc[b][r]);
-                }
-            }
-        }
-    }
-    for (int b = 0; b < Blocks; ++b) {
-        for (int r = 0; r < Tokens; ++r) store(sums + r * kPairRows + b * kLanes, acc[b][r]);
-    }
-}
-
-// --- many tokens --------------------------------------------------------------------------------
 
 // Where a tile of finished sums goes, in place of the scratch: row r to out + r
 // * out_stride, with a residual added where there is one.
@@ -294,13 +159,8 @@ inline void unpack_slice(const Weight& weight, int block, int first, int count,
     const Reader<kLayout> reader(weight, block);
     for (int g = 0; g < count; ++g) {
         const Group<kLayout> from = reader.at(first + g);
-#pragma GCC unroll 4
-        for (int j = 0; j < kQuads / 2; ++j) {
-            Bytes low, high;
-            from.quad_pair(j, low, high);
-            store_bytes(out[g].quads[j], low);
-            store_bytes(out[g].quads[j + kQuads / 2], high);
-        }
+#pragma GCC unroll 8
+        for (int j = 0; j < kQuads; ++j) store_bytes(out[g].quads[j], from.quad(j));
         for (int half = 0; half < t.halves; ++half) {
             const F32 scale = from.scale(half);
             store(out[g].scale[half], scale);
@@ -378,17 +238,13 @@ inline void product(const Factor* factors, int num_factors, int block, int block
                     const QuantizedRows& x, int row_begin, int rows, Scratch& scratch) {
     if (rows <= kFewTokens * kFewPasses) {
         for (int f = 0; f < num_factors; ++f) {
-            for (int b = 0; b < blocks; b += kFewBlocks) {
+            for (int pair = 0; pair < blocks; pair += kPair) {
                 for (int row = 0; row < rows; row += kFewTokens) {
-                    float* sums = factors[f].sums[b / kPair][row] + b % kPair * kLanes;
+                    float* sums = factors[f].sums[pair / kPair][row];
                     with_count<kFewTokens>(std::min(kFewTokens, rows - row), [&]<int Tokens>() {
-                        if (b + kFewBlocks <= blocks) {
-                            few_tokens<kLayout, kFewBlocks, Tokens>(*factors[f].weight, block + b,
-                                                                    x, row_begin + row, sums);
-                        } else {
-                            few_tokens<kLayout, 1, Tokens>(*factors[f].weight, block + b, x,
-                                                           row_begin + row, sums);
-                        }
+                        few_pair<kLayout, Tokens>(*factors[f].weight, block + pair,
+                                                  std::min(kPair, blocks - pair), x,
+                                                  row_begin + row, sums);
                     });
                 }
             }
