@@ -1,9 +1,11 @@
 // Compiled once per instruction set (CIERZO_ISA names it): fills that set's table of kernels.
-#include "kernels/attention_impl.h"
 #include "kernels/kernels.h"
 #include "kernels/linear_impl.h"
+#if !defined(CIERZO_ISA_amx)
+#include "kernels/attention_impl.h"
 #include "kernels/rows_impl.h"
 #include "kernels/sampling_impl.h"
+#endif
 
 #define CIERZO_STRING_(x) #x
 #define CIERZO_STRING(x) CIERZO_STRING_(x)
@@ -11,8 +13,15 @@
 namespace cierzo::CIERZO_ISA {
 
 const Kernels& kernels() {
+#if defined(CIERZO_ISA_amx)
+    // Matrix registers serve products alone.
+    const Kernels& other = avx512::kernels();
+    static const Kernels table{CIERZO_STRING(CIERZO_ISA), linear_kernels(), other.rows,
+                               other.attention, other.sampling};
+#else
     static const Kernels table{CIERZO_STRING(CIERZO_ISA), linear_kernels(), row_kernels(),
                                attention_kernels(), sampling_kernels()};
+#endif
     return table;
 }
 

@@ -32,6 +32,9 @@ const Kernels& kernels();
 namespace avx512 {
 const Kernels& kernels();
 }
+namespace amx {
+const Kernels& kernels();
+}
 namespace dotprod {
 const Kernels& kernels();
 }

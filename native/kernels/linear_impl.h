@@ -185,7 +185,7 @@ inline LinearKernels linear_kernels() {
     return {
         linear::block_bytes,      linear::pack,   linear::dequantize_row, linear::quantize_rows<1>,
         linear::quantize_rows<2>, linear::linear, linear::gated,          sizeof(linear::Scratch),
-        linear::kTileTokens};
+        linear::kWholeTile};
 }
 
 }  // namespace cierzo::CIERZO_ISA

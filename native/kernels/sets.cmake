@@ -34,8 +34,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set(avx2_flags -mavx2 -mfma -mf16c -mbmi2)
   cierzo_add_isa(avx2 ${avx2_flags})
   cierzo_add_isa(avxvnni ${avx2_flags} -mavxvnni)
-  cierzo_add_isa(avx512 ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
-                 -mprefer-vector-width=512)
+  set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+                   -mprefer-vector-width=512)
+  cierzo_add_isa(avx512 ${avx512_flags})
+  # All of AVX-512, and matrix registers.
+  cierzo_add_isa(amx ${avx512_flags} -mamx-tile -mamx-int8 -DCIERZO_ISA_avx512=1)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
   set(neon_flags)
   # Loads that GCC moves ahead in a tile of sums push these out of the registers.

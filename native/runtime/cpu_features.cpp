@@ -1,7 +1,10 @@
 // Which instruction set this process uses: the best the processor has, or the one it was told.
 #include "runtime/cpu_features.h"
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -45,6 +48,22 @@ NeonExtensions neon_extensions() {
 }
 #endif
 
+#if defined(__x86_64__)
+// Whether the system lets this process use the matrix registers: Linux has to be asked, as in its
+// arch/x86/xstate.rst, and declines where a thread's stack for signals has no room for them.
+bool matrix_registers() {
+#if defined(__linux__)
+    if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-int8")) return false;
+    constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+    constexpr int kTileData = 18;               // XFEATURE_XTILEDATA
+    static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    return granted;
+#else
+    return false;
+#endif
+}
+#endif
+
 // Best first.
 std::vector<Candidate> candidates() {
     std::vector<Candidate> found;
@@ -55,6 +74,7 @@ std::vector<Candidate> candidates() {
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    found.push_back({avx512 && matrix_registers(), &amx::kernels});
     found.push_back({avx512, &avx512::kernels});
     found.push_back({avx2 && __builtin_cpu_supports("avxvnni") != 0, &avxvnni::kernels});
     found.push_back({avx2, &avx2::kernels});
