@@ -2,6 +2,7 @@
 #include "runtime/cpu_features.h"
 
 #if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #elif defined(__aarch64__) && defined(__linux__)
@@ -53,7 +54,10 @@ NeonExtensions neon_extensions() {
 // arch/x86/xstate.rst, and declines where a thread's stack for signals has no room for them.
 bool matrix_registers() {
 #if defined(__linux__)
-    if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-int8")) return false;
+    // Not every compiler that can use them knows their names for __builtin_cpu_supports.
+    constexpr unsigned kBoth = 3u << 24;  // AMX-TILE and AMX-INT8 in EDX of leaf 7
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kBoth) != kBoth) return false;
     constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
     constexpr int kTileData = 18;               // XFEATURE_XTILEDATA
     static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
