@@ -78,7 +78,7 @@ def test_memory_is_close_to_the_file(storage: StorageType) -> None:
     assert _pack(values, storage).nbytes <= 1.05 * _raw(values, storage).size
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 7, 9, 20])
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 7, 9, 20, 33])
 @pytest.mark.parametrize(("storage", "rows", "cols"), _CASES)
 def test_product(storage: StorageType, rows: int, cols: int, tokens: int) -> None:
     values = _weights(storage, rows, cols)
@@ -115,12 +115,13 @@ def test_two_planes_are_nearly_exact(storage: StorageType, tokens: int) -> None:
 
 
 @pytest.mark.parametrize("storage", [StorageType.Q8_0, StorageType.Q5_1, StorageType.Q4_0])
-def test_largest_numbers_do_not_saturate(storage: StorageType) -> None:
+@pytest.mark.parametrize("tokens", [10, 40])
+def test_largest_numbers_do_not_saturate(storage: StorageType, tokens: int) -> None:
     values = np.ones((33, 64), dtype=np.float32)
     values[1::2] = -1
     values[2::4, ::2] = -1
     for signs in (np.ones(64), -np.ones(64), np.resize([1, -1], 64), np.resize([1, 1, -1, -1], 64)):
-        x = np.repeat(signs.astype(np.float32)[None] * 127, 10, axis=0)
+        x = np.repeat(signs.astype(np.float32)[None] * 127, tokens, axis=0)
         _assert_product(
             _native.product(_pack(values, storage), x),
             x.astype(np.float64),
