@@ -30,8 +30,8 @@ PREFIX = "CIERZO_"
 OTHER_VARIABLES = {
     "CIERZO_CACHE": "folder for downloaded models and the cache on disk (default: ~/.cache/cierzo)",
     "CIERZO_ISA": (
-        "instruction set to use: portable; avx2, avxvnni, avx512 or amx on x86-64; dotprod or i8mm on "
-        "ARM (default: the best)"
+        "instruction set to use: portable; avx2, avxvnni, avx512 or amx on x86-64; dotprod or i8mm "
+        "on ARM (default: the best)"
     ),
 }
 
