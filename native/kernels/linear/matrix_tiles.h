@@ -186,11 +186,7 @@ inline void store_tile(const Target& target, int blocks, int tokens, const float
     if (target.out == nullptr) return;
     for (int r = 0; r < tokens; ++r) {
         for (int b = 0; b < blocks; ++b) {
-            F32 value = load(sums + r * kPairRows + b * kLanes);
-            if (target.residual != nullptr) {
-                value = add(value, load(target.residual + r * target.residual_stride + b * kLanes));
-            }
-            store(target.out + r * target.out_stride + b * kLanes, value);
+            target.put(r, b * kLanes, load(sums + r * kPairRows + b * kLanes));
         }
     }
 }

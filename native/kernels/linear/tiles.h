@@ -35,6 +35,12 @@ struct Target {
                 residual == nullptr ? nullptr : residual + row * residual_stride + col,
                 residual_stride};
     }
+
+    // Sixteen columns from `col` of row r, on to their place.
+    [[gnu::always_inline]] void put(int r, int col, F32 value) const {
+        if (residual != nullptr) value = add(value, load(residual + r * residual_stride + col));
+        store(out + r * out_stride + col, value);
+    }
 };
 
 }  // namespace linear

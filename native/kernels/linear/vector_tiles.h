@@ -98,11 +98,7 @@ template <int Bits, int Halves, bool Min, int Blocks, int Tokens>
                 store(sums + r * kPairRows + b * kLanes, acc[b][r]);
                 continue;
             }
-            F32 value = acc[b][r];
-            if (target.residual != nullptr) {
-                value = add(value, load(target.residual + r * target.residual_stride + b * kLanes));
-            }
-            store(target.out + r * target.out_stride + b * kLanes, value);
+            target.put(r, b * kLanes, acc[b][r]);
         }
     }
 }
