@@ -178,8 +178,10 @@ def test_it_is_as_close_as_a_float16_cache(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_row_knows_nothing_of_others_nor_of_what_it_does_not_see(dtype: CacheDtype) -> None:
-    head_dim = 80
+@pytest.mark.parametrize("head_dim", [16, 80, 128])
+def test_a_row_knows_nothing_of_others_nor_of_what_it_does_not_see(
+    head_dim: int, dtype: CacheDtype
+) -> None:
     rng = np.random.default_rng(3)
     keys, values = rng.normal(size=(2, 600, head_dim)).astype(np.float32)
     query = rng.normal(size=(48, head_dim)).astype(np.float32)
@@ -192,8 +194,9 @@ def test_a_row_knows_nothing_of_others_nor_of_what_it_does_not_see(dtype: CacheD
     unwritten[:, ::3] = np.inf
     cache = _cache(head_dim, dtype, unwritten, unwritten)
     _native.store_positions(cache, 0, keys[:600], values[:600])
-    together = _attend(cache, query, visible, 0.2)
-    assert np.array_equal(together, alone)
+    for rows in (48, 37, 13, 9):
+        together = _attend(cache, query[-rows:], visible[-rows:], 0.2)
+        assert np.array_equal(together, alone[-rows:])
     # What lies beyond a row's positions is not a number.
     for row in (0, 4, 8, 20):
         count = visible[row]
@@ -206,17 +209,21 @@ def test_a_row_knows_nothing_of_others_nor_of_what_it_does_not_see(dtype: CacheD
 @pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["query", "key", "value"])
 @pytest.mark.parametrize("lane", [0, 15, 37])
-def test_what_is_not_finite_stays_so(lane: int, where: str, what: float, dtype: CacheDtype) -> None:
+@pytest.mark.parametrize("copies", [1, 4])
+def test_what_is_not_finite_stays_so(
+    copies: int, lane: int, where: str, what: float, dtype: CacheDtype
+) -> None:
     rng = np.random.default_rng(5)
     head_dim = 64
     keys, values = rng.normal(size=(2, 300, head_dim)).astype(np.float32)
     query = rng.normal(size=(5, head_dim)).astype(np.float32)
     {"query": query[2], "key": keys[100], "value": values[100]}[where][lane] = what
     visible = [100, 101, 256, 257, 300]
-    got = _attend(_cache(head_dim, dtype, keys, values), query, visible, 0.2)
-    finite = np.isfinite(got)
+    cache = _cache(head_dim, dtype, keys, values)
+    finite = np.isfinite(_attend(cache, np.tile(query, (copies, 1)), visible * copies, 0.2))
     hurt = np.array(
         [row == 2 if where == "query" else count > 100 for row, count in enumerate(visible)]
+        * copies
     )
     assert not finite[hurt].any()
     assert finite[~hurt].all()

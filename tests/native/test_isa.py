@@ -55,7 +55,7 @@ DIGESTS = textwrap.dedent(
 
     model = TinyModel(
         num_attention_heads=8, head_dim=64, num_key_value_heads=2, hidden_size=512,
-        intermediate_size=768,
+        intermediate_size=2304,
     )
     tokens = random_tokens(model, 300)
     weights = random_weights(model)

@@ -21,7 +21,7 @@ _QUANTISED = tuple(storage for storage in _ALL if storage not in _FLOATS)
 def _shapes(storage: StorageType) -> list[tuple[int, int]]:
     if storage in _K_TYPES:
         return [(16, 256), (37, 768), (5, 5120)]
-    return [(1, 32), (16, 64), (37, 576), (50, 1536)]
+    return [(1, 32), (16, 64), (37, 576), (50, 2080)]  # from 2,048 columns on in AMX's tiles
 
 
 _CASES = [(storage, *shape) for storage in _ALL for shape in _shapes(storage)]
@@ -89,7 +89,7 @@ def test_product(storage: StorageType, rows: int, cols: int, tokens: int) -> Non
 
 @pytest.mark.parametrize("storage", _ALL)
 def test_bits_do_not_depend_on_the_cut(storage: StorageType) -> None:
-    rows, cols, tokens = 83, 1536, 300
+    rows, cols, tokens = 83, 2304, 300
     packed = _pack(_weights(storage, rows, cols), storage)
     x = _inputs(tokens, cols)
     whole = _native.product(packed, x)
@@ -100,9 +100,10 @@ def test_bits_do_not_depend_on_the_cut(storage: StorageType) -> None:
 
 @pytest.mark.parametrize("storage", _QUANTISED)
 @pytest.mark.parametrize("tokens", [1, 3, 40])
-def test_two_planes_are_nearly_exact(storage: StorageType, tokens: int) -> None:
-    values = _weights(storage, 37, 768)
-    x = _inputs(tokens, 768)
+@pytest.mark.parametrize("cols", [768, 2304])
+def test_two_planes_are_nearly_exact(storage: StorageType, tokens: int, cols: int) -> None:
+    values = _weights(storage, 37, cols)
+    x = _inputs(tokens, cols)
     exact = x.astype(np.float64) @ stored(values, storage).astype(np.float64).T
     magnitude = np.abs(x) @ np.abs(values).T
     packed = _pack(values, storage)
@@ -116,12 +117,13 @@ def test_two_planes_are_nearly_exact(storage: StorageType, tokens: int) -> None:
 
 @pytest.mark.parametrize("storage", [StorageType.Q8_0, StorageType.Q5_1, StorageType.Q4_0])
 @pytest.mark.parametrize("tokens", [10, 40])
-def test_largest_numbers_do_not_saturate(storage: StorageType, tokens: int) -> None:
-    values = np.ones((33, 64), dtype=np.float32)
+@pytest.mark.parametrize("cols", [64, 2048])
+def test_largest_numbers_do_not_saturate(storage: StorageType, tokens: int, cols: int) -> None:
+    values = np.ones((33, cols), dtype=np.float32)
     values[1::2] = -1
     values[2::4, ::2] = -1
-    for signs in (np.ones(64), -np.ones(64), np.resize([1, -1], 64), np.resize([1, 1, -1, -1], 64)):
-        x = np.repeat(signs.astype(np.float32)[None] * 127, tokens, axis=0)
+    for signs in ([1], [-1], [1, -1], [1, 1, -1, -1]):
+        x = np.repeat(np.resize(signs, cols).astype(np.float32)[None] * 127, tokens, axis=0)
         _assert_product(
             _native.product(_pack(values, storage), x),
             x.astype(np.float64),

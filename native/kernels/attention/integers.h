@@ -18,6 +18,8 @@
 namespace cierzo::CIERZO_ISA {
 namespace attention {
 
+inline constexpr int kBlockVectors = kBlockPositions / kLanes;
+
 // What the integers of one vector may be: their magnitude, and their Euclidean norm (0: any).
 struct Limits {
     int largest;

@@ -7,7 +7,7 @@
 // other's: one register is multiplied and one stored for each that is scaled.
 //
 // Layouts with a scale for each half-group are left to vector registers: half as much work for as
-// many sums is slower.
+// many sums is slower. So are few columns, of which too many are beginnings and ends.
 #pragma once
 
 #include <immintrin.h>
@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "kernels/linear/tiles.h"
+#include "simd/matrix_registers.h"
 
 namespace cierzo::CIERZO_ISA {
 namespace linear {
@@ -23,8 +24,9 @@ namespace linear {
 template <Layout kLayout>
 inline constexpr bool kInMatrixTiles = traits(kLayout).halves == 1;
 
-inline constexpr int kMatrixRows = 16;  // tokens of a matrix register
-inline constexpr int kParts = 2;        // registers of tokens
+inline constexpr int kFewestMatrixColumns = 2048;
+
+inline constexpr int kParts = 2;  // registers of tokens
 inline constexpr int kMatrixTokens = kParts * kMatrixRows;
 inline constexpr int kAhead = 2;  // groups whose sums lie in memory at once
 
@@ -35,38 +37,19 @@ struct alignas(64) MatrixInput {
         float scale[kMatrixTokens];
         float offset[kMatrixTokens];
     } groups[kSliceGroups];
-};
 
-// Sums of one register: by token and row.
-using SumsOfGroup = int32_t[kMatrixRows][kLanes];
-
-// Numbers as signed bytes, less the layout's zero point. Numbers of 8 bits must have one.
-template <int ZeroPoint>
-inline Bytes less(Bytes numbers) {
-    return {_mm512_sub_epi8(numbers.v, _mm512_set1_epi8(static_cast<char>(ZeroPoint)))};
-}
-
-// The matrix registers of this thread while it lives: 0 to 3 sums, 4 and 5 tokens, 6 and 7 blocks.
-class MatrixRegisters {
-  public:
-    MatrixRegisters() {
-        // As the architecture's manual lays them out: palette 1, then bytes a row, then rows.
-        struct alignas(64) {
-            uint8_t palette = 1, first_row = 0, reserved[14] = {};
-            uint16_t row_bytes[16] = {};
-            uint8_t rows[16] = {};
-        } shapes;
-        for (int i = 0; i < 8; ++i) {
-            shapes.row_bytes[i] = i == 4 || i == 5 ? kGroup : kQuadBytes;
-            shapes.rows[i] = i < 6 ? kMatrixRows : kQuads;
-        }
-        _tile_loadconfig(&shapes);
+    // As signed bytes, less the layout's zero point. Numbers of 8 bits must have one.
+    template <int ZeroPoint>
+    static Bytes number(Bytes unpacked) {
+        return {_mm512_sub_epi8(unpacked.v, _mm512_set1_epi8(static_cast<char>(ZeroPoint)))};
     }
-    // With registers in use a thread costs the system 8 KB more to put aside.
-    ~MatrixRegisters() { _tile_release(); }
-    MatrixRegisters(const MatrixRegisters&) = delete;
-    MatrixRegisters& operator=(const MatrixRegisters&) = delete;
 };
+
+// Registers 0 to 3 hold sums, 4 and 5 tokens, 6 and 7 blocks.
+inline constexpr MatrixShape kTokens{kMatrixRows, kGroup};
+inline constexpr MatrixShape kBlockOfGroup{kQuads, kQuadBytes};
+inline constexpr MatrixShape kShapes[8] = {
+    {}, {}, {}, {}, kTokens, kTokens, kBlockOfGroup, kBlockOfGroup};
 
 // Register 2 * part + block, of the four that a group takes, in this order: what one loads the next
 // ones find loaded. Their numbers must be literals.
@@ -93,7 +76,7 @@ template <int Register>
 }
 
 template <int Register>
-[[gnu::always_inline]] inline void keep(SumsOfGroup* out) {
+[[gnu::always_inline]] inline void keep(MatrixSums* out) {
     constexpr int kStride = kLanes * sizeof(int32_t);
     if constexpr (Register == 0) _tile_stored(0, out[0], kStride);
     if constexpr (Register == 1) _tile_stored(1, out[1], kStride);
@@ -103,7 +86,7 @@ template <int Register>
 
 // Adds a group's sums of one register to acc.
 template <bool Min>
-[[gnu::always_inline]] inline void add_scaled(const SumsOfGroup& n, const UnpackedGroup& weights,
+[[gnu::always_inline]] inline void add_scaled(const MatrixSums& n, const UnpackedGroup& weights,
                                               const float* scales, const float* offsets, F32* acc) {
     const F32 scale = load(weights.scale[0]);
 #pragma GCC unroll 16
@@ -126,7 +109,7 @@ template <bool Min, int Blocks>
 [[gnu::noinline]] void matrix_tile(const UnpackedGroup (*weights)[kSliceGroups],
                                    const MatrixInput& input, int count, bool fresh, int tokens,
                                    float* sums) {
-    alignas(4096) SumsOfGroup n[2][kAhead][4];
+    alignas(4096) MatrixSums n[2][kAhead][4];
     const UnpackedGroup* first = weights[0];
     const UnpackedGroup* second = weights[Blocks - 1];
     for (int g = 0; g < std::min(kAhead, count); ++g) {
@@ -215,7 +198,7 @@ inline void all_tiles(const UnpackedGroup (*weights)[kSliceGroups], int blocks,
                       const MatrixInput* tiles, int rows, int count, bool fresh, float* sums,
                       const Target& target) {
     constexpr bool kMin = traits(kLayout).min;
-    const MatrixRegisters registers;
+    const MatrixRegisters registers(kShapes);
     for (int row = 0; row < rows; row += kMatrixTokens) {
         const int tokens = std::min(kMatrixTokens, rows - row);
         const MatrixInput& input = tiles[row / kMatrixTokens];

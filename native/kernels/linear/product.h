@@ -41,20 +41,8 @@ struct Scratch {
     Sums sums[kPanelPairs];
 };
 
-// The tiles' activations, of the kind that a layout takes.
-template <Layout kLayout>
-inline auto* input_of(Scratch& scratch) {
-#if defined(CIERZO_ISA_amx)
-    if constexpr (kInMatrixTiles<kLayout>)
-        return scratch.matrix;
-    else
-        return scratch.vector;
-#else
-    return scratch.vector;
-#endif
-}
-
-template <Layout kLayout>
+// Numbers as the tiles that `Input` is for take them: signed, or with the zero point in the sums.
+template <Layout kLayout, typename Input>
 inline void unpack_slice(const Weight& weight, int block, int first, int count,
                          UnpackedGroup* out) {
     constexpr Traits t = traits(kLayout);
@@ -63,11 +51,7 @@ inline void unpack_slice(const Weight& weight, int block, int first, int count,
         const Group<kLayout> from = reader.at(first + g);
 #pragma GCC unroll 8
         for (int j = 0; j < kQuads; ++j) {
-            Bytes numbers = from.quad(j);
-#if defined(CIERZO_ISA_amx)
-            if constexpr (kInMatrixTiles<kLayout>) numbers = less<t.zero_point>(numbers);
-#endif
-            store_bytes(out[g].quads[j], numbers);
+            store_bytes(out[g].quads[j], Input::template number<t.zero_point>(from.quad(j)));
         }
         for (int half = 0; half < t.halves; ++half) {
             const F32 scale = from.scale(half);
@@ -87,28 +71,30 @@ struct Factor {
     Target target = {};
 };
 
-// sums[p][r][0..31] = rows [row_begin, row_begin + rows) of x times blocks block + 2p, block + 2p +
-// 1 of each factor. At most kPanelTokens rows.
+// Of few tokens: a pair after the other.
 template <Layout kLayout>
-inline void product(const Factor* factors, int num_factors, int block, int blocks,
-                    const QuantizedRows& x, int row_begin, int rows, Scratch& scratch) {
-    if (rows <= kFewTokens * kFewPasses) {
-        for (int f = 0; f < num_factors; ++f) {
-            for (int pair = 0; pair < blocks; pair += kPair) {
-                for (int row = 0; row < rows; row += kFewTokens) {
-                    float* sums = factors[f].sums[pair / kPair][row];
-                    with_count<kFewTokens>(std::min(kFewTokens, rows - row), [&]<int Tokens>() {
-                        few_pair<kLayout, Tokens>(*factors[f].weight, block + pair,
-                                                  std::min(kPair, blocks - pair), x,
-                                                  row_begin + row, sums);
-                    });
-                }
+inline void few_tokens(const Factor* factors, int num_factors, int block, int blocks,
+                       const QuantizedRows& x, int row_begin, int rows) {
+    for (int f = 0; f < num_factors; ++f) {
+        for (int pair = 0; pair < blocks; pair += kPair) {
+            for (int row = 0; row < rows; row += kFewTokens) {
+                float* sums = factors[f].sums[pair / kPair][row];
+                with_count<kFewTokens>(std::min(kFewTokens, rows - row), [&]<int Tokens>() {
+                    few_pair<kLayout, Tokens>(*factors[f].weight, block + pair,
+                                              std::min(kPair, blocks - pair), x, row_begin + row,
+                                              sums);
+                });
             }
         }
-        return;
     }
+}
+
+// Of many tokens: a slice of columns after the other.
+template <Layout kLayout, typename Input>
+inline void many_tokens(const Factor* factors, int num_factors, int block, int blocks,
+                        const QuantizedRows& x, int row_begin, int rows,
+                        UnpackedGroup (*weights)[kSliceGroups], Input* input) {
     const int groups = factors[0].weight->cols / kGroup;
-    auto* input = input_of<kLayout>(scratch);
     const int slices = (groups + kSliceGroups - 1) / kSliceGroups;
     for (int slice = 0; slice < slices; ++slice) {
         const int first = groups * slice / slices;
@@ -118,19 +104,40 @@ inline void product(const Factor* factors, int num_factors, int block, int block
             for (int pair = 0; pair < blocks; pair += kPair) {
                 const int together = std::min(kPair, blocks - pair);
                 for (int b = 0; b < together; ++b) {
-                    unpack_slice<kLayout>(*factors[f].weight, block + pair + b, first, count,
-                                          scratch.weights[b]);
+                    unpack_slice<kLayout, Input>(*factors[f].weight, block + pair + b, first, count,
+                                                 weights[b]);
                 }
                 float* sums = factors[f].sums[pair / kPair][0];
                 Target target;
                 if (slice == slices - 1) {
                     target = factors[f].target.at(0, (block + pair) * kLanes);
                 }
-                all_tiles<kLayout>(scratch.weights, together, input, rows, count, slice == 0, sums,
-                                   target);
+                all_tiles<kLayout>(weights, together, input, rows, count, slice == 0, sums, target);
             }
         }
     }
+}
+
+// sums[p][r][0..31] = rows [row_begin, row_begin + rows) of x times blocks block + 2p, block + 2p +
+// 1 of each factor. At most kPanelTokens rows.
+template <Layout kLayout>
+inline void product(const Factor* factors, int num_factors, int block, int blocks,
+                    const QuantizedRows& x, int row_begin, int rows, Scratch& scratch) {
+    if (rows <= kFewTokens * kFewPasses) {
+        few_tokens<kLayout>(factors, num_factors, block, blocks, x, row_begin, rows);
+        return;
+    }
+#if defined(CIERZO_ISA_amx)
+    if constexpr (kInMatrixTiles<kLayout>) {
+        if (factors[0].weight->cols >= kFewestMatrixColumns) {
+            many_tokens<kLayout>(factors, num_factors, block, blocks, x, row_begin, rows,
+                                 scratch.weights, scratch.matrix);
+            return;
+        }
+    }
+#endif
+    many_tokens<kLayout>(factors, num_factors, block, blocks, x, row_begin, rows, scratch.weights,
+                         scratch.vector);
 }
 
 }  // namespace linear

@@ -23,6 +23,12 @@ struct alignas(64) VectorInput {
     int32_t start[2][kTileTokens][kSliceGroups];  // of the integer sums, by half
     float scale[kTileTokens][kSliceGroups];
     float offset[kTileTokens][kSliceGroups];
+
+    // As they are: the zero point is in the sums' beginning.
+    template <int ZeroPoint>
+    static Bytes number(Bytes unpacked) {
+        return unpacked;
+    }
 };
 
 // Adds `count` groups to sums[r][Blocks * 16] of one tile, which then go to the target if it has a
