@@ -33,7 +33,11 @@ inline constexpr int kScoreStride = kSplitPositions + kLanes;
 inline constexpr int kWeightStride = kSplitPositions + kStep;
 inline constexpr int kMostStride = std::max(kMaxHeadDim, kSplitPositions) + kStep;
 
-inline constexpr MatrixShape kWholeRegisters[8] = {};
+inline constexpr MatrixLayout kWholeRegisters({{}, {}, {}, {}, {}, {}, {}, {}});
+
+// What sums begin with, loaded as every row of a register (a stride of 0): products behind
+// `_tile_zero`, which must wait for those before, take three times as long here.
+alignas(kMatrixRowBytes) inline constexpr uint8_t kZeros[kMatrixRowBytes] = {};
 
 // A thread's scratch.
 struct MatrixScratch {
@@ -89,6 +93,7 @@ inline I32 whole(const MatrixSums* sums, int r) {
 template <typename Operands, typename Finish>
 [[gnu::always_inline]] inline void products(int count, int steps, MatrixSums (*sums)[4],
                                             Operands&& operands, Finish&& finish) {
+    settle_stores();
     for (int i = 0; i < count; ++i) {
         const MatrixOperands x = operands(i);
         _tile_loadd(0, kZeros, 0);
@@ -120,7 +125,7 @@ inline void split_in_matrices(const HeadCache& cache, const AttentionTile& tile,
         counts[r] = std::clamp(tile.visible[r] - start, 0, kSplitPositions);
         longest = std::max(longest, counts[r]);
     }
-    const MatrixRegisters registers(kWholeRegisters);
+    const MatrixRegisters<kWholeRegisters> registers;
 
     const int key_steps = (d + kStep - 1) / kStep;
     const int query_stride = key_steps * kStep + kStep;

@@ -48,8 +48,8 @@ struct alignas(64) MatrixInput {
 // Registers 0 to 3 hold sums, 4 and 5 tokens, 6 and 7 blocks.
 inline constexpr MatrixShape kTokens{kMatrixRows, kGroup};
 inline constexpr MatrixShape kBlockOfGroup{kQuads, kQuadBytes};
-inline constexpr MatrixShape kShapes[8] = {
-    {}, {}, {}, {}, kTokens, kTokens, kBlockOfGroup, kBlockOfGroup};
+inline constexpr MatrixLayout kRegisters(
+    {{}, {}, {}, {}, kTokens, kTokens, kBlockOfGroup, kBlockOfGroup});
 
 // Register 2 * part + block, of the four that a group takes, in this order: what one loads the next
 // ones find loaded. Their numbers must be literals.
@@ -112,6 +112,7 @@ template <bool Min, int Blocks>
     alignas(4096) MatrixSums n[2][kAhead][4];
     const UnpackedGroup* first = weights[0];
     const UnpackedGroup* second = weights[Blocks - 1];
+    settle_stores();
     for (int g = 0; g < std::min(kAhead, count); ++g) {
         multiply<0>(input.groups[g], first[g], second[g]);
         multiply<1>(input.groups[g], first[g], second[g]);
@@ -198,7 +199,7 @@ inline void all_tiles(const UnpackedGroup (*weights)[kSliceGroups], int blocks,
                       const MatrixInput* tiles, int rows, int count, bool fresh, float* sums,
                       const Target& target) {
     constexpr bool kMin = traits(kLayout).min;
-    const MatrixRegisters registers(kShapes);
+    const MatrixRegisters<kRegisters> registers;
     for (int row = 0; row < rows; row += kMatrixTokens) {
         const int tokens = std::min(kMatrixTokens, rows - row);
         const MatrixInput& input = tiles[row / kMatrixTokens];
