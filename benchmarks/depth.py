@@ -17,7 +17,7 @@ from statistics import median
 
 import numpy as np
 
-from cierzo.backends.batch import Batch
+from benchmarks.one_sequence import step_of
 from cierzo.backends.cpu import CpuBackend
 from cierzo.model.readers.checkpoint import open_checkpoint
 from cierzo.model.runner import ModelRunner
@@ -46,11 +46,10 @@ def cierzo(model: Path, threads: int) -> Contestant:
     def measure(cache: CacheDtype, context: int) -> Speed:
         backend = CpuBackend(threads)
         positions = context + _PIECE
-        blocks = positions // backend.block_size
         runner = ModelRunner(
             open_checkpoint(model),
             backend,
-            num_blocks=blocks,
+            num_blocks=positions // backend.block_size,
             kv_cache_dtype=cache,
             max_batch_tokens=_PROMPT,
             max_batch_sequences=1,
@@ -59,15 +58,8 @@ def cierzo(model: Path, threads: int) -> Contestant:
         chance = np.random.default_rng(0)
 
         def seconds(count: int, position: int) -> float:
-            end = position + count
-            batch = Batch(
-                token_ids=chance.integers(300, 20_000, count).astype(np.int32),
-                positions=np.arange(position, end, dtype=np.int32),
-                query_start=np.array([0, count], dtype=np.int32),
-                context_len=np.array([end], dtype=np.int32),
-                block_tables=np.arange(blocks, dtype=np.int32)[None],
-                logits_rows=np.array([count - 1], dtype=np.int32),
-            )
+            tokens = chance.integers(300, 20_000, count).astype(np.int32)
+            batch = step_of(tokens, position, runner.block_size, np.array([count - 1]))
             began = time.perf_counter()
             runner.run(batch)
             return time.perf_counter() - began
@@ -115,7 +107,8 @@ def main() -> None:
     for given in a.peer:
         program, _, name = given.partition(":")
         contestants[name or program] = peer(program, a.model, a.threads)
-    print("| tokens before | cache | " + " | ".join(contestants) + " | to the best |")
+    titles = [*contestants, *(["to the best"] if a.peer else [])]
+    print("| tokens before | cache | " + " | ".join(titles) + " |")
     for cache in _CACHES:
         for context in a.context:
             speeds: dict[str, list[Speed]] = {name: [] for name in contestants}

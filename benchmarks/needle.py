@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cierzo.backends.batch import Batch
+from benchmarks.one_sequence import Ids, step_of
 from cierzo.backends.cpu import CpuBackend
-from cierzo.backends.ops import AttentionShape, CacheShape
 from cierzo.backends.tensor import RawTensor, StorageType
 from cierzo.model.config import ModelConfig
+from cierzo.model.readers.checkpoint import Checkpoint
+from cierzo.model.readers.contents import TokenizerSource
 from cierzo.model.rope import rotary_frequencies
-from cierzo.model.transformer import forward, load_weights
+from cierzo.model.runner import ModelRunner
 from cierzo.settings import CacheDtype
 
 Exact = npt.NDArray[np.float64]
-Ids = npt.NDArray[np.int32]
 Rounding = Callable[[Exact], Exact]
 
 _CODE = 64  # numbers of a code: a name, what it stands for, a question
@@ -151,43 +151,43 @@ def prompt(model: NeedleModel, context: int, seed: int = 1) -> tuple[Ids, Ids]:
 
 def cierzo_logits(model: NeedleModel, tokens: Ids, cache: CacheDtype, threads: int) -> Exact:
     """Logits [64, facts] of the questions, computed as a prompt is."""
-    config = model.config
     backend = CpuBackend(threads)
-    blocks = -(-len(tokens) // backend.block_size)
-    inv_freq, rope_scale = rotary_frequencies(config)
-    ops = backend.open(
-        AttentionShape(
-            num_heads=config.num_attention_heads,
-            num_kv_heads=config.num_key_value_heads,
-            head_dim=config.head_dim,
-            inv_freq=inv_freq,
-            rope_scale=rope_scale,
-            rope_interleaved=config.rope_interleaved,
-        ),
-        CacheShape(config.num_hidden_layers, blocks, backend.block_size, cache),
+    runner = ModelRunner(
+        _checkpoint(model),
+        backend,
+        num_blocks=-(-len(tokens) // backend.block_size),
+        kv_cache_dtype=cache,
         max_batch_tokens=_CHUNK,
         max_batch_sequences=1,
-        max_model_len=len(tokens),
     )
-    weights = load_weights(ops, dict(_raw_tensors(model)), config)
-    step = ops.compile(lambda: forward(ops, weights, config))
     asked = np.arange(len(tokens) - _NEEDLES, len(tokens))
     found = []
     for begin in range(0, len(tokens), _CHUNK):
-        end = min(begin + _CHUNK, len(tokens))
-        rows = asked[(asked >= begin) & (asked < end)] - begin
-        logits = step(
-            Batch(
-                token_ids=tokens[begin:end],
-                positions=np.arange(begin, end, dtype=np.int32),
-                query_start=np.array([0, end - begin], dtype=np.int32),
-                context_len=np.array([end], dtype=np.int32),
-                block_tables=np.arange(blocks, dtype=np.int32)[None],
-                logits_rows=rows.astype(np.int32),
-            )
-        )
-        found.append(logits[: len(rows), : model.facts].astype(np.float64))
+        chunk = tokens[begin : begin + _CHUNK]
+        rows = asked[(asked >= begin) & (asked < begin + len(chunk))] - begin
+        logits = runner.run(step_of(chunk, begin, runner.block_size, rows))
+        found.append(logits[:, : model.facts].astype(np.float64))
     return np.concatenate(found)
+
+
+class _InMemory(Checkpoint):
+    """Of no file, so there are no pages to let go of."""
+
+    def release(self, tensor: RawTensor) -> None:
+        pass
+
+
+def _checkpoint(model: NeedleModel) -> Checkpoint:
+    nowhere = Path("needle")
+    return _InMemory(
+        config=model.config,
+        tensors=dict(_raw_tensors(model)),
+        tokenizer=TokenizerSource("gguf", nowhere, None, None, (), False, {}),
+        source=nowhere,
+        format="gguf",
+        weights_bytes=0,
+        files={},
+    )
 
 
 def _raw_tensors(model: NeedleModel) -> Iterator[tuple[str, RawTensor]]:
