@@ -36,6 +36,7 @@ class Live:
     # What it said, complete once it has ended.
     lines: list[str] = field(default_factory=list, repr=False)
     reader: threading.Thread | None = None
+    killed: bool = False  # by its test
 
     @property
     def port(self) -> int:
@@ -100,6 +101,7 @@ class Live:
         return socket.create_connection(("127.0.0.1", self.port), timeout=HANGS_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
+        self.killed |= number == signal.SIGKILL
         self.process.send_signal(number)
 
     def wait(self, seconds: float = HANGS_SECONDS) -> int:
@@ -164,6 +166,8 @@ def start(
             assert live.url, live.lines
             live.until("ready", live.is_ready, HANGS_SECONDS)
         yield live
+        code = process.poll() or 0
+        assert code >= 0 or live.killed, f"the server crashed, signal {-code}: {live.lines}"
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -47,6 +47,11 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     constraint: Constraint | None = None  # what form the answer must have
 
 
+# Here, for msgspec (0.22) describes a type to itself when it is first read, and two threads that
+# are the first at once crash.
+msgspec.convert({}, SamplingParams)
+
+
 def validate(params: SamplingParams, vocab_size: int) -> None:
     """Raises InvalidParam for what the engine cannot honour."""
     try:
