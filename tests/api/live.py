@@ -166,10 +166,9 @@ def start(
             assert live.url, live.lines
             live.until("ready", live.is_ready, HANGS_SECONDS)
         yield live
-        code = process.poll() or 0
-        assert code >= 0 or live.killed, f"the server crashed, signal {-code}: {live.lines}"
     finally:
-        if process.poll() is None:
+        ended = process.poll()
+        if ended is None:
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(HANGS_SECONDS)
@@ -179,3 +178,5 @@ def start(
         live.reader.join()
         assert process.stderr is not None
         process.stderr.close()
+        if ended is not None and ended < 0 and not live.killed:
+            raise AssertionError(f"the server ended by signal {-ended}: {live.lines}")

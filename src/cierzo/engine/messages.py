@@ -268,6 +268,8 @@ FromEngine: TypeAlias = (
 )
 
 _encoder = msgspec.msgpack.Encoder()
+_TO_ENGINE = msgspec.msgpack.Decoder(ToEngine)
+_FROM_ENGINE = msgspec.msgpack.Decoder(FromEngine)
 
 
 def encode_frame(message: ToEngine | FromEngine) -> bytearray:
@@ -314,9 +316,9 @@ class FrameReader(Generic[M]):
 
 def reads_to_engine() -> FrameReader[ToEngine]:
     """For the engine's end."""
-    return FrameReader(msgspec.msgpack.Decoder(ToEngine))
+    return FrameReader(_TO_ENGINE)
 
 
 def reads_from_engine() -> FrameReader[FromEngine]:
     """For the client's end."""
-    return FrameReader(msgspec.msgpack.Decoder(FromEngine))
+    return FrameReader(_FROM_ENGINE)

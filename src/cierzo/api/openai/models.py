@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -191,6 +192,6 @@ def _decimal(price: float) -> str:
 
 
 def _defaults(service: Service) -> DefaultParameters:
-    params = SamplingParams(**service.served.entry.sampling)  # type: ignore[arg-type]
+    params = msgspec.convert(dict(service.served.entry.sampling), SamplingParams)
     names = DefaultParameters.__struct_fields__
     return DefaultParameters(**{name: getattr(params, name) for name in names})

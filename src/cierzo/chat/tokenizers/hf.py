@@ -20,7 +20,7 @@ from tokenizers import AddedToken
 from cierzo.chat.recent import RecentOf
 from cierzo.chat.tokenizers.byte_letters import byte_level_bytes, sentencepiece_bytes
 from cierzo.chat.tokenizers.tokenizer import decode_tokens, without_surrogates
-from cierzo.chat.tokenizers.vocabulary_files import TokenizerJson, load
+from cierzo.chat.tokenizers.vocabulary_files import TOKENIZER_JSON, load
 from cierzo.grammar.vocabulary import EncoderKind
 from cierzo.model.errors import ModelError
 from cierzo.model.readers.contents import TokenizerSource
@@ -215,7 +215,7 @@ class HfTokenizer:
 
 def from_file(source: TokenizerSource) -> HfTokenizer:
     """The tokenizer of a tokenizer.json. Its truncation, padding and post-processing stay out."""
-    full = load(source, TokenizerJson, tokenizers.Tokenizer.from_file)
+    full = load(source, TOKENIZER_JSON, tokenizers.Tokenizer.from_file)
     added = [Added(i, t, t.special) for i, t in full.get_added_tokens_decoder().items()]
     decoding = _decoding(full, source)
     adds_bos = source.add_bos

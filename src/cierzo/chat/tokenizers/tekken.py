@@ -14,7 +14,7 @@ from cierzo.chat.recent import RecentOf
 from cierzo.chat.tokenizers.byte_letters import BYTE_OF_LETTER
 from cierzo.chat.tokenizers.tekken_pattern import TEKKEN_PATTERN
 from cierzo.chat.tokenizers.tokenizer import decode_tokens, without_surrogates
-from cierzo.chat.tokenizers.vocabulary_files import TekkenJson, load
+from cierzo.chat.tokenizers.vocabulary_files import TEKKEN_JSON, load
 from cierzo.grammar.vocabulary import EncoderKind
 from cierzo.model.readers.contents import TokenizerSource
 
@@ -113,7 +113,7 @@ class TekkenTokenizer:
 
 def from_file(source: TokenizerSource) -> TekkenTokenizer:
     """The tokenizer of a tekken.json. Raises ModelError for a file that is none."""
-    tekkenizer = load(source, TekkenJson, _read)
+    tekkenizer = load(source, TEKKEN_JSON, _read)
     return _tokenizer(tekkenizer, source)
 
 

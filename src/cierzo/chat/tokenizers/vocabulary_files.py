@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-import msgspec
 from msgspec import Meta, Struct
+from msgspec.json import Decoder
 
 from cierzo.grammar.errors import one_line
 from cierzo.model.errors import ModelError
@@ -35,11 +35,14 @@ class _Model(Struct):
     continuing_subword_prefix: Literal[""] | None = None
 
 
-class TokenizerJson(Struct):
+class _TokenizerJson(Struct):
     """tokenizer.json, of Hugging Face's `tokenizers`."""
 
     model: _Model
     added_tokens: list[_AddedToken] = []
+
+
+TOKENIZER_JSON = Decoder(_TokenizerJson)
 
 
 class _TekkenConfig(Struct):
@@ -60,7 +63,7 @@ class _SpecialToken(Struct):
     token_str: str
 
 
-class TekkenJson(Struct):
+class _TekkenJson(Struct):
     """tekken.json, of mistral-common."""
 
     config: _TekkenConfig
@@ -68,7 +71,10 @@ class TekkenJson(Struct):
     special_tokens: list[_SpecialToken] | None = None
 
 
-def load(source: TokenizerSource, form: type[Struct], read: Callable[[str], Read]) -> Read:
+TEKKEN_JSON = Decoder(_TekkenJson)
+
+
+def load(source: TokenizerSource, form: Decoder[Any], read: Callable[[str], Read]) -> Read:
     """What `read` makes of the source's path, once the file has that form.
 
     Raises ModelError, with the file's name and the reason, for one that lacks it or that the
@@ -76,7 +82,7 @@ def load(source: TokenizerSource, form: type[Struct], read: Callable[[str], Read
     """
     path = source.path
     try:
-        msgspec.json.decode(read_bounded(path, _FILE_BYTES), type=form)
+        form.decode(read_bounded(path, _FILE_BYTES))
         return read(str(path))
     except (ModelError, KeyboardInterrupt, SystemExit):
         raise

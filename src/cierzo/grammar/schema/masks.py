@@ -190,7 +190,8 @@ class Known:
 
     def _property(self, mask: dict[str, Any], name: str) -> Mask:
         if name in mask.get("properties", {}):
-            return mask["properties"][name]  # type: ignore[no-any-return]
+            of_that_name: Mask = mask["properties"][name]
+            return of_that_name
         return mask.get("additionalProperties") is not False or bool(mask.get("patternProperties"))
 
 
